@@ -1,0 +1,37 @@
+#include "common/digest.h"
+
+#include <nettle/sha2.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+
+static void finish(struct sha256_ctx *context, char ret[static DIGEST_HEX_SIZE]) {
+        uint8_t raw[SHA256_DIGEST_SIZE];
+        sha256_digest(context, sizeof raw, raw);
+        for (size_t i = 0; i < sizeof raw; i++)
+                snprintf(ret + 2 * i, 3, "%02x", raw[i]);
+}
+
+void digest_bytes(const void *data, size_t len, char ret[static DIGEST_HEX_SIZE]) {
+        struct sha256_ctx context;
+        sha256_init(&context);
+        sha256_update(&context, len, data);
+        finish(&context, ret);
+}
+
+int digest_file(const char *path, char ret[static DIGEST_HEX_SIZE], struct error *err) {
+        _cleanup_file_ FILE *file = fopen(path, "re");
+        if (!file)
+                return error_set(err, -errno, "cannot open %s: %s", path, strerror(errno));
+        struct sha256_ctx context;
+        sha256_init(&context);
+        char piece[65536];
+        size_t n;
+        while ((n = fread(piece, 1, sizeof piece, file)) > 0)
+                sha256_update(&context, n, (const uint8_t *)piece);
+        if (ferror(file))
+                return error_set(err, -EIO, "cannot read %s", path);
+        finish(&context, ret);
+        return 0;
+}

@@ -1,0 +1,85 @@
+/* The optimizer's boundary: a search space and the evidence so far in, proposals out. Pure and deterministic by seed:
+ * no clock, no I/O, no JSON, no globals; any thread.
+ *
+ * A point is n_dims doubles in natural units: the number itself for a numeric dimension, the index of the choice for
+ * a categorical one. Constants are no dimensions. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum opt_kind {
+        OPT_CATEGORICAL,    /* n_choices, probabilities (NULL = equal) */
+        OPT_UNIFORM,        /* low … high */
+        OPT_LOG_UNIFORM,    /* low … high as values, both > 0 */
+        OPT_INV_LOG_UNIFORM, /* low … high as values; log(1/x) uniform */
+        OPT_INTEGER,        /* low … high inclusive, whole numbers, equally likely */
+        OPT_NORMAL,         /* mu, sigma; unbounded */
+        OPT_LOG_NORMAL,     /* exp of normal(mu, sigma) */
+        OPT_BETA,           /* a, b; on [0, 1] */
+};
+
+struct opt_dim {
+        enum opt_kind kind;
+        double low, high, mu, sigma, a, b;
+        double step; /* > 0: rounded to multiples of step (half to even), clamped to the outermost multiples in bounds */
+        size_t n_choices;
+        const double *probabilities; /* borrowed */
+};
+
+struct opt_space {
+        const struct opt_dim *dims;
+        size_t n_dims;
+};
+
+/* The unit cube: u in [0,1) → value by the dimension's own quantile function (W&B's ppf), quantised. */
+double opt_dim_from_unit(const struct opt_dim *dim, double u);
+/* Value → its CDF in [0,1]; for a categorical the middle of its interval. The inverse of the above up to quantisation. */
+double opt_dim_to_unit(const struct opt_dim *dim, double value);
+/* Number of distinct values, 0 = infinitely many (or more than 2^53). */
+uint64_t opt_dim_cardinality(const struct opt_dim *dim);
+uint64_t opt_space_cardinality(const struct opt_space *space);
+
+/* Independent draws: a function of (seed, index) only. x: n_dims. */
+void opt_random(const struct opt_space *space, uint64_t seed, uint64_t index, double *x);
+
+/* Scrambled Sobol sequence (Joe & Kuo directions, Owen-style hash scramble by seed): point `index` from 0. */
+void opt_sobol(const struct opt_space *space, uint64_t seed, uint64_t index, double *x);
+
+enum opt_status { OPT_OBSERVED, OPT_FAILED, OPT_PENDING };
+
+struct opt_trial {
+        const double *x;   /* n_dims, natural units; may lie outside the bounds (warm starts): clamped for the model */
+        double y;          /* OPT_OBSERVED only; finite */
+        enum opt_status status;
+};
+
+struct opt_history {
+        const struct opt_trial *trials; /* in order of creation */
+        size_t n;
+};
+
+enum opt_source { OPT_SOURCE_SOBOL, OPT_SOURCE_RANDOM, OPT_SOURCE_GP, OPT_SOURCE_EXPLOIT, OPT_SOURCE_FALLBACK };
+const char *opt_source_name(enum opt_source source); /* "sobol", "random", "gp", "exploit", "fallback" */
+
+struct opt_proposal {
+        double *x; /* n_dims, the caller's */
+        enum opt_source source;
+        const char *why;   /* static text for a fallback, NULL else */
+        bool has_prediction;
+        double mean, sd;   /* of the metric, in its own units, at x */
+        double acquisition; /* log expected improvement */
+};
+
+struct opt_bayes_options {
+        bool maximize;
+        uint64_t seed;
+        uint64_t number;    /* of the proposal, from 1: selects the random stream */
+        size_t n_initial;   /* quasi-random points before the model; 0 = the default for the dimension */
+};
+
+/* Matérn-5/2 ARD GP with learned noise, log expected improvement, pending trials taken into account; never an exact
+ * duplicate of a trial while the space holds an untried point. Always gives a point of the space: on numerical trouble
+ * or while there is too little evidence it is quasi-random and says so. 0, or -ENOMEM. */
+int opt_bayes(const struct opt_space *space, const struct opt_history *history, const struct opt_bayes_options *options,
+              struct opt_proposal *ret);

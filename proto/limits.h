@@ -1,0 +1,24 @@
+/* Caps and defaults of the wire contract. */
+#pragma once
+
+#define LIMIT_BODY_BYTES (8u << 20)      /* default; configurable */
+#define LIMIT_ID_CHARS 40
+#define LIMIT_NAME_BYTES 128             /* of sweeps, workers, metrics, parameters */
+#define LIMIT_DESCRIPTION_BYTES (64u << 10)
+#define LIMIT_IDEMPOTENCY_KEY_BYTES 255
+#define LIMIT_POINTS_PER_REPORT 1000
+#define LIMIT_DETAIL_BYTES (16u << 10)
+#define LIMIT_RESUME_BYTES (4u << 10)
+#define LIMIT_LIST_DEFAULT 100
+#define LIMIT_LIST_MAX 1000
+#define LIMIT_WAIT_S 60.0
+#define LIMIT_SLOTS 1024                 /* of a registration and of a claim */
+#define LIMIT_PARAMETERS 256
+#define LIMIT_CHOICES 10000              /* of one categorical */
+#define LIMIT_STAGES 32
+#define LIMIT_ENQUEUE_ITEMS 10000        /* of one POST …/trials */
+#define LIMIT_FAULTS 100                 /* reported at once */
+
+#define DEFAULT_MAX_ATTEMPTS 3
+#define DEFAULT_LEASE_S 60
+#define KEPT_KEYS_S (24 * 3600)          /* idempotency keys and claim ids */

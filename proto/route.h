@@ -1,0 +1,48 @@
+/* Every route of the contract in one table: method, path, who may call it. `{id}` stands for one path segment. */
+#pragma once
+#include <stdbool.h>
+
+enum role { ROLE_NONE, ROLE_VIEWER, ROLE_WORKER, ROLE_ADMIN }; /* admin ⊃ worker, viewer; worker ⊅ viewer */
+
+/* id, method, path, role, has a request body */
+#define ROUTES(X) \
+        X(ROUTE_SWEEP_CREATE, "POST", "/v1/sweeps", ROLE_ADMIN) \
+        X(ROUTE_SWEEP_LIST, "GET", "/v1/sweeps", ROLE_VIEWER) \
+        X(ROUTE_SWEEP_GET, "GET", "/v1/sweeps/{id}", ROLE_VIEWER) \
+        X(ROUTE_SWEEP_PATCH, "PATCH", "/v1/sweeps/{id}", ROLE_ADMIN) \
+        X(ROUTE_SWEEP_DELETE, "DELETE", "/v1/sweeps/{id}", ROLE_ADMIN) \
+        X(ROUTE_TRIAL_CREATE, "POST", "/v1/sweeps/{id}/trials", ROLE_ADMIN) \
+        X(ROUTE_TRIAL_LIST, "GET", "/v1/sweeps/{id}/trials", ROLE_VIEWER) \
+        X(ROUTE_SWEEP_BEST, "GET", "/v1/sweeps/{id}/best", ROLE_VIEWER) \
+        X(ROUTE_SWEEP_EXPORT, "GET", "/v1/sweeps/{id}/export", ROLE_VIEWER) \
+        X(ROUTE_TRIAL_GET, "GET", "/v1/trials/{id}", ROLE_VIEWER) \
+        X(ROUTE_TRIAL_METRICS, "GET", "/v1/trials/{id}/metrics", ROLE_VIEWER) \
+        X(ROUTE_TRIAL_CANCEL, "POST", "/v1/trials/{id}/cancel", ROLE_ADMIN) \
+        X(ROUTE_TRIAL_RETRY, "POST", "/v1/trials/{id}/retry", ROLE_ADMIN) \
+        X(ROUTE_TRIAL_REPORT, "POST", "/v1/trials/{id}/report", ROLE_WORKER) \
+        X(ROUTE_WORKER_REGISTER, "POST", "/v1/workers", ROLE_WORKER) \
+        X(ROUTE_WORKER_LIST, "GET", "/v1/workers", ROLE_VIEWER) \
+        X(ROUTE_WORKER_DRAIN, "POST", "/v1/workers/{id}/drain", ROLE_ADMIN) \
+        X(ROUTE_CLAIM, "POST", "/v1/claims", ROLE_WORKER) \
+        X(ROUTE_HEALTH, "GET", "/healthz", ROLE_NONE) \
+        X(ROUTE_READY, "GET", "/readyz", ROLE_NONE) \
+        X(ROUTE_OPENAPI, "GET", "/openapi.json", ROLE_NONE)
+
+#define ROUTE_ENUM(id, method, path, role) id,
+enum route { ROUTES(ROUTE_ENUM) N_ROUTES };
+#undef ROUTE_ENUM
+
+struct route_info {
+        const char *method, *path;
+        enum role role;
+};
+
+const struct route_info *route_info(enum route route);
+
+/* Finds the route of a request. 0 with *ret_route and ret_id (41 bytes; empty without {id}) ·
+ * ROUTE_UNKNOWN_PATH (404) · ROUTE_WRONG_METHOD (405) with the Allow list in ret_allow (64 bytes). */
+#define ROUTE_UNKNOWN_PATH 1
+#define ROUTE_WRONG_METHOD 2
+int route_match(const char *method, const char *path, enum route *ret_route, char ret_id[static 41], char ret_allow[static 64]);
+
+bool role_allows(enum role have, enum role need);
