@@ -25,6 +25,8 @@ struct opt_dim {
         double step; /* > 0: rounded to multiples of step (half to even), clamped to the outermost multiples in bounds */
         size_t n_choices;
         const double *probabilities; /* borrowed */
+        bool held;         /* the evidence varies here, proposals do not: they take held_value */
+        double held_value; /* natural units */
 };
 
 struct opt_space {
@@ -49,7 +51,8 @@ void opt_sobol(const struct opt_space *space, uint64_t seed, uint64_t index, dou
 enum opt_status { OPT_OBSERVED, OPT_FAILED, OPT_PENDING };
 
 struct opt_trial {
-        const double *x;   /* n_dims, natural units; may lie outside the bounds (warm starts): clamped for the model */
+        const double *x;   /* n_dims, natural units; may lie outside the bounds (warm starts, OFAT levels):
+                              the model sees it where it is, proposals stay inside */
         double y;          /* OPT_OBSERVED only; finite */
         enum opt_status status;
 };
