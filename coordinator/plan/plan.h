@@ -60,7 +60,7 @@ void plan_allow_stage(struct plan *plan, unsigned stage);
 
 /* The stage that proposals come from now, 0-based, and a description for GET /v1/sweeps/{id}:
  * {"index","method","count",…} and the conclusions of the stages before (impacts, selected). New reference. */
-json_t *plan_describe_stage(const struct plan *plan);
+json_t *plan_describe_stage(struct plan *plan);
 
 /* How many proposals are still to come by run_cap, grid and stages, where that is known; -1 = unknown. For the eta. */
 int64_t plan_remaining(const struct plan *plan);

@@ -1,0 +1,81 @@
+#include <math.h>
+
+#include "common/json.h"
+#include "plan/internal.h"
+
+/* How many trials a stage will propose in all; -1 = unknown (no run_cap, or a grid whose factors are not selected yet). */
+static int64_t stage_total(const struct plan *plan, unsigned stage) {
+        const struct stage_spec *spec = &plan->spec->stages[stage];
+        uint64_t total;
+        if (spec->method == METHOD_OFAT)
+                total = ofat_count(plan, stage);
+        else if (spec->method == METHOD_GRID && stage <= plan->stage)
+                total = axes_count(plan->stages[stage].axes, plan->stages[stage].n_axes);
+        else if (plan->spec->method == METHOD_STAGED && spec->run_cap > 0 && spec->method != METHOD_GRID)
+                total = spec->run_cap;
+        else
+                return -1;
+        if (plan->spec->method == METHOD_STAGED && spec->run_cap > 0 && spec->run_cap < total)
+                total = spec->run_cap;
+        return total > INT64_MAX ? -1 : (int64_t)total;
+}
+
+int64_t plan_remaining(const struct plan *plan) {
+        int64_t remaining = 0, by_cap = -1;
+        if (plan->run_cap > 0)
+                by_cap = plan->n_counted >= plan->run_cap ? 0 : (int64_t)(plan->run_cap - plan->n_counted);
+        if (plan->closed || by_cap == 0)
+                return 0;
+        for (unsigned s = plan->stage; s < plan->spec->n_stages; s++) {
+                int64_t total = stage_total(plan, s);
+                if (total < 0)
+                        return by_cap;
+                int64_t done = (int64_t)(plan->counts[s].proposed + plan->counts[s].enqueued);
+                if (s == plan->stage && (int64_t)plan->stages[s].next_index > done)
+                        done = (int64_t)plan->stages[s].next_index; /* reused configurations are done, too */
+                remaining += total > done ? total - done : 0;
+        }
+        return by_cap >= 0 && by_cap < remaining ? by_cap : remaining;
+}
+
+static json_t *real_or_null(double value) {
+        return isfinite(value) ? json_real(value) : json_null();
+}
+
+static json_t *impacts_json(const struct stage_state *state) {
+        json_t *list = json_array();
+        for (size_t i = 0; i < state->n_impacts; i++)
+                json_array_append_new(list, json_pack("{s:s, s:o, s:o, s:o}", "parameter", state->impacts[i].name, "impact",
+                                                      json_real(state->impacts[i].impact), "low", real_or_null(state->impacts[i].low),
+                                                      "high", real_or_null(state->impacts[i].high)));
+        return list;
+}
+
+static json_t *stage_json(const struct plan *plan, unsigned stage) {
+        const struct stage_state *state = &plan->stages[stage];
+        int64_t total = stage_total(plan, stage);
+        json_t *object = json_pack("{s:I, s:s, s:I, s:o}", "index", (json_int_t)stage, "method", method_name(plan->spec->stages[stage].method),
+                                   "proposed", (json_int_t)plan->counts[stage].proposed, "total",
+                                   total < 0 ? json_null() : json_integer(total));
+        if (state->selected) {
+                json_t *names = json_array();
+                for (size_t i = 0; i < state->n_selected; i++)
+                        json_array_append_new(names, json_string(state->selected[i]));
+                json_object_set_new(object, "selected", names);
+        }
+        if (state->impacts)
+                json_object_set_new(object, "impacts", impacts_json(state));
+        return object;
+}
+
+json_t *plan_describe_stage(struct plan *plan) {
+        if (plan->spec->stages[plan->stage].method == METHOD_OFAT)
+                conclude_ofat(plan, plan->stage); /* as far as it has come; without memory the impacts are just absent */
+        json_t *object = stage_json(plan, plan->stage);
+        json_object_set_new(object, "count", json_integer((json_int_t)plan->spec->n_stages));
+        json_t *before = json_array();
+        for (unsigned s = 0; s < plan->stage; s++)
+                json_array_append_new(before, stage_json(plan, s));
+        json_object_set_new(object, "before", before);
+        return object;
+}

@@ -1,0 +1,88 @@
+/* The inside of a plan, shared by the files of this box.
+ *
+ *   history.c   the trials so far, found by number and by configuration
+ *   params.c    configurations: the base (constants and baseline), completing what a person gave
+ *   conclude.c  what a finished OFAT stage says: impacts, and whom select_top selects
+ *   axes.c      grids                      domain.c  JSON values ↔ doubles
+ *   job.c       a model-based proposal as a self-contained computation
+ *   plan.c      walks the stages           describe.c  tells people where it stands */
+#pragma once
+#include "plan/axes.h"
+#include "plan/domain.h"
+#include "plan/plan.h"
+
+struct plan_trial {
+        uint64_t number;
+        unsigned stage;
+        enum trial_origin origin;
+        enum trial_state state;
+        bool has_value;
+        double value;
+        json_t *params; /* owned reference */
+};
+
+struct impact {
+        const char *name; /* borrowed from the spec */
+        double impact;    /* max − min of the metric over the factor's levels and the baseline */
+        double low, high; /* that min and max; NAN without a single value */
+};
+
+/* What one stage varies; made when the stage begins. */
+struct stage_state {
+        char const **selected; /* names in ranking order, borrowed strings; NULL when the stage has no select_top */
+        size_t n_selected;
+        struct axis *axes; /* grid */
+        size_t n_axes;
+        uint64_t next_index; /* grid, ofat: every position before has a trial */
+        struct impact *impacts; /* ofat: filled when the next stage begins, by falling impact */
+        size_t n_impacts;
+};
+
+struct stage_counts {
+        uint64_t proposed, enqueued, unended;
+};
+
+struct plan {
+        const struct sweep_spec *spec;
+        uint64_t seed, run_cap;
+        bool closed;
+
+        struct plan_trial *trials; /* by ascending number */
+        size_t n_trials, cap_trials;
+        json_t *by_key;   /* configuration key → index into trials of its first trial */
+        uint64_t version; /* of the history; a job that computed on an older one is stale */
+        uint64_t n_counted; /* proposed and enqueued, for run_cap */
+
+        unsigned stage;         /* proposals come from here */
+        unsigned allowed_stage; /* pause_after: stages below or equal may start */
+        struct stage_state *stages; /* [spec->n_stages] */
+        struct stage_counts *counts; /* [spec->n_stages] */
+
+        bool job_out;
+        unsigned n_stale; /* proposals in a row that new evidence overtook */
+        json_t *ready_params, *ready_proposal; /* a finished job's, valid for ready_version */
+        uint64_t ready_version;
+};
+
+/* history.c */
+struct plan_trial *history_find(const struct plan *plan, uint64_t number);
+const struct plan_trial *history_lookup(const struct plan *plan, const json_t *params); /* by configuration; NULL if new */
+
+/* params.c */
+json_t *params_base(const struct plan *plan); /* constants and baseline, nested; new reference */
+const json_t *params_default(const struct plan *plan, const char *name); /* baseline value or constant; NULL */
+
+/* conclude.c */
+int conclude_ofat(struct plan *plan, unsigned stage);                 /* fills impacts of that stage */
+int conclude_select(struct plan *plan, unsigned stage);               /* fills selected of that stage */
+bool stage_varies(const struct plan *plan, unsigned stage, const char *name); /* selected, or no selection */
+const struct stage_state *conclude_latest_ofat(const struct plan *plan, unsigned before);
+
+/* plan.c */
+const struct parameter_list *stage_parameters(const struct plan *plan, unsigned stage);
+int stage_begin(struct plan *plan, unsigned stage); /* also moves plan->stage there */
+json_t *ofat_config(const struct plan *plan, unsigned stage, uint64_t index, json_t **ret_proposal);
+uint64_t ofat_count(const struct plan *plan, unsigned stage);
+
+/* job.c */
+int job_new(struct plan *plan, unsigned stage, struct plan_job **ret);

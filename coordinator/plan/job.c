@@ -1,0 +1,253 @@
+/* A model-based proposal as a self-contained computation: a snapshot of space and evidence as plain numbers goes to any
+ * thread, a point comes back and becomes params on the core thread.
+ *
+ * The model sees every evaluated configuration, also those in which a factor was varied that this stage holds at its
+ * baseline (OFAT levels, an earlier grid): such factors are dimensions that the evidence varies and proposals hold. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "common/json.h"
+#include "plan/internal.h"
+
+struct job_dim {
+        char *name;
+        json_t *choices; /* of a categorical */
+        double *probabilities;
+        bool integer;
+};
+
+struct plan_job {
+        int64_t tag;
+        uint64_t version;
+        struct job_dim *names; /* [space.n_dims] */
+        struct opt_dim *dims;
+        struct opt_space space;
+        struct opt_trial *trials;
+        struct opt_history history;
+        double *x;         /* the trials' points, [n, n_dims] */
+        double *proposed;  /* [n_dims] */
+        struct opt_bayes_options options;
+        struct opt_proposal proposal;
+        int result; /* of the computation */
+};
+
+void plan_job_free(struct plan_job *job) {
+        if (!job)
+                return;
+        for (size_t i = 0; i < job->space.n_dims; i++) {
+                free(job->names[i].name);
+                free(job->names[i].probabilities);
+                json_decref(job->names[i].choices);
+        }
+        free(job->names);
+        free(job->dims);
+        free(job->trials);
+        free(job->x);
+        free(job->proposed);
+        free(job);
+}
+
+void plan_job_set_tag(struct plan_job *job, int64_t tag) {
+        job->tag = tag;
+}
+
+int64_t plan_job_tag(const struct plan_job *job) {
+        return job->tag;
+}
+
+static int add_dim(struct plan_job *job, const char *name, const struct opt_dim *dim, json_t *choices, bool integer) {
+        size_t i = job->space.n_dims;
+        struct job_dim *names = realloc(job->names, (i + 1) * sizeof *names);
+        if (names)
+                job->names = names;
+        struct opt_dim *dims = realloc(job->dims, (i + 1) * sizeof *dims);
+        if (dims)
+                job->dims = dims;
+        char *copy = strdup(name);
+        double *probabilities = dim->probabilities ? calloc(dim->n_choices, sizeof *probabilities) : NULL;
+        if (!names || !dims || !copy || (dim->probabilities && !probabilities)) {
+                free(copy);
+                free(probabilities);
+                json_decref(choices);
+                return -ENOMEM;
+        }
+        if (probabilities)
+                memcpy(probabilities, dim->probabilities, dim->n_choices * sizeof *probabilities);
+        names[i] = (struct job_dim){copy, choices, probabilities, integer};
+        dims[i] = *dim;
+        dims[i].probabilities = probabilities;
+        job->space = (struct opt_space){dims, i + 1};
+        return 0;
+}
+
+static int add_parameter(struct plan_job *job, const struct parameter *p, const json_t *held) {
+        struct opt_dim dim;
+        domain_from_parameter(p, &dim);
+        if (held && !domain_number(&dim, p->values, held, &dim.held_value))
+                return 0;
+        dim.held = held != NULL;
+        return add_dim(job, p->name, &dim, json_incref(p->values), p->integer || p->distribution == DIST_INT_UNIFORM);
+}
+
+static bool has_dim(const struct plan_job *job, const char *name) {
+        for (size_t i = 0; i < job->space.n_dims; i++)
+                if (strcmp(job->names[i].name, name) == 0)
+                        return true;
+        return false;
+}
+
+static bool is_evidence(const struct plan *plan, unsigned stage, const struct plan_trial *trial) {
+        if (trial->state == TRIAL_CANCELLED || (trial_state_ended(trial->state) && trial->state != TRIAL_FAILED && !trial->has_value))
+                return false;
+        return trial->stage == stage || plan->spec->n_stages == 1 || plan->spec->stages[stage].warm_start;
+}
+
+static bool evidence_varies(const struct plan *plan, unsigned stage, const char *name, const json_t *held) {
+        for (size_t i = 0; i < plan->n_trials; i++) {
+                const struct plan_trial *trial = &plan->trials[i];
+                const json_t *value = is_evidence(plan, stage, trial) ? json_get_dotted(trial->params, name) : NULL;
+                if (value && !json_same(value, held))
+                        return true;
+        }
+        return false;
+}
+
+/* A factor that has levels in some stage but is no parameter: its range is that of its levels and the baseline. */
+static int add_factor(struct plan *plan, struct plan_job *job, const char *name, const json_t *held) {
+        const json_t *values[1 + 4 * 64];
+        size_t n = 0;
+        values[n++] = held;
+        for (size_t s = 0; s < plan->spec->n_stages; s++) {
+                const struct stage_spec *stage = &plan->spec->stages[s];
+                for (size_t i = 0; i < stage->n_levels; i++)
+                        for (size_t k = 0; strcmp(stage->levels[i].name, name) == 0 && k < json_array_size(stage->levels[i].values) &&
+                                           n < sizeof values / sizeof *values;
+                             k++)
+                                values[n++] = json_array_get(stage->levels[i].values, k);
+        }
+        struct opt_dim dim;
+        json_t *choices;
+        domain_from_values(values, n, held, &dim, &choices);
+        return add_dim(job, name, &dim, choices, false);
+}
+
+static int add_held(struct plan *plan, struct plan_job *job, unsigned stage) {
+        const struct sweep_spec *spec = plan->spec;
+        for (size_t i = 0; i < spec->parameters.n; i++) {
+                const struct parameter *p = &spec->parameters.items[i];
+                const json_t *held = params_default(plan, p->name);
+                if (p->distribution == DIST_CONSTANT || !held || has_dim(job, p->name) || !evidence_varies(plan, stage, p->name, held))
+                        continue;
+                int r = add_parameter(job, p, held);
+                if (r < 0)
+                        return r;
+        }
+        const char *name;
+        json_t *held;
+        json_object_foreach(spec->baseline, name, held) {
+                if (has_dim(job, name) || parameter_find(&spec->parameters, name) || !evidence_varies(plan, stage, name, held))
+                        continue;
+                int r = add_factor(plan, job, name, held);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+/* The trial as a point; false when a value is missing or none of its dimension's. */
+static bool point_of(const struct plan_job *job, const json_t *params, double *x) {
+        for (size_t i = 0; i < job->space.n_dims; i++) {
+                const struct opt_dim *dim = &job->dims[i];
+                const json_t *value = json_get_dotted(params, job->names[i].name);
+                if (!value && dim->held)
+                        x[i] = dim->held_value;
+                else if (!value || !domain_number(dim, job->names[i].choices, value, &x[i]))
+                        return false;
+        }
+        return true;
+}
+
+static int add_evidence(const struct plan *plan, struct plan_job *job, unsigned stage) {
+        size_t d = job->space.n_dims, n = 0;
+        job->trials = calloc(plan->n_trials + 1, sizeof *job->trials);
+        job->x = calloc(plan->n_trials * d + 1, sizeof *job->x);
+        job->proposed = calloc(d + 1, sizeof *job->proposed);
+        if (!job->trials || !job->x || !job->proposed)
+                return -ENOMEM;
+        for (size_t i = 0; i < plan->n_trials; i++) {
+                const struct plan_trial *trial = &plan->trials[i];
+                double *x = job->x + n * d;
+                if (!is_evidence(plan, stage, trial) || !point_of(job, trial->params, x))
+                        continue;
+                job->trials[n++] = (struct opt_trial){
+                        .x = x,
+                        .y = trial->value,
+                        .status = trial->has_value ? OPT_OBSERVED : trial->state == TRIAL_FAILED ? OPT_FAILED : OPT_PENDING,
+                };
+        }
+        job->history = (struct opt_history){job->trials, n};
+        return 0;
+}
+
+int job_new(struct plan *plan, unsigned stage, struct plan_job **ret) {
+        struct plan_job *job = calloc(1, sizeof *job);
+        if (!job)
+                return -ENOMEM;
+        job->version = plan->version;
+        const struct parameter_list *parameters = stage_parameters(plan, stage);
+        int r = 0;
+        for (size_t i = 0; r == 0 && i < parameters->n; i++)
+                if (stage_varies(plan, stage, parameters->items[i].name))
+                        r = add_parameter(job, &parameters->items[i], NULL);
+        if (r == 0)
+                r = add_held(plan, job, stage);
+        if (r == 0)
+                r = add_evidence(plan, job, stage);
+        if (r < 0) {
+                plan_job_free(job);
+                return r;
+        }
+        job->options = (struct opt_bayes_options){
+                .maximize = plan->spec->metric.maximize, .seed = plan->seed, .number = plan->counts[stage].proposed + 1};
+        *ret = job;
+        return 0;
+}
+
+void plan_job_compute(struct plan_job *job) {
+        job->proposal = (struct opt_proposal){.x = job->proposed};
+        job->result = opt_bayes(&job->space, &job->history, &job->options, &job->proposal);
+}
+
+static json_t *describe(const struct opt_proposal *p) {
+        json_t *proposal = json_pack("{s:s}", "source", opt_source_name(p->source));
+        if (p->why)
+                json_object_set_new(proposal, "why", json_string(p->why));
+        if (p->has_prediction) {
+                json_object_set_new(proposal, "mean", json_real(p->mean));
+                json_object_set_new(proposal, "sd", json_real(p->sd));
+                json_object_set_new(proposal, "log_ei", json_real(p->acquisition));
+        }
+        return proposal;
+}
+
+void plan_job_finish(struct plan *plan, struct plan_job *job) {
+        plan->job_out = false;
+        json_decref(plan->ready_params);
+        json_decref(plan->ready_proposal);
+        plan->ready_params = plan->ready_proposal = NULL;
+        if (job->result == 0) {
+                json_t *params = params_base(plan);
+                for (size_t i = 0; params && i < job->space.n_dims; i++) {
+                        const struct job_dim *name = &job->names[i];
+                        if (!job->dims[i].held)
+                                json_set_dotted(params, name->name,
+                                                domain_value(&job->dims[i], name->choices, name->integer, job->proposal.x[i]));
+                }
+                plan->ready_params = params;
+                plan->ready_proposal = describe(&job->proposal);
+                plan->ready_version = job->version;
+        }
+        plan_job_free(job);
+}

@@ -1,0 +1,138 @@
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "common/json.h"
+#include "plan/internal.h"
+
+const json_t *params_default(const struct plan *plan, const char *name) {
+        const json_t *value = json_object_get(plan->spec->baseline, name);
+        if (value)
+                return value;
+        const struct parameter *p = parameter_find(&plan->spec->parameters, name);
+        return p && p->distribution == DIST_CONSTANT ? p->value : NULL;
+}
+
+json_t *params_base(const struct plan *plan) {
+        json_t *params = json_object();
+        int r = params ? 0 : -ENOMEM;
+        for (size_t i = 0; r == 0 && i < plan->spec->parameters.n; i++) {
+                const char *name = plan->spec->parameters.items[i].name;
+                const json_t *value = params_default(plan, name);
+                if (value)
+                        r = json_set_dotted(params, name, json_incref((json_t *)value));
+        }
+        const char *name;
+        json_t *value;
+        json_object_foreach(plan->spec->baseline, name, value) {
+                if (r == 0)
+                        r = json_set_dotted(params, name, json_incref(value));
+        }
+        if (r < 0) {
+                json_decref(params);
+                return NULL;
+        }
+        return params;
+}
+
+/* Every name that a configuration of the sweep may hold: parameters of sweep and stages, levels, baseline. */
+static json_t *known_names(const struct plan *plan) {
+        const struct sweep_spec *spec = plan->spec;
+        json_t *names = json_object();
+        for (size_t i = 0; i < spec->parameters.n; i++)
+                json_object_set_new(names, spec->parameters.items[i].name, json_true());
+        const char *name;
+        json_t *value;
+        json_object_foreach(spec->baseline, name, value)
+                json_object_set_new(names, name, json_true());
+        for (size_t s = 0; s < spec->n_stages; s++) {
+                for (size_t i = 0; i < spec->stages[s].parameters.n; i++)
+                        json_object_set_new(names, spec->stages[s].parameters.items[i].name, json_true());
+                for (size_t i = 0; i < spec->stages[s].n_levels; i++)
+                        json_object_set_new(names, spec->stages[s].levels[i].name, json_true());
+        }
+        return names;
+}
+
+static void refuse_unknown(const struct plan *plan, const json_t *names, const json_t *given, const char *prefix, const char *pointer,
+                           struct faults *faults) {
+        const char *key;
+        json_t *value;
+        json_object_foreach((json_t *)given, key, value) {
+                char name[512], at[1024];
+                snprintf(name, sizeof name, "%s%s%s", prefix, *prefix ? "." : "", key);
+                pointer_join(at, sizeof at, pointer, key);
+                if (json_object_get(names, name))
+                        continue;
+                if (json_object_get(plan->spec->fixed, name)) {
+                        faults_add(faults, at, "'%s' is fixed by the sweep", name);
+                        continue;
+                }
+                size_t len = strlen(name);
+                bool is_group = false;
+                const char *known;
+                json_t *unused;
+                json_object_foreach((json_t *)names, known, unused)
+                        is_group |= strncmp(known, name, len) == 0 && known[len] == '.';
+                if (is_group && json_is_object(value))
+                        refuse_unknown(plan, names, value, name, at, faults);
+                else
+                        faults_add(faults, at, "'%s' is no parameter of this sweep", name);
+        }
+}
+
+/* "/params/optimizer/lr" of "optimizer.lr", unless the key was given with its dots. */
+static void pointer_of(char *ret, size_t size, const char *pointer, const json_t *given, const char *name) {
+        if (json_object_get(given, name) || !strchr(name, '.')) {
+                pointer_join(ret, size, pointer, name);
+                return;
+        }
+        char part[256], so_far[1024];
+        snprintf(so_far, sizeof so_far, "%s", pointer);
+        for (const char *c = name; *c;) {
+                size_t n = strcspn(c, ".");
+                snprintf(part, sizeof part, "%.*s", (int)n, c);
+                pointer_join(ret, size, so_far, part);
+                snprintf(so_far, sizeof so_far, "%s", ret);
+                c += n + (c[n] == '.');
+        }
+}
+
+static void check_value(const struct plan *plan, const char *name, const json_t *value, bool imported, const char *at, struct faults *faults) {
+        char detail[256];
+        const struct parameter *p = parameter_find(&plan->spec->parameters, name);
+        for (size_t s = 0; !p && s < plan->spec->n_stages; s++)
+                p = parameter_find(&plan->spec->stages[s].parameters, name);
+        bool number_expected = p ? p->distribution != DIST_CATEGORICAL && p->distribution != DIST_CONSTANT
+                                 : json_is_number(json_object_get(plan->spec->baseline, name));
+        if (number_expected && !json_is_number(value))
+                faults_add(faults, at, "must be a number");
+        else if (p && !imported && !parameter_accepts(p, value, detail))
+                faults_add(faults, at, "%s", detail);
+}
+
+int plan_complete_params(const struct plan *plan, const json_t *given, bool imported, const char *pointer, struct faults *faults, json_t **ret_params) {
+        size_t n_before = faults->n_total;
+        _cleanup_json_ json_t *names = known_names(plan), *params = json_object();
+        if (!names || !params)
+                return -ENOMEM;
+        refuse_unknown(plan, names, given, "", pointer, faults);
+        const char *name;
+        json_t *unused;
+        json_object_foreach(names, name, unused) {
+                char at[1024];
+                pointer_of(at, sizeof at, pointer, given, name);
+                const json_t *value = json_get_dotted(given, name);
+                if (value)
+                        check_value(plan, name, value, imported, at, faults);
+                else if (!(value = params_default(plan, name)))
+                        faults_add(faults, at, "missing, and the sweep has no baseline value for it");
+                if (value && json_set_dotted(params, name, json_incref((json_t *)value)) < 0)
+                        faults_add(faults, at, "cannot be combined with the other parameters");
+        }
+        if (faults->n_total > n_before)
+                return SPEC_FAULTY;
+        *ret_params = TAKE(params);
+        return 0;
+}

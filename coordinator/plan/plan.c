@@ -1,0 +1,303 @@
+/* Walks the stages. Nothing here remembers what it proposed: the history does, so a plan made anew from the same events
+ * goes on exactly where the old one stood. */
+#include "plan/plan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "common/json.h"
+#include "common/rng.h"
+#include "plan/internal.h"
+
+/* A proposal that new evidence overtook while it was computed is computed again; after this many times in a row it is
+ * computed on the spot, so that a busy sweep neither starves nor ever gets a proposal that depends on timing. */
+#define MAX_STALE 3
+
+int plan_new(const struct sweep_spec *spec, uint64_t seed, uint64_t run_cap, struct plan **ret, struct error *err) {
+        struct plan *plan = calloc(1, sizeof *plan);
+        if (!plan)
+                return error_set(err, -ENOMEM, "out of memory");
+        plan->spec = spec;
+        plan->seed = seed;
+        plan->run_cap = run_cap;
+        plan->by_key = json_object();
+        plan->stages = calloc(spec->n_stages, sizeof *plan->stages);
+        plan->counts = calloc(spec->n_stages, sizeof *plan->counts);
+        int r = plan->by_key && plan->stages && plan->counts ? stage_begin(plan, 0) : -ENOMEM;
+        if (r < 0) {
+                plan_free(plan);
+                return error_set(err, r, "out of memory");
+        }
+        *ret = plan;
+        return 0;
+}
+
+void plan_free(struct plan *plan) {
+        if (!plan)
+                return;
+        for (size_t i = 0; plan->stages && i < plan->spec->n_stages; i++) {
+                free(plan->stages[i].selected);
+                free(plan->stages[i].axes);
+                free(plan->stages[i].impacts);
+        }
+        for (size_t i = 0; i < plan->n_trials; i++)
+                json_decref(plan->trials[i].params);
+        free(plan->trials);
+        free(plan->stages);
+        free(plan->counts);
+        json_decref(plan->by_key);
+        json_decref(plan->ready_params);
+        json_decref(plan->ready_proposal);
+        free(plan);
+}
+
+void plan_set_run_cap(struct plan *plan, uint64_t run_cap) {
+        plan->run_cap = run_cap;
+}
+
+void plan_set_closed(struct plan *plan, bool closed) {
+        plan->closed = closed;
+}
+
+void plan_allow_stage(struct plan *plan, unsigned stage) {
+        if (stage > plan->allowed_stage)
+                plan->allowed_stage = stage;
+}
+
+uint64_t plan_trial_seed(uint64_t sweep_seed, uint64_t number) {
+        return rng_mix(rng_mix(sweep_seed) ^ (number * 0xD1342543DE82EF95u)) >> 11;
+}
+
+/* --- stages ---------------------------------------------------------------------------------------- */
+
+const struct parameter_list *stage_parameters(const struct plan *plan, unsigned stage) {
+        const struct stage_spec *spec = &plan->spec->stages[stage];
+        return spec->parameters.n > 0 ? &spec->parameters : &plan->spec->parameters;
+}
+
+static int begin_grid(struct plan *plan, unsigned stage) {
+        const struct stage_spec *spec = &plan->spec->stages[stage];
+        const struct parameter_list *parameters = stage_parameters(plan, stage);
+        struct stage_state *state = &plan->stages[stage];
+        state->axes = calloc(spec->n_levels + parameters->n + 1, sizeof *state->axes);
+        if (!state->axes)
+                return -ENOMEM;
+        for (size_t i = 0; i < spec->n_levels; i++)
+                if (stage_varies(plan, stage, spec->levels[i].name))
+                        axis_from_levels(&spec->levels[i], &state->axes[state->n_axes++]);
+        for (size_t i = 0; spec->n_levels == 0 && i < parameters->n; i++)
+                if (stage_varies(plan, stage, parameters->items[i].name))
+                        axis_from_parameter(&parameters->items[i], &state->axes[state->n_axes++]);
+        axes_sort(state->axes, state->n_axes);
+        return 0;
+}
+
+int stage_begin(struct plan *plan, unsigned stage) {
+        int r = 0;
+        if (stage > 0 && plan->spec->stages[stage - 1].method == METHOD_OFAT)
+                r = conclude_ofat(plan, stage - 1);
+        if (r == 0)
+                r = conclude_select(plan, stage);
+        if (r == 0 && plan->spec->stages[stage].method == METHOD_GRID)
+                r = begin_grid(plan, stage);
+        if (r == 0) {
+                plan->stage = stage;
+                plan_allow_stage(plan, stage);
+        }
+        return r;
+}
+
+/* --- what each method proposes next ------------------------------------------------------------------ */
+
+uint64_t ofat_count(const struct plan *plan, unsigned stage) {
+        const struct stage_spec *spec = &plan->spec->stages[stage];
+        uint64_t n = 1;
+        for (size_t f = 0; f < spec->n_levels; f++)
+                n += json_array_size(spec->levels[f].values);
+        return n;
+}
+
+json_t *ofat_config(const struct plan *plan, unsigned stage, uint64_t index, json_t **ret_proposal) {
+        const struct stage_spec *spec = &plan->spec->stages[stage];
+        json_t *params = params_base(plan);
+        if (!params)
+                return NULL;
+        if (index == 0) {
+                if (ret_proposal)
+                        *ret_proposal = json_pack("{s:s}", "source", "baseline");
+                return params;
+        }
+        index--;
+        for (size_t f = 0; f < spec->n_levels; f++) {
+                size_t n = json_array_size(spec->levels[f].values);
+                if (index >= n) {
+                        index -= n;
+                        continue;
+                }
+                json_t *level = json_array_get(spec->levels[f].values, (size_t)index);
+                if (json_set_dotted(params, spec->levels[f].name, json_incref(level)) == 0) {
+                        if (ret_proposal)
+                                *ret_proposal = json_pack("{s:s, s:s, s:O}", "source", "ofat", "factor", spec->levels[f].name, "level", level);
+                        return params;
+                }
+                break;
+        }
+        json_decref(params);
+        return NULL;
+}
+
+static json_t *grid_config(const struct plan *plan, unsigned stage, uint64_t index, json_t **ret_proposal) {
+        const struct stage_state *state = &plan->stages[stage];
+        json_t *params = params_base(plan);
+        if (!params || axes_apply(state->axes, state->n_axes, index, params) < 0) {
+                json_decref(params);
+                return NULL;
+        }
+        *ret_proposal = json_pack("{s:s, s:I}", "source", "grid", "index", (json_int_t)index);
+        return params;
+}
+
+#define STAGE_DONE 1 /* the stage proposes nothing more */
+
+/* The first position of an enumerated stage (OFAT, grid) whose configuration has no trial yet: what was evaluated
+ * already, in any stage or elsewhere, is reused. */
+static int next_enumerated(struct plan *plan, json_t **ret_params, json_t **ret_proposal) {
+        struct stage_state *state = &plan->stages[plan->stage];
+        bool is_grid = plan->spec->stages[plan->stage].method == METHOD_GRID;
+        uint64_t count = is_grid ? axes_count(state->axes, state->n_axes) : ofat_count(plan, plan->stage);
+        for (; state->next_index < count; state->next_index++) {
+                json_t *proposal = NULL;
+                json_t *params = is_grid ? grid_config(plan, plan->stage, state->next_index, &proposal)
+                                         : ofat_config(plan, plan->stage, state->next_index, &proposal);
+                if (!params || !proposal) {
+                        json_decref(params);
+                        json_decref(proposal);
+                        return -ENOMEM;
+                }
+                if (!history_lookup(plan, params)) {
+                        *ret_params = params;
+                        *ret_proposal = proposal;
+                        return 0;
+                }
+                json_decref(params);
+                json_decref(proposal);
+        }
+        return STAGE_DONE;
+}
+
+/* Random and Sobol points: a function of the seed and how many this stage has proposed. */
+static int next_drawn(struct plan *plan, json_t **ret_params, json_t **ret_proposal) {
+        const struct parameter_list *parameters = stage_parameters(plan, plan->stage);
+        bool is_sobol = plan->spec->stages[plan->stage].method == METHOD_SOBOL;
+        _cleanup_free_ struct opt_dim *dims = calloc(parameters->n + 1, sizeof *dims);
+        _cleanup_free_ const struct parameter **varied = calloc(parameters->n + 1, sizeof *varied);
+        _cleanup_free_ double *x = calloc(parameters->n + 1, sizeof *x);
+        _cleanup_json_ json_t *params = params_base(plan);
+        if (!dims || !varied || !x || !params)
+                return -ENOMEM;
+        struct opt_space space = {dims, 0};
+        for (size_t i = 0; i < parameters->n; i++) {
+                if (!stage_varies(plan, plan->stage, parameters->items[i].name))
+                        continue;
+                varied[space.n_dims] = &parameters->items[i];
+                domain_from_parameter(&parameters->items[i], &dims[space.n_dims++]);
+        }
+        uint64_t seed = rng_mix(plan->seed + plan->stage), index = plan->counts[plan->stage].proposed;
+        (is_sobol ? opt_sobol : opt_random)(&space, seed, index, x);
+        for (size_t i = 0; i < space.n_dims; i++) {
+                bool integer = varied[i]->integer || varied[i]->distribution == DIST_INT_UNIFORM;
+                int r = json_set_dotted(params, varied[i]->name, domain_value(&dims[i], varied[i]->values, integer, x[i]));
+                if (r < 0)
+                        return r;
+        }
+        *ret_proposal = json_pack("{s:s}", "source", is_sobol ? "sobol" : "random");
+        *ret_params = TAKE(params);
+        return 0;
+}
+
+#define NEEDS_JOB 2
+
+static int next_modelled(struct plan *plan, json_t **ret_params, json_t **ret_proposal) {
+        if (plan->ready_params && plan->ready_version != plan->version && plan->n_stale++ >= MAX_STALE) {
+                struct plan_job *job;
+                int r = job_new(plan, plan->stage, &job);
+                if (r < 0)
+                        return r;
+                plan_job_compute(job);
+                plan_job_finish(plan, job);
+        }
+        if (!plan->ready_params || plan->ready_version != plan->version)
+                return NEEDS_JOB;
+        *ret_params = json_incref(plan->ready_params);
+        *ret_proposal = json_incref(plan->ready_proposal);
+        plan->n_stale = 0;
+        return 0;
+}
+
+static int next_of_stage(struct plan *plan, json_t **ret_params, json_t **ret_proposal) {
+        const struct stage_spec *spec = &plan->spec->stages[plan->stage];
+        const struct stage_counts *counts = &plan->counts[plan->stage];
+        if (plan->spec->method == METHOD_STAGED && spec->run_cap > 0 && counts->proposed + counts->enqueued >= spec->run_cap)
+                return STAGE_DONE;
+        switch (spec->method) {
+        case METHOD_OFAT:
+        case METHOD_GRID:
+                return next_enumerated(plan, ret_params, ret_proposal);
+        case METHOD_RANDOM:
+        case METHOD_SOBOL:
+                return next_drawn(plan, ret_params, ret_proposal);
+        default:
+                return next_modelled(plan, ret_params, ret_proposal);
+        }
+}
+
+static bool is_stage_open(const struct plan *plan) {
+        for (unsigned s = 0; s <= plan->stage; s++)
+                if (plan->counts[s].unended > 0)
+                        return true;
+        return false;
+}
+
+int plan_next(struct plan *plan, enum plan_answer *ret, json_t **ret_params, json_t **ret_proposal, unsigned *ret_stage,
+              struct plan_job **ret_job, struct error *err) {
+        if (plan->closed || (plan->run_cap > 0 && plan->n_counted >= plan->run_cap)) {
+                *ret = PLAN_EXHAUSTED;
+                return 0;
+        }
+        if (plan->job_out) {
+                *ret = PLAN_WAIT;
+                return 0;
+        }
+        for (;;) {
+                int r = next_of_stage(plan, ret_params, ret_proposal);
+                if (r == 0) {
+                        *ret = PLAN_TRIAL;
+                        *ret_stage = plan->stage;
+                        return 0;
+                }
+                if (r == NEEDS_JOB) {
+                        r = job_new(plan, plan->stage, ret_job);
+                        plan->job_out = r == 0;
+                        *ret = PLAN_JOB;
+                        return r < 0 ? error_set(err, r, "cannot prepare a proposal: %s", strerror(-r)) : 0;
+                }
+                if (r < 0)
+                        return error_set(err, r, "cannot make a proposal: %s", strerror(-r));
+                if (plan->stage + 1 == plan->spec->n_stages) {
+                        *ret = PLAN_EXHAUSTED;
+                        return 0;
+                }
+                if (is_stage_open(plan)) {
+                        *ret = PLAN_WAIT;
+                        return 0;
+                }
+                if (plan->spec->stages[plan->stage].pause_after && plan->allowed_stage <= plan->stage) {
+                        *ret = PLAN_PAUSE;
+                        return 0;
+                }
+                r = stage_begin(plan, plan->stage + 1);
+                if (r < 0)
+                        return error_set(err, r, "cannot begin stage %u: %s", plan->stage + 1, strerror(-r));
+        }
+}

@@ -1,0 +1,366 @@
+/* A plan driven as the api drives it: ask, add, end, ask again. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "common/cleanup.h"
+#include "common/json.h"
+#include "plan/plan.h"
+
+struct bench {
+        json_t *document;
+        struct sweep_spec *spec;
+        struct plan *plan;
+        uint64_t n; /* trials so far */
+};
+
+static void open_bench(struct bench *b, const char *text) {
+        struct error err;
+        struct faults faults = {0};
+        assert_int_equal(json_read(text, strlen(text), &b->document, &err), 0);
+        int r = sweep_spec_parse(b->document, &faults, &b->spec);
+        for (size_t i = 0; i < faults.n; i++)
+                print_error("%s: %s\n", faults.items[i].pointer, faults.items[i].detail);
+        assert_int_equal(r, 0);
+        faults_fini(&faults);
+        assert_int_equal(plan_new(b->spec, 7, b->spec->run_cap, &b->plan, &err), 0);
+        b->n = 0;
+}
+
+static void close_bench(struct bench *b) {
+        plan_free(b->plan);
+        sweep_spec_free(b->spec);
+        json_decref(b->document);
+}
+
+/* The next configuration, added as a queued trial; NULL with *ret_answer otherwise. Jobs are computed on the spot. */
+static json_t *propose(struct bench *b, enum plan_answer *ret_answer, char *source, unsigned *ret_stage) {
+        json_t *params = NULL, *proposal = NULL;
+        unsigned stage = 0;
+        struct plan_job *job = NULL;
+        struct error err;
+        assert_int_equal(plan_next(b->plan, ret_answer, &params, &proposal, &stage, &job, &err), 0);
+        if (*ret_answer == PLAN_JOB) {
+                plan_job_compute(job);
+                plan_job_finish(b->plan, job);
+                assert_int_equal(plan_next(b->plan, ret_answer, &params, &proposal, &stage, &job, &err), 0);
+        }
+        if (*ret_answer != PLAN_TRIAL)
+                return NULL;
+        snprintf(source, 32, "%s", json_string_value(json_object_get(proposal, "source")));
+        json_decref(proposal);
+        assert_int_equal(plan_trial_added(b->plan, ++b->n, stage, ORIGIN_PROPOSED, params), 0);
+        if (ret_stage)
+                *ret_stage = stage;
+        return params;
+}
+
+static double number(const json_t *params, const char *name) {
+        return json_number_value(json_get_dotted(params, name));
+}
+
+/* Proposes and ends trials until the answer is another one; value by a function of the params. */
+static size_t run(struct bench *b, double (*objective)(const json_t *), enum plan_answer *ret_answer, unsigned until_stage) {
+        size_t n = 0;
+        char source[32];
+        for (;; n++) {
+                unsigned stage;
+                json_t *params = propose(b, ret_answer, source, &stage);
+                if (!params)
+                        return n;
+                plan_trial_state(b->plan, b->n, TRIAL_COMPLETED, true, objective(params));
+                json_decref(params);
+                if (stage >= until_stage)
+                        return n + 1;
+        }
+}
+
+static const char grid_spec[] = "{\"method\":\"grid\",\"trainer\":\"external\",\"metric\":{\"name\":\"m\"},\"parameters\":{"
+                                "\"b\":{\"values\":[\"x\",\"y\"]},\"a\":{\"min\":1,\"max\":3},\"c\":{\"value\":5}}}";
+
+static void grid_sorts_by_name_and_varies_the_last_fastest(void **state) {
+        (void)state;
+        struct bench b;
+        open_bench(&b, grid_spec);
+        static const struct {
+                int a;
+                const char *b;
+        } expected[] = {{1, "x"}, {1, "y"}, {2, "x"}, {2, "y"}, {3, "x"}, {3, "y"}};
+        enum plan_answer answer;
+        char source[32];
+        for (size_t i = 0; i < 6; i++) {
+                _cleanup_json_ json_t *params = propose(&b, &answer, source, NULL);
+                assert_non_null(params);
+                assert_string_equal(source, "grid");
+                assert_true(json_is_integer(json_object_get(params, "a")));
+                assert_int_equal(json_integer_value(json_object_get(params, "a")), expected[i].a);
+                assert_string_equal(json_string_value(json_object_get(params, "b")), expected[i].b);
+                assert_int_equal(json_integer_value(json_object_get(params, "c")), 5);
+        }
+        assert_null(propose(&b, &answer, source, NULL));
+        assert_int_equal(answer, PLAN_EXHAUSTED);
+        assert_int_equal(plan_remaining(b.plan), 0);
+        close_bench(&b);
+}
+
+static void grid_reuses_an_imported_configuration(void **state) {
+        (void)state;
+        struct bench b;
+        open_bench(&b, grid_spec);
+        json_t *import = json_pack("{s:f, s:s, s:i}", "a", 1.0, "b", "x", "c", 5);
+        assert_int_equal(plan_trial_added(b.plan, ++b.n, 0, ORIGIN_IMPORTED, import), 0);
+        json_decref(import);
+        plan_trial_state(b.plan, b.n, TRIAL_COMPLETED, true, 1);
+        enum plan_answer answer;
+        char source[32];
+        _cleanup_json_ json_t *params = propose(&b, &answer, source, NULL);
+        assert_string_equal(json_string_value(json_object_get(params, "b")), "y");
+        close_bench(&b);
+}
+
+static void run_cap_counts_proposals_and_enqueued_but_not_imports(void **state) {
+        (void)state;
+        struct bench b;
+        open_bench(&b, "{\"method\":\"random\",\"trainer\":\"external\",\"metric\":{\"name\":\"m\"},\"run_cap\":3,"
+                       "\"parameters\":{\"a\":{\"min\":0.0,\"max\":1.0}}}");
+        json_t *params = json_pack("{s:f}", "a", 0.5);
+        plan_trial_added(b.plan, ++b.n, 0, ORIGIN_IMPORTED, params);
+        plan_trial_added(b.plan, ++b.n, 0, ORIGIN_ENQUEUED, params);
+        json_decref(params);
+        assert_int_equal(plan_remaining(b.plan), 2);
+        enum plan_answer answer;
+        char source[32];
+        for (int i = 0; i < 2; i++)
+                json_decref(propose(&b, &answer, source, NULL));
+        assert_null(propose(&b, &answer, source, NULL));
+        assert_int_equal(answer, PLAN_EXHAUSTED);
+        plan_set_run_cap(b.plan, 4);
+        params = propose(&b, &answer, source, NULL);
+        assert_non_null(params);
+        json_decref(params);
+        close_bench(&b);
+}
+
+static const char staged_spec[] =
+        "{\"method\":\"staged\",\"trainer\":\"external\",\"metric\":{\"name\":\"m\",\"goal\":\"maximize\"},"
+        "\"baseline\":{\"lr\":5e-5,\"wd\":0.0,\"drop\":0.1,\"eps\":1e-8},"
+        "\"parameters\":{\"lr\":{\"distribution\":\"log_uniform_values\",\"min\":1e-5,\"max\":5e-5},\"wd\":{\"min\":0.0,\"max\":0.1}},"
+        "\"stages\":[{\"method\":\"ofat\",\"levels\":{\"lr\":[2e-5,2e-4],\"wd\":[0.0,0.1],\"drop\":[0.0,0.2],\"eps\":[1e-6]}},"
+        "{\"method\":\"grid\",\"select_top\":2,\"values\":{\"lr\":[1e-5,5e-5],\"wd\":[0.0,0.05],\"drop\":[0.1,0.3]}},"
+        "{\"method\":\"bayes\",\"select_top\":2,\"run_cap\":6,\"warm_start\":true}]}";
+
+/* lr matters most, then drop, then wd; eps not at all. */
+static double surface(const json_t *p) {
+        double l = (number(p, "lr") - 3e-5) / 1e-4, d = number(p, "drop") - 0.15;
+        return 1 - l * l - 2 * d * d - 0.1 * number(p, "wd");
+}
+
+static void ofat_runs_the_baseline_first_and_changes_one_factor_at_a_time(void **state) {
+        (void)state;
+        struct bench b;
+        open_bench(&b, staged_spec);
+        enum plan_answer answer;
+        char source[32];
+        _cleanup_json_ json_t *base = propose(&b, &answer, source, NULL);
+        assert_string_equal(source, "baseline");
+        assert_true(number(base, "lr") == 5e-5 && number(base, "eps") == 1e-8);
+        static const char *const changed[] = {"lr", "lr", "wd", "drop", "drop", "eps"}; /* wd 0.0 is the baseline: reused */
+        for (size_t i = 0; i < 6; i++) {
+                _cleanup_json_ json_t *params = propose(&b, &answer, source, NULL);
+                assert_non_null(params);
+                assert_string_equal(source, "ofat");
+                const char *key;
+                json_t *value;
+                json_object_foreach(params, key, value)
+                        assert_int_equal(json_equal(value, json_object_get(base, key)), strcmp(key, changed[i]) != 0);
+        }
+        assert_null(propose(&b, &answer, source, NULL));
+        assert_int_equal(answer, PLAN_WAIT); /* the stage's trials have not ended */
+        close_bench(&b);
+}
+
+static void stages_select_by_impact_and_keep_the_others_at_the_baseline(void **state) {
+        (void)state;
+        struct bench b;
+        open_bench(&b, staged_spec);
+        enum plan_answer answer;
+        size_t n = run(&b, surface, &answer, 1); /* up to the first grid trial */
+        assert_int_equal(n, 8);
+        _cleanup_json_ json_t *stage = plan_describe_stage(b.plan);
+        json_t *selected = json_object_get(stage, "selected");
+        assert_int_equal(json_array_size(selected), 2);
+        assert_string_equal(json_string_value(json_array_get(selected, 0)), "lr");
+        assert_string_equal(json_string_value(json_array_get(selected, 1)), "drop");
+        n += run(&b, surface, &answer, 2);
+        /* The grid is drop × lr: {0.1,0.3} × {1e-5,5e-5}; (0.1, 5e-5) is the baseline and reused: 3 trials, then Bayes. */
+        assert_int_equal(n, 8 + 2 + 1);
+        json_t *again = plan_describe_stage(b.plan);
+        /* Bayes can vary its parameters only: lr and wd. */
+        assert_string_equal(json_string_value(json_array_get(json_object_get(again, "selected"), 0)), "lr");
+        assert_string_equal(json_string_value(json_array_get(json_object_get(again, "selected"), 1)), "wd");
+        json_decref(again);
+        n = run(&b, surface, &answer, 9);
+        assert_int_equal(n, 5);
+        assert_int_equal(answer, PLAN_EXHAUSTED);
+        close_bench(&b);
+}
+
+static void bayes_stage_holds_the_factors_it_does_not_vary(void **state) {
+        (void)state;
+        struct bench b;
+        open_bench(&b, staged_spec);
+        enum plan_answer answer;
+        run(&b, surface, &answer, 2);
+        char source[32];
+        for (int i = 0; i < 3; i++) {
+                unsigned stage;
+                _cleanup_json_ json_t *params = propose(&b, &answer, source, &stage);
+                assert_int_equal(stage, 2);
+                assert_true(number(params, "drop") == 0.1 && number(params, "eps") == 1e-8);
+                assert_in_range((unsigned)(number(params, "lr") * 1e6 + 0.5), 10, 50);
+                assert_true(strcmp(source, "sobol") != 0 && strcmp(source, "random") != 0); /* warm-started: the model speaks at once */
+        }
+        close_bench(&b);
+}
+
+static double diverging(const json_t *p) {
+        return number(p, "lr") > 1e-4 ? -1 : surface(p);
+}
+
+static void a_failed_level_counts_as_the_worst_seen(void **state) {
+        (void)state;
+        struct bench b;
+        open_bench(&b, staged_spec);
+        enum plan_answer answer;
+        char source[32];
+        for (;;) {
+                _cleanup_json_ json_t *params = propose(&b, &answer, source, NULL);
+                if (!params)
+                        break;
+                if (diverging(params) == -1)
+                        plan_trial_state(b.plan, b.n, TRIAL_FAILED, false, 0);
+                else
+                        plan_trial_state(b.plan, b.n, TRIAL_COMPLETED, true, strcmp(source, "ofat") == 0 && number(params, "eps") > 1e-7 ? 0.2 : 0.9);
+                if (json_number_value(json_object_get(params, "eps")) > 1e-7)
+                        break;
+        }
+        _cleanup_json_ json_t *stage = plan_describe_stage(b.plan);
+        json_t *first = json_array_get(json_object_get(stage, "impacts"), 0);
+        /* Worst seen is eps' 0.2; lr's failed level takes it: both have impact 0.7, lr comes first in the spec. */
+        assert_string_equal(json_string_value(json_object_get(first, "parameter")), "lr");
+        assert_true(json_real_value(json_object_get(first, "impact")) > 0.69);
+        close_bench(&b);
+}
+
+static void a_rebuilt_plan_proposes_the_same(void **state) {
+        (void)state;
+        struct bench a, b;
+        open_bench(&a, staged_spec);
+        open_bench(&b, staged_spec);
+        char source[32];
+        enum plan_answer answer;
+        for (int i = 0; i < 14; i++) {
+                unsigned stage;
+                _cleanup_json_ json_t *params = propose(&a, &answer, source, &stage);
+                assert_non_null(params);
+                plan_trial_state(a.plan, a.n, TRIAL_COMPLETED, true, surface(params));
+                assert_int_equal(plan_trial_added(b.plan, ++b.n, stage, ORIGIN_PROPOSED, params), 0);
+                plan_trial_state(b.plan, b.n, TRIAL_COMPLETED, true, surface(params));
+        }
+        _cleanup_json_ json_t *x = propose(&a, &answer, source, NULL), *y = propose(&b, &answer, source, NULL);
+        assert_true(json_equal(x, y));
+        close_bench(&a);
+        close_bench(&b);
+}
+
+static void a_stale_job_is_computed_again(void **state) {
+        (void)state;
+        struct bench b;
+        open_bench(&b, "{\"method\":\"bayes\",\"trainer\":\"external\",\"metric\":{\"name\":\"m\"},\"parameters\":{\"a\":{\"min\":0.0,\"max\":1.0}}}");
+        char source[32];
+        enum plan_answer answer;
+        _cleanup_json_ json_t *first = propose(&b, &answer, source, NULL);
+        struct plan_job *job = NULL;
+        json_t *params = NULL, *proposal = NULL;
+        unsigned stage;
+        struct error err;
+        assert_int_equal(plan_next(b.plan, &answer, &params, &proposal, &stage, &job, &err), 0);
+        assert_int_equal(answer, PLAN_JOB);
+        enum plan_answer meanwhile;
+        struct plan_job *other;
+        assert_int_equal(plan_next(b.plan, &meanwhile, &params, &proposal, &stage, &other, &err), 0);
+        assert_int_equal(meanwhile, PLAN_WAIT);
+        plan_trial_state(b.plan, 1, TRIAL_COMPLETED, true, 0.5); /* new evidence overtakes the job */
+        plan_job_compute(job);
+        plan_job_finish(b.plan, job);
+        assert_int_equal(plan_next(b.plan, &answer, &params, &proposal, &stage, &job, &err), 0);
+        assert_int_equal(answer, PLAN_JOB);
+        plan_job_free(job);
+        close_bench(&b);
+}
+
+static void pause_after_waits_for_permission(void **state) {
+        (void)state;
+        struct bench b;
+        open_bench(&b, "{\"method\":\"staged\",\"trainer\":\"external\",\"metric\":{\"name\":\"m\"},\"parameters\":{\"a\":{\"values\":[1,2]}},"
+                       "\"baseline\":{\"a\":1},\"stages\":[{\"method\":\"grid\",\"values\":{\"a\":[1,2]},\"pause_after\":true},"
+                       "{\"method\":\"grid\",\"values\":{\"a\":[3]}}]}");
+        char source[32];
+        enum plan_answer answer;
+        for (int i = 0; i < 2; i++) {
+                json_decref(propose(&b, &answer, source, NULL));
+                plan_trial_state(b.plan, b.n, TRIAL_COMPLETED, true, 1);
+        }
+        assert_null(propose(&b, &answer, source, NULL));
+        assert_int_equal(answer, PLAN_PAUSE);
+        plan_allow_stage(b.plan, 1);
+        _cleanup_json_ json_t *params = propose(&b, &answer, source, NULL);
+        assert_int_equal(json_integer_value(json_object_get(params, "a")), 3);
+        close_bench(&b);
+}
+
+static void completing_names_every_fault_and_fills_in_the_baseline(void **state) {
+        (void)state;
+        struct bench b;
+        open_bench(&b, staged_spec);
+        struct faults faults = {0};
+        json_t *params = NULL;
+        _cleanup_json_ json_t *given = json_pack("{s:f}", "lr", 2e-5);
+        assert_int_equal(plan_complete_params(b.plan, given, false, "/params", &faults, &params), 0);
+        assert_true(number(params, "drop") == 0.1 && number(params, "lr") == 2e-5);
+        json_decref(params);
+        _cleanup_json_ json_t *bad = json_pack("{s:s, s:i}", "lr", "fast", "banana", 1);
+        assert_int_equal(plan_complete_params(b.plan, bad, false, "/params", &faults, &params), SPEC_FAULTY);
+        assert_int_equal(faults.n, 2);
+        faults_fini(&faults);
+        close_bench(&b);
+}
+
+static void trial_seeds_depend_on_seed_and_number_only(void **state) {
+        (void)state;
+        assert_true(plan_trial_seed(1, 1) == plan_trial_seed(1, 1));
+        assert_true(plan_trial_seed(1, 1) != plan_trial_seed(1, 2) && plan_trial_seed(1, 1) != plan_trial_seed(2, 1));
+        for (uint64_t i = 0; i < 1000; i++)
+                assert_true(plan_trial_seed(i, i * 31) < (UINT64_C(1) << 53));
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(grid_sorts_by_name_and_varies_the_last_fastest),
+                cmocka_unit_test(grid_reuses_an_imported_configuration),
+                cmocka_unit_test(run_cap_counts_proposals_and_enqueued_but_not_imports),
+                cmocka_unit_test(ofat_runs_the_baseline_first_and_changes_one_factor_at_a_time),
+                cmocka_unit_test(stages_select_by_impact_and_keep_the_others_at_the_baseline),
+                cmocka_unit_test(bayes_stage_holds_the_factors_it_does_not_vary),
+                cmocka_unit_test(a_failed_level_counts_as_the_worst_seen),
+                cmocka_unit_test(a_rebuilt_plan_proposes_the_same),
+                cmocka_unit_test(a_stale_job_is_computed_again),
+                cmocka_unit_test(pause_after_waits_for_permission),
+                cmocka_unit_test(completing_names_every_fault_and_fills_in_the_baseline),
+                cmocka_unit_test(trial_seeds_depend_on_seed_and_number_only),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
