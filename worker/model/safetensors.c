@@ -27,7 +27,7 @@ static const struct {
         const char *name;
         unsigned bytes;
 } types[] = {
-        {"F64", 8}, {"F32", 4}, {"F16", 2}, {"BF16", 2}, {"I64", 8}, {"I32", 4}, {"I16", 2}, {"I8", 1},
+        {"F64", 8}, {"F32", 4}, {"F16", 2}, {"BF16", 2}, {"I64", 8},  {"I32", 4},     {"I16", 2},     {"I8", 1},
         {"U64", 8}, {"U32", 4}, {"U16", 2}, {"U8", 1},   {"BOOL", 1}, {"F8_E4M3", 1}, {"F8_E5M2", 1},
 };
 
@@ -102,9 +102,8 @@ static int check_metadata(const struct safetensors *file, const json_t *metadata
         json_t *value;
         if (!json_is_object(metadata))
                 return error_set(err, -EINVAL, "%s: __metadata__ is not an object", file->path);
-        json_object_foreach((json_t *)metadata, key, value)
-                if (!json_is_string(value))
-                        return error_set(err, -EINVAL, "%s: __metadata__: '%.200s' is not a string", file->path, key);
+        json_object_foreach((json_t *)metadata, key, value) if (!json_is_string(value)) return error_set(
+                err, -EINVAL, "%s: __metadata__: '%.200s' is not a string", file->path, key);
         return 0;
 }
 
@@ -389,7 +388,8 @@ static int write_bytes(int fd, const void *data, size_t len) {
         return 0;
 }
 
-static int write_file(const char *path, const struct buf *header, const struct tensor_source *tensors, size_t n_tensors, struct error *err) {
+static int write_file(const char *path, const struct buf *header, const struct tensor_source *tensors, size_t n_tensors,
+                      struct error *err) {
         _cleanup_fd_ int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
         if (fd < 0)
                 return error_set(err, -errno, "cannot create %s: %s", path, strerror(errno));
