@@ -33,12 +33,23 @@ void json_format_real(double value, char buf[static 32]) {
                 snprintf(buf, 32, "0.0");
 }
 
+/* Jansson's dump says only that its callback failed; what for is kept here. */
+struct sink {
+        struct buf *buf;
+        int error;
+};
+
 static int append(const char *data, size_t len, void *user) {
-        return buf_append(user, data, len) < 0 ? -1 : 0;
+        struct sink *sink = user;
+        sink->error = buf_append(sink->buf, data, len);
+        return sink->error < 0 ? -1 : 0;
 }
 
 static int write_string(const json_t *string, struct buf *buf) {
-        return json_dump_callback(string, append, buf, JSON_ENCODE_ANY | JSON_COMPACT) < 0 ? -ENOMEM : 0;
+        struct sink sink = {.buf = buf};
+        if (json_dump_callback(string, append, &sink, JSON_ENCODE_ANY | JSON_COMPACT) < 0)
+                return sink.error < 0 ? sink.error : -ENOMEM;
+        return 0;
 }
 
 static int write_key(const char *key, struct buf *buf) {
