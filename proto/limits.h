@@ -1,5 +1,6 @@
 /* Caps and defaults of the wire contract. */
 #pragma once
+#include <stdint.h>
 
 #define LIMIT_BODY_BYTES (8u << 20)      /* default; configurable */
 #define LIMIT_ID_CHARS 40
@@ -17,6 +18,8 @@
 #define LIMIT_CHOICES 10000              /* of one categorical */
 #define LIMIT_STAGES 32
 #define LIMIT_ENQUEUE_ITEMS 10000        /* of one POST …/trials */
+#define RUN_CAP_MAX INT64_C(1000000000)
+#define PRIORITY_MAX 1000
 #define LIMIT_FAULTS 100                 /* reported at once */
 
 #define DEFAULT_MAX_ATTEMPTS 3

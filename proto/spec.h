@@ -66,7 +66,7 @@ struct stage_spec {
 };
 
 struct metric_spec {
-        char *name;
+        char *name; /* "" when the spec has no metric: no series is watched, outcomes give the value */
         bool maximize; /* the default is minimize, as in W&B */
         bool has_target;
         double target;
