@@ -1,0 +1,73 @@
+/* Metric points, keyed by (trial, step, name): a later attempt overwrites. */
+#include <stdlib.h>
+
+#include "store/statement.h"
+#include "store/store.h"
+
+void metric_row_fini(struct metric_row *row) {
+        free(row->name);
+        *row = (struct metric_row){0};
+}
+
+static int read_metric(sqlite3_stmt *s, struct metric_row *ret) {
+        int r = 0;
+        struct metric_row row = {
+                .name = store_column_text(s, 0, &r),
+                .step = sqlite3_column_int64(s, 1),
+                .has_epoch = sqlite3_column_type(s, 2) != SQLITE_NULL,
+                .epoch = sqlite3_column_double(s, 2),
+                .value = sqlite3_column_double(s, 3),
+                .time_ms = (uint64_t)sqlite3_column_int64(s, 4),
+        };
+        if (r == 0)
+                *ret = row;
+        return r;
+}
+
+STORE_DEFINE_READERS(metric)
+
+int store_metric_put(struct store *store, int64_t trial, const struct metric_row *row) {
+        return store_execute(store,
+                             "INSERT INTO metrics (trial, step, name, epoch, value, time_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6) "
+                             "ON CONFLICT (trial, step, name) DO UPDATE SET epoch = excluded.epoch, value = excluded.value, "
+                             "time_ms = excluded.time_ms",
+                             bind_i(trial), bind_i(row->step), bind_t(row->name), bind_if(row->has_epoch, bind_r(row->epoch)),
+                             bind_r(row->value), bind_i(row->time_ms));
+}
+
+int store_metric_list(struct store *store, int64_t trial, const char *name, int64_t after_step, const char *after_name, size_t max,
+                      struct metric_row *rows, size_t *ret_n) {
+        sqlite3_stmt *s;
+        int64_t first = after_name ? after_step : INT64_MIN;
+        const char *past = after_name ? after_name : "";
+        int r = name ? store_query(store,
+                                   "SELECT name, step, epoch, value, time_ms FROM metrics WHERE trial = ?1 AND name = ?5 "
+                                   "AND (step, name) > (?2, ?3) ORDER BY step LIMIT ?4",
+                                   &s, bind_i(trial), bind_i(first), bind_t(past), bind_i(max), bind_t(name))
+                     : store_query(store,
+                                   "SELECT name, step, epoch, value, time_ms FROM metrics WHERE trial = ?1 AND (step, name) > (?2, ?3) "
+                                   "ORDER BY step, name LIMIT ?4",
+                                   &s, bind_i(trial), bind_i(first), bind_t(past), bind_i(max));
+        return r < 0 ? r : all_metric(store, s, max, rows, ret_n);
+}
+
+int store_metric_summary(struct store *store, int64_t trial, const char *name, enum metric_summary summary, double *ret) {
+        sqlite3_stmt *s;
+        int r;
+        if (summary == SUMMARY_MINIMUM)
+                r = store_query(store, "SELECT value FROM metrics WHERE trial = ?1 AND name = ?2 ORDER BY value LIMIT 1", &s, bind_i(trial),
+                                bind_t(name));
+        else if (summary == SUMMARY_MAXIMUM)
+                r = store_query(store, "SELECT value FROM metrics WHERE trial = ?1 AND name = ?2 ORDER BY value DESC LIMIT 1", &s,
+                                bind_i(trial), bind_t(name));
+        else
+                r = store_query(store, "SELECT value FROM metrics WHERE trial = ?1 AND name = ?2 ORDER BY step DESC LIMIT 1", &s,
+                                bind_i(trial), bind_t(name));
+        if (r == 0)
+                r = store_step(store, s);
+        if (r != STORE_ROW)
+                return r == STORE_DONE ? STORE_NONE : r;
+        *ret = sqlite3_column_double(s, 0);
+        store_reset(s);
+        return 0;
+}

@@ -1,0 +1,415 @@
+#include "store/store.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "common/fs.h"
+#include "store/migrate.h"
+#include "store/statement.h"
+
+static char folder[64], path[96];
+
+static int setup(void **state) {
+        (void)state;
+        snprintf(folder, sizeof folder, "/tmp/store-test-XXXXXX");
+        if (!mkdtemp(folder))
+                return -1;
+        snprintf(path, sizeof path, "%s/sweepd.db", folder);
+        return 0;
+}
+
+static int teardown(void **state) {
+        (void)state;
+        return fs_remove_tree(folder, NULL);
+}
+
+static struct store *open_store(void) {
+        struct store *store = NULL;
+        struct error err = {0};
+        if (store_open(path, &store, &err) < 0)
+                fail_msg("%s", err.text);
+        return store;
+}
+
+static int64_t add_sweep(struct store *store, const char *id) {
+        int64_t row = 0;
+        assert_int_equal(store_sweep_insert(store,
+                                            &(struct sweep_row){.public_id = (char *)id, .name = "n", .method = "random", .spec = "{}",
+                                                                .seed = UINT64_MAX, .created_ms = 1},
+                                            &row),
+                         0);
+        return row;
+}
+
+static int64_t add_trial(struct store *store, int64_t sweep, const char *id, enum queue_place place) {
+        uint64_t number = 0;
+        int64_t row = 0;
+        assert_int_equal(store_sweep_take_number(store, sweep, &number), 0);
+        assert_int_equal(store_trial_insert(store,
+                                            &(struct trial_row){.sweep = sweep, .public_id = (char *)id, .number = number, .origin = 1,
+                                                                .params = "{\"a\":1}", .proposal = "{}", .place = place, .created_ms = 2},
+                                            &row),
+                         0);
+        assert_int_equal(store_history_add(store, sweep, row, true, TRIAL_QUEUED, false, 0), 0);
+        return row;
+}
+
+static int64_t add_worker(struct store *store, const char *id) {
+        int64_t row = 0;
+        assert_int_equal(store_worker_insert(store,
+                                             &(struct worker_row){.public_id = (char *)id, .name = (char *)id, .slots = 1, .trainers = "[]",
+                                                                  .registered_ms = 1, .last_seen_ms = 1},
+                                             &row),
+                         0);
+        return row;
+}
+
+static void complete(struct store *store, int64_t id, double value) {
+        struct trial_row row = {0};
+        assert_int_equal(store_trial_load(store, id, &row), 0);
+        row.state = TRIAL_COMPLETED;
+        row.has_value = true;
+        row.value = value;
+        row.finished_ms = 9;
+        assert_int_equal(store_trial_update(store, &row), 0);
+        assert_int_equal(store_history_add(store, row.sweep, id, false, TRIAL_COMPLETED, true, value), 0);
+        trial_row_fini(&row);
+}
+
+static void rows_read_back_as_they_were_written(void **state) {
+        (void)state;
+        struct store *store = open_store();
+        int64_t sweep = add_sweep(store, "s1"), worker = add_worker(store, "w1"), trial = add_trial(store, sweep, "t1", PLACE_ENQUEUED);
+        struct trial_row row = {0};
+        assert_int_equal(store_trial_get(store, "t1", &row), 0);
+        row.state = TRIAL_RUNNING;
+        row.attempt = 1;
+        row.worker = worker;
+        row.started_ms = 5;
+        row.resume = strdup("{}");
+        assert_int_equal(store_trial_update(store, &row), 0);
+        trial_row_fini(&row);
+        assert_int_equal(store_trial_load(store, trial, &row), 0);
+        assert_int_equal(row.state, TRIAL_RUNNING);
+        assert_string_equal(row.sweep_public_id, "s1");
+        assert_string_equal(row.worker_public_id, "w1");
+        assert_string_equal(row.resume, "{}");
+        assert_int_equal(row.reason, -1);
+        assert_int_equal(row.origin, 1);
+        assert_int_equal(row.started_ms, 5);
+        trial_row_fini(&row);
+        struct sweep_row found = {0};
+        assert_int_equal(store_sweep_get(store, "s1", &found), 0);
+        assert_true(found.seed == UINT64_MAX);
+        sweep_row_fini(&found);
+        assert_int_equal(store_sweep_get(store, "s2", &found), STORE_NONE);
+        store_close(store);
+}
+
+static void a_commit_survives_kill_9_and_frees_the_lock(void **state) {
+        (void)state;
+        int ready[2];
+        assert_int_equal(pipe(ready), 0);
+        pid_t child = fork();
+        if (child == 0) {
+                struct store *store = NULL;
+                int64_t row;
+                if (store_open(path, &store, NULL) == 0 && store_begin(store) == 0 &&
+                    store_sweep_insert(store, &(struct sweep_row){.public_id = "kept", .name = "n", .method = "m", .spec = "{}"}, &row) == 0 &&
+                    store_commit(store) == 0 && store_begin(store) == 0 &&
+                    store_sweep_insert(store, &(struct sweep_row){.public_id = "lost", .name = "n", .method = "m", .spec = "{}"}, &row) == 0 &&
+                    write(ready[1], "x", 1) == 1)
+                        pause();
+                _exit(1);
+        }
+        close(ready[1]);
+        char byte;
+        assert_int_equal(read(ready[0], &byte, 1), 1);
+        struct store *second = NULL;
+        struct error err = {0};
+        assert_int_equal(store_open(path, &second, &err), -EBUSY);
+        assert_non_null(strstr(err.text, "another server"));
+        kill(child, SIGKILL);
+        waitpid(child, NULL, 0);
+        close(ready[0]);
+        struct store *store = open_store();
+        struct sweep_row row = {0};
+        assert_int_equal(store_sweep_get(store, "kept", &row), 0);
+        sweep_row_fini(&row);
+        assert_int_equal(store_sweep_get(store, "lost", &row), STORE_NONE);
+        store_close(store);
+}
+
+static void a_failed_unit_leaves_the_others_of_its_transaction(void **state) {
+        (void)state;
+        struct store *store = open_store();
+        assert_int_equal(store_begin(store), 0);
+        add_sweep(store, "s1");
+        assert_int_equal(store_savepoint(store), 0);
+        add_sweep(store, "s2");
+        assert_int_equal(store_savepoint_undo(store), 0);
+        assert_int_equal(store_commit(store), 0);
+        struct sweep_row row = {0};
+        assert_int_equal(store_sweep_get(store, "s2", &row), STORE_NONE);
+        assert_int_equal(store_sweep_get(store, "s1", &row), 0);
+        sweep_row_fini(&row);
+        store_close(store);
+}
+
+static void a_full_disk_is_reported_and_loses_nothing(void **state) {
+        (void)state;
+        struct store *store = open_store();
+        int64_t sweep = add_sweep(store, "s1");
+        assert_int_equal(sqlite3_exec(store->db, "PRAGMA max_page_count = 1", NULL, NULL, NULL), SQLITE_OK);
+        char *big = malloc(1 << 20);
+        memset(big, 'x', (1 << 20) - 1);
+        big[(1 << 20) - 1] = 0;
+        assert_int_equal(store_begin(store), 0);
+        int64_t row = 0;
+        assert_int_equal(store_sweep_insert(store, &(struct sweep_row){.public_id = "s2", .name = "n", .method = "m", .spec = big}, &row), -ENOSPC);
+        store_rollback(store);
+        assert_int_equal(sqlite3_exec(store->db, "PRAGMA max_page_count = 1000000", NULL, NULL, NULL), SQLITE_OK);
+        assert_int_equal(store_sweep_insert(store, &(struct sweep_row){.public_id = "s2", .name = "n", .method = "m", .spec = big}, &row), 0);
+        free(big);
+        struct sweep_row found = {0};
+        assert_int_equal(store_sweep_load(store, sweep, &found), 0);
+        sweep_row_fini(&found);
+        store_close(store);
+}
+
+static void a_state_that_is_not_in_the_table_cannot_be_stored(void **state) {
+        (void)state;
+        struct store *store = open_store();
+        add_sweep(store, "s1");
+        assert_int_equal(store_execute(store, "UPDATE sweeps SET state = 'asleep'"), -EEXIST);
+        store_close(store);
+}
+
+static const struct migration steps[] = {
+        {1, "1", "CREATE TABLE a (x TEXT CHECK (x IN ({{trial_states}}))) STRICT; PRAGMA user_version = 1;"},
+        {2, "2", "ALTER TABLE a ADD COLUMN y INTEGER; PRAGMA user_version = 2;"},
+};
+
+static struct store *open_raw(const char *file) {
+        struct store *store = calloc(1, sizeof *store);
+        store->path = strdup(file);
+        store->lock_fd = -1;
+        assert_int_equal(sqlite3_open(file, &store->db), SQLITE_OK);
+        return store;
+}
+
+static void an_older_database_is_backed_up_and_migrated(void **state) {
+        (void)state;
+        struct store *store = open_raw(path);
+        assert_int_equal(store_migrate(store, steps, 1, NULL), 0);
+        assert_int_equal(sqlite3_exec(store->db, "INSERT INTO a VALUES ('queued')", NULL, NULL, NULL), SQLITE_OK);
+        char copy[128];
+        snprintf(copy, sizeof copy, "%s.v1.bak", path);
+        assert_int_equal(access(copy, F_OK), -1);
+        assert_int_equal(store_migrate(store, steps, 2, NULL), 0);
+        assert_int_equal(sqlite3_exec(store->db, "SELECT y FROM a", NULL, NULL, NULL), SQLITE_OK);
+        store_close(store);
+        store = open_raw(copy);
+        assert_int_equal(sqlite3_exec(store->db, "SELECT x FROM a", NULL, NULL, NULL), SQLITE_OK);
+        assert_int_not_equal(sqlite3_exec(store->db, "SELECT y FROM a", NULL, NULL, NULL), SQLITE_OK);
+        store_close(store);
+}
+
+static void a_newer_database_is_refused_with_both_versions(void **state) {
+        (void)state;
+        struct store *store = open_raw(path);
+        assert_int_equal(sqlite3_exec(store->db, "PRAGMA application_id = 0x73776570; PRAGMA user_version = 77", NULL, NULL, NULL), SQLITE_OK);
+        store_close(store);
+        struct error err = {0};
+        assert_true(store_open(path, &store, &err) < 0);
+        assert_non_null(strstr(err.text, "version 77"));
+}
+
+static void a_foreign_database_is_refused(void **state) {
+        (void)state;
+        struct store *store = open_raw(path);
+        assert_int_equal(sqlite3_exec(store->db, "CREATE TABLE theirs (x)", NULL, NULL, NULL), SQLITE_OK);
+        store_close(store);
+        assert_true(store_open(path, &store, NULL) < 0);
+}
+
+static void a_failing_migration_changes_nothing(void **state) {
+        (void)state;
+        const struct migration broken[] = {steps[0], {2, "2", "ALTER TABLE a ADD COLUMN y INTEGER; SELECT nonsense; PRAGMA user_version = 2;"}};
+        struct store *store = open_raw(path);
+        assert_int_equal(store_migrate(store, broken, 1, NULL), 0);
+        assert_true(store_migrate(store, broken, 2, NULL) < 0);
+        assert_int_not_equal(sqlite3_exec(store->db, "SELECT y FROM a", NULL, NULL, NULL), SQLITE_OK);
+        assert_int_equal(store_migrate(store, steps, 2, NULL), 0);
+        store_close(store);
+}
+
+static void the_queue_is_released_then_requeued_then_enqueued(void **state) {
+        (void)state;
+        struct store *store = open_store();
+        int64_t sweep = add_sweep(store, "s1"), mine = add_worker(store, "w1"), other = add_worker(store, "w2");
+        add_trial(store, sweep, "enqueued", PLACE_ENQUEUED);
+        add_trial(store, sweep, "requeued", PLACE_REQUEUED);
+        struct trial_row row = {0};
+        int64_t released = add_trial(store, sweep, "released", PLACE_RELEASED);
+        assert_int_equal(store_trial_load(store, released, &row), 0);
+        row.released_by = mine;
+        row.released_ms = 1000;
+        assert_int_equal(store_trial_update(store, &row), 0);
+        trial_row_fini(&row);
+        assert_int_equal(store_trial_next_queued(store, sweep, mine, 500, 1500, &row), 0);
+        assert_string_equal(row.public_id, "released");
+        trial_row_fini(&row);
+        assert_int_equal(store_trial_next_queued(store, sweep, other, 500, 1500, &row), 0);
+        assert_string_equal(row.public_id, "requeued");
+        trial_row_fini(&row);
+        assert_int_equal(store_trial_next_queued(store, sweep, other, 1000, 2000, &row), 0);
+        assert_string_equal(row.public_id, "released");
+        trial_row_fini(&row);
+        store_close(store);
+}
+
+static void a_list_by_value_keeps_its_order_while_values_come_and_go(void **state) {
+        (void)state;
+        struct store *store = open_store();
+        int64_t sweep = add_sweep(store, "s1"), trials[5];
+        static const char *const ids[] = {"t1", "t2", "t3", "t4", "t5"};
+        for (int i = 0; i < 5; i++)
+                trials[i] = add_trial(store, sweep, ids[i], PLACE_ENQUEUED);
+        complete(store, trials[0], 3);
+        complete(store, trials[1], 1);
+        complete(store, trials[2], 3);
+        int64_t as_of = 0;
+        assert_int_equal(store_history_position(store, &as_of), 0);
+        struct trial_row row = {0};
+        struct value_position position, *after = NULL;
+        static const char *const expected[] = {"t1", "t3", "t2", "t4", "t5"};
+        for (int i = 0; i < 6; i++) {
+                size_t n = 0;
+                assert_int_equal(store_trial_list_by_value(store, sweep, -1, true, as_of, after, 1, &row, &n, &position), 0);
+                assert_int_equal(n, i < 5);
+                if (n == 0)
+                        break;
+                after = &position;
+                assert_string_equal(row.public_id, expected[i]);
+                trial_row_fini(&row);
+                if (i == 1)
+                        complete(store, trials[4], 100); /* would have come first */
+        }
+        store_close(store);
+}
+
+static void the_best_trial_is_the_earliest_of_equals(void **state) {
+        (void)state;
+        struct store *store = open_store();
+        int64_t sweep = add_sweep(store, "s1"), a = add_trial(store, sweep, "a", PLACE_ENQUEUED), b = add_trial(store, sweep, "b", PLACE_ENQUEUED);
+        struct trial_row row = {0};
+        assert_int_equal(store_trial_best(store, sweep, true, &row), STORE_NONE);
+        complete(store, b, 0.5);
+        complete(store, a, 0.5);
+        for (int maximize = 0; maximize < 2; maximize++) {
+                assert_int_equal(store_trial_best(store, sweep, maximize, &row), 0);
+                assert_string_equal(row.public_id, "a");
+                trial_row_fini(&row);
+        }
+        store_close(store);
+}
+
+static void points_of_a_later_attempt_overwrite(void **state) {
+        (void)state;
+        struct store *store = open_store();
+        int64_t sweep = add_sweep(store, "s1"), trial = add_trial(store, sweep, "t", PLACE_ENQUEUED);
+        const struct metric_row points[] = {{.name = "b", .step = 1, .value = 5}, {.name = "a", .step = 2, .value = 7}, {.name = "b", .step = 1, .value = 6},
+                                            {.name = "a", .step = -3, .value = 1}};
+        for (size_t i = 0; i < 4; i++)
+                assert_int_equal(store_metric_put(store, trial, &points[i]), 0);
+        struct metric_row rows[4];
+        size_t n = 0;
+        assert_int_equal(store_metric_list(store, trial, NULL, 0, NULL, 4, rows, &n), 0);
+        assert_int_equal(n, 3);
+        assert_int_equal(rows[0].step, -3);
+        assert_true(rows[1].value == 6);
+        for (size_t i = 0; i < n; i++)
+                metric_row_fini(&rows[i]);
+        double best = 0;
+        assert_int_equal(store_metric_summary(store, trial, "a", SUMMARY_MINIMUM, &best), 0);
+        assert_true(best == 1);
+        assert_int_equal(store_metric_summary(store, trial, "a", SUMMARY_LAST, &best), 0);
+        assert_true(best == 7);
+        assert_int_equal(store_metric_summary(store, trial, "c", SUMMARY_LAST, &best), STORE_NONE);
+        store_close(store);
+}
+
+static void a_claim_is_kept_while_a_trial_of_it_is_unfinished(void **state) {
+        (void)state;
+        struct store *store = open_store();
+        int64_t sweep = add_sweep(store, "s1"), worker = add_worker(store, "w"), trial = add_trial(store, sweep, "t", PLACE_ENQUEUED), claim = 0;
+        assert_int_equal(store_claim_insert(store, worker, "c1", 100, &claim), 0);
+        assert_int_equal(store_claim_set_answer(store, claim, "{}"), 0);
+        assert_int_equal(store_attempt_insert(store, &(struct attempt_row){.trial = trial, .attempt = 1, .worker = worker, .claim = claim,
+                                                                            .lease = "l", .evaluator = "{}", .started_ms = 1}),
+                         0);
+        assert_int_equal(store_keys_prune(store, 1000), 0);
+        char *answer = NULL;
+        assert_int_equal(store_claim_find(store, worker, "c1", &answer), 0);
+        free(answer);
+        complete(store, trial, 1);
+        assert_int_equal(store_keys_prune(store, 100), 0);
+        assert_int_equal(store_claim_find(store, worker, "c1", &answer), 0);
+        free(answer);
+        assert_int_equal(store_keys_prune(store, 1000), 0);
+        assert_int_equal(store_claim_find(store, worker, "c1", &answer), STORE_NONE);
+        store_close(store);
+}
+
+static void deleting_a_sweep_removes_all_its_rows(void **state) {
+        (void)state;
+        struct store *store = open_store();
+        int64_t sweep = add_sweep(store, "s1"), worker = add_worker(store, "w"), trial = add_trial(store, sweep, "t", PLACE_ENQUEUED), claim = 0;
+        assert_int_equal(store_claim_insert(store, worker, "c1", 100, &claim), 0);
+        assert_int_equal(store_attempt_insert(store, &(struct attempt_row){.trial = trial, .attempt = 1, .worker = worker, .claim = claim,
+                                                                            .lease = "l", .evaluator = "{}", .started_ms = 1}),
+                         0);
+        assert_int_equal(store_metric_put(store, trial, &(struct metric_row){.name = "a", .step = 1}), 0);
+        assert_int_equal(store_sweep_delete(store, sweep), 0);
+        int64_t n = -1;
+        assert_int_equal(store_integer(store,
+                                       "SELECT (SELECT count(*) FROM sweeps) + (SELECT count(*) FROM trials) + (SELECT count(*) FROM attempts) + "
+                                       "(SELECT count(*) FROM metrics) + (SELECT count(*) FROM history) + (SELECT count(*) FROM claims)",
+                                       &n),
+                         STORE_ROW);
+        assert_int_equal(n, 0);
+        store_close(store);
+}
+
+#define behaviour(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                behaviour(rows_read_back_as_they_were_written),
+                behaviour(a_commit_survives_kill_9_and_frees_the_lock),
+                behaviour(a_failed_unit_leaves_the_others_of_its_transaction),
+                behaviour(a_full_disk_is_reported_and_loses_nothing),
+                behaviour(a_state_that_is_not_in_the_table_cannot_be_stored),
+                behaviour(an_older_database_is_backed_up_and_migrated),
+                behaviour(a_newer_database_is_refused_with_both_versions),
+                behaviour(a_foreign_database_is_refused),
+                behaviour(a_failing_migration_changes_nothing),
+                behaviour(the_queue_is_released_then_requeued_then_enqueued),
+                behaviour(a_list_by_value_keeps_its_order_while_values_come_and_go),
+                behaviour(the_best_trial_is_the_earliest_of_equals),
+                behaviour(points_of_a_later_attempt_overwrite),
+                behaviour(a_claim_is_kept_while_a_trial_of_it_is_unfinished),
+                behaviour(deleting_a_sweep_removes_all_its_rows),
+        };
+        return cmocka_run_group_tests_name("store", tests, NULL, NULL);
+}
