@@ -1,0 +1,422 @@
+/* Maximising log expected improvement over a space of continuous, integer and categorical dimensions.
+ *
+ * Small finite spaces are simply listed. Otherwise: many scattered candidates (Sobol, and normal steps of several widths
+ * around the best trials), then from the few best of them a local search that alternates quasi-Newton steps over what is
+ * continuous, or fine enough to be treated so, with the best single change of a discrete dimension. Log EI instead of EI
+ * because its gradient does not vanish where improvement is unlikely. */
+#include "opt/acquire.h"
+
+#include <errno.h>
+#include <math.h>
+#include <nlopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "common/rng.h"
+#include "opt/quantile.h"
+#include "opt/sobol.h"
+#include "opt/space.h"
+
+#define MAX_LISTED 2048      /* points of a finite space that are simply all scored */
+#define N_SCATTERED 768
+#define N_AROUND 12          /* steps per anchor and width */
+#define N_STARTS 5           /* of the local search */
+#define MAX_ROUNDS 4
+#define FINE_LEVELS 20       /* a discrete numeric dimension with more is relaxed for quasi-Newton steps */
+#define MAX_MOVES 16         /* per discrete dimension */
+#define SAME_UNIT 1e-6
+
+/* --- expected improvement -------------------------------------------------------------------------- */
+
+/* q(z) = 1 + z Φ(z)/φ(z), so that φ + zΦ = φ q, and *ret_mills = Φ/φ. Below −20 by the series of Mills' ratio, whose terms
+ * cancel here exactly: q = t − 3t² + 15t³ − …, t = 1/z². */
+static double improvement_ratio(double z, double *ret_mills) {
+        if (z > -20) {
+                *ret_mills = normal_cdf(z) / normal_pdf(z);
+                return 1 + z * *ret_mills;
+        }
+        double t = 1 / (z * z);
+        double q = t * (1 - t * (3 - t * (15 - t * (105 - t * (945 - t * 10395)))));
+        *ret_mills = (q - 1) / z;
+        return q;
+}
+
+double log_expected_improvement(double mean, double sd, double incumbent, double *ret_dmean, double *ret_dsd) {
+        double z = (mean - incumbent) / sd, mills;
+        if (z > 30) { /* φ underflows, and the improvement is certain */
+                *ret_dmean = 1 / (mean - incumbent);
+                *ret_dsd = 0;
+                return log(mean - incumbent);
+        }
+        double q = improvement_ratio(z, &mills);
+        *ret_dmean = mills / q / sd;
+        *ret_dsd = 1 / q / sd;
+        return -0.5 * z * z - 0.5 * log(2 * M_PI) + log(q) + log(sd);
+}
+
+/* --- what was tried -------------------------------------------------------------------------------- */
+
+static bool is_same(const struct opt_space *space, const double *a, const double *b) {
+        for (size_t k = 0; k < space->n_dims; k++)
+                if (a[k] != b[k] && (dim_is_discrete(&space->dims[k]) || fabs(a[k] - b[k]) > SAME_UNIT))
+                        return false;
+        return true;
+}
+
+bool tried_contains(const struct tried *tried, const double *features) {
+        for (size_t i = 0; i < tried->n; i++)
+                if (is_same(tried->space, tried->features + i * tried->space->n_dims, features))
+                        return true;
+        return false;
+}
+
+static void to_features(const struct opt_space *space, const double *x, double *features) {
+        for (size_t k = 0; k < space->n_dims; k++)
+                features[k] = dim_feature(&space->dims[k], x[k]);
+}
+
+bool tried_find_gap(const struct tried *tried, uint64_t seed, double *ret_x) {
+        uint64_t n = opt_space_cardinality(tried->space);
+        _cleanup_free_ double *features = malloc((tried->space->n_dims + 1) * sizeof *features);
+        if (n == 0 || !features)
+                return false;
+        uint64_t start = rng_mix(seed) % n;
+        for (uint64_t i = 0; i < n && i <= tried->n; i++) {
+                space_point(tried->space, (start + i) % n, ret_x);
+                to_features(tried->space, ret_x, features);
+                if (!tried_contains(tried, features))
+                        return true;
+        }
+        return false;
+}
+
+/* --- candidates ------------------------------------------------------------------------------------ */
+
+struct candidates {
+        size_t n, n_dims;
+        double *x, *features; /* cap × n_dims each */
+        double *mean, *sd, *value;
+};
+
+static void candidates_fini(struct candidates *list) {
+        free(list->x);
+        *list = (struct candidates){0};
+}
+
+static int candidates_init(struct candidates *list, size_t cap, size_t n_dims) {
+        double *memory = malloc((cap * (2 * n_dims + 3) + 1) * sizeof *memory);
+        if (!memory)
+                return -ENOMEM;
+        *list = (struct candidates){.n_dims = n_dims, .x = memory, .features = memory + cap * n_dims};
+        list->mean = list->features + cap * n_dims;
+        list->sd = list->mean + cap;
+        list->value = list->sd + cap;
+        return 0;
+}
+
+static double *candidate_x(const struct candidates *list, size_t i) {
+        return list->x + i * list->n_dims;
+}
+
+static double *candidate_features(const struct candidates *list, size_t i) {
+        return list->features + i * list->n_dims;
+}
+
+/* Features, predictions and values of all; what was tried is worth nothing unless repeats are wanted. */
+static int score(const struct acquire_problem *problem, struct candidates *list, bool allow_repeats) {
+        for (size_t i = 0; i < list->n; i++)
+                to_features(problem->space, candidate_x(list, i), candidate_features(list, i));
+        int r = gp_predict(problem->gp, list->n, list->features, list->mean, list->sd);
+        for (size_t i = 0; r == 0 && i < list->n; i++) {
+                double dmean, dsd;
+                list->value[i] = allow_repeats || !tried_contains(problem->tried, candidate_features(list, i))
+                        ? log_expected_improvement(list->mean[i], list->sd[i], problem->incumbent, &dmean, &dsd) : -INFINITY;
+        }
+        return r;
+}
+
+static double reflect(double u) {
+        u = fabs(fmod(u, 2));
+        return u > 1 ? 2 - u : u;
+}
+
+/* A step from `from` in a few dimensions: normal in unit coordinates, another choice for a categorical. */
+static void perturb(const struct opt_space *space, struct rng *rng, const double *from, double width, double *x) {
+        double rate = fmax(0.35, 1.5 / (double)space->n_dims);
+        for (size_t k = 0; k < space->n_dims; k++) {
+                const struct opt_dim *dim = &space->dims[k];
+                x[k] = dim_snap(dim, from[k]);
+                double hit = rng_uniform(rng), step = rng_normal(rng);
+                if (hit >= rate)
+                        continue;
+                if (dim->kind == OPT_CATEGORICAL) {
+                        if (hit < 0.5 * rate)
+                                x[k] = opt_dim_from_unit(dim, rng_uniform(rng));
+                        continue;
+                }
+                double moved = opt_dim_from_unit(dim, reflect(dim_feature(dim, x[k]) + width * step));
+                x[k] = moved == x[k] ? dim_neighbour(dim, x[k], step > 0 ? 1 : -1) : moved;
+        }
+}
+
+static void scatter(const struct acquire_problem *problem, struct candidates *list) {
+        static const double widths[] = {0.02, 0.05, 0.1, 0.2};
+        struct rng rng;
+        rng_init(&rng, problem->seed, 0x616371);
+        while (list->n < N_SCATTERED) {
+                opt_sobol(problem->space, problem->seed, list->n, candidate_x(list, list->n));
+                list->n++;
+        }
+        for (size_t a = 0; a < problem->n_anchors; a++)
+                for (size_t w = 0; w < 4; w++)
+                        for (size_t i = 0; i < N_AROUND; i++)
+                                perturb(problem->space, &rng, problem->anchors[a], widths[w], candidate_x(list, list->n++));
+}
+
+/* --- local search ---------------------------------------------------------------------------------- */
+
+struct local {
+        const struct acquire_problem *problem;
+        struct candidates current;  /* one point with its prediction */
+        struct candidates moves;    /* neighbours of it */
+        size_t *smooth, n_smooth;   /* dimensions of quasi-Newton steps */
+        double *features, *dmean, *dsd, *unit; /* n_dims each; unit has its bounds behind it */
+        struct rng rng;
+};
+
+static bool is_smooth(const struct opt_dim *dim) {
+        if (dim->kind == OPT_CATEGORICAL)
+                return false;
+        uint64_t n = opt_dim_cardinality(dim);
+        return n == 0 || n > FINE_LEVELS;
+}
+
+static double smooth_objective(unsigned n, const double *unit, double *gradient, void *user) {
+        struct local *local = user;
+        double mean, sd, by_mean, by_sd;
+        for (unsigned i = 0; i < n; i++)
+                local->features[local->smooth[i]] = unit[i];
+        gp_predict_gradient(local->problem->gp, local->features, &mean, &sd, local->dmean, local->dsd);
+        double value = log_expected_improvement(mean, sd, local->problem->incumbent, &by_mean, &by_sd);
+        for (unsigned i = 0; gradient && i < n; i++)
+                gradient[i] = by_mean * local->dmean[local->smooth[i]] + by_sd * local->dsd[local->smooth[i]];
+        return value;
+}
+
+/* Takes candidate `i` of `list` when it is better than the current point. */
+static bool take_if_better(struct local *local, const struct candidates *list, size_t i) {
+        struct candidates *current = &local->current;
+        if (!(list->value[i] > current->value[0] + 1e-9))
+                return false;
+        memcpy(current->x, candidate_x(list, i), list->n_dims * sizeof *current->x);
+        memcpy(current->features, candidate_features(list, i), list->n_dims * sizeof *current->features);
+        current->mean[0] = list->mean[i];
+        current->sd[0] = list->sd[i];
+        current->value[0] = list->value[i];
+        return true;
+}
+
+static int smooth_step(struct local *local, int max_evaluations, bool *ret_moved) {
+        size_t n = local->n_smooth, n_dims = local->problem->space->n_dims;
+        if (n == 0)
+                return 0;
+        nlopt_opt optimizer = nlopt_create(NLOPT_LD_LBFGS, (unsigned)n);
+        if (!optimizer)
+                return -ENOMEM;
+        double value, *low = local->unit + n_dims, *high = low + n_dims;
+        memcpy(local->features, local->current.features, n_dims * sizeof *local->features);
+        for (size_t i = 0; i < n; i++) {
+                local->unit[i] = local->features[local->smooth[i]];
+                low[i] = 0;
+                high[i] = 1;
+        }
+        nlopt_set_lower_bounds(optimizer, low);
+        nlopt_set_upper_bounds(optimizer, high);
+        nlopt_set_max_objective(optimizer, smooth_objective, local);
+        nlopt_set_maxeval(optimizer, max_evaluations);
+        nlopt_set_ftol_abs(optimizer, 1e-5);
+        nlopt_optimize(optimizer, local->unit, &value);
+        nlopt_destroy(optimizer);
+        local->moves.n = 1;
+        memcpy(local->moves.x, local->current.x, n_dims * sizeof *local->moves.x);
+        for (size_t i = 0; i < n; i++)
+                if (isfinite(local->unit[i]))
+                        local->moves.x[local->smooth[i]] = dim_value(&local->problem->space->dims[local->smooth[i]], local->unit[i]);
+        int r = score(local->problem, &local->moves, false);
+        if (r == 0)
+                *ret_moved |= take_if_better(local, &local->moves, 0);
+        return r;
+}
+
+static void add_move(struct local *local, size_t dim, double value) {
+        struct candidates *moves = &local->moves;
+        if (value == local->current.x[dim])
+                return;
+        double *x = candidate_x(moves, moves->n++);
+        memcpy(x, local->current.x, moves->n_dims * sizeof *x);
+        x[dim] = value;
+}
+
+/* At most MAX_MOVES other values of one discrete dimension: all of few, else near ones (numeric) or drawn ones (choices). */
+static void add_moves(struct local *local, size_t k) {
+        static const double steps[] = {-64, -16, -4, -2, -1, 1, 2, 4, 16, 64};
+        const struct opt_dim *dim = &local->problem->space->dims[k];
+        uint64_t n = opt_dim_cardinality(dim);
+        if (n > 0 && n <= MAX_MOVES)
+                for (uint64_t level = 0; level < n; level++)
+                        add_move(local, k, dim_level(dim, level));
+        else if (dim->kind == OPT_CATEGORICAL)
+                for (int i = 0; i < MAX_MOVES; i++)
+                        add_move(local, k, opt_dim_from_unit(dim, rng_uniform(&local->rng)));
+        else
+                for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
+                        add_move(local, k, dim_neighbour(dim, local->current.x[k], steps[i]));
+}
+
+static int discrete_step(struct local *local, bool *ret_moved) {
+        const struct opt_space *space = local->problem->space;
+        for (int i = 0; i < 8; i++) {
+                local->moves.n = 0;
+                for (size_t k = 0; k < space->n_dims; k++)
+                        if (dim_is_discrete(&space->dims[k]))
+                                add_moves(local, k);
+                int r = local->moves.n ? score(local->problem, &local->moves, false) : 0;
+                if (r < 0)
+                        return r;
+                bool moved = false;
+                for (size_t m = 0; m < local->moves.n; m++)
+                        moved |= take_if_better(local, &local->moves, m);
+                if (!moved)
+                        return 0;
+                *ret_moved = true;
+        }
+        return 0;
+}
+
+static void local_fini(struct local *local) {
+        candidates_fini(&local->current);
+        candidates_fini(&local->moves);
+        free(local->smooth);
+        free(local->features);
+}
+
+static int local_init(struct local *local, const struct acquire_problem *problem) {
+        size_t d = problem->space->n_dims;
+        *local = (struct local){.problem = problem, .smooth = malloc((d + 1) * sizeof *local->smooth),
+                                .features = malloc((6 * d + 1) * sizeof *local->features)};
+        if (!local->smooth || !local->features || candidates_init(&local->current, 1, d) < 0 ||
+            candidates_init(&local->moves, d * MAX_MOVES + 1, d) < 0)
+                return -ENOMEM;
+        local->dmean = local->features + d;
+        local->dsd = local->dmean + d;
+        local->unit = local->dsd + d;
+        rng_init(&local->rng, problem->seed, 0x6c6f63);
+        for (size_t k = 0; k < d; k++)
+                if (is_smooth(&problem->space->dims[k]))
+                        local->smooth[local->n_smooth++] = k;
+        return 0;
+}
+
+static int climb(struct local *local, int max_evaluations) {
+        bool moved = true;
+        int r = 0;
+        for (int round = 0; r == 0 && moved && round < MAX_ROUNDS; round++) {
+                moved = false;
+                r = smooth_step(local, max_evaluations, &moved);
+                if (r == 0)
+                        r = discrete_step(local, &moved);
+                if (local->n_smooth == local->problem->space->n_dims)
+                        break; /* nothing alternates */
+        }
+        return r;
+}
+
+/* --- the whole search ------------------------------------------------------------------------------ */
+
+static size_t best_of(const struct candidates *list) {
+        size_t best = 0;
+        for (size_t i = 1; i < list->n; i++)
+                if (list->value[i] > list->value[best])
+                        best = i;
+        return best;
+}
+
+static void take(const struct candidates *list, size_t i, struct acquire_result *ret) {
+        memcpy(ret->x, candidate_x(list, i), list->n_dims * sizeof *ret->x);
+        ret->mean = list->mean[i];
+        ret->sd = list->sd[i];
+        ret->value = list->value[i];
+}
+
+/* All of a small space; when every point was tried, the one with the best mean. */
+static int search_listed(const struct acquire_problem *problem, uint64_t n, struct acquire_result *ret) {
+        _cleanup_(candidates_fini) struct candidates list = {0};
+        int r = candidates_init(&list, n, problem->space->n_dims);
+        if (r < 0)
+                return r;
+        for (; list.n < n; list.n++)
+                space_point(problem->space, list.n, candidate_x(&list, list.n));
+        r = score(problem, &list, false);
+        if (r < 0)
+                return r;
+        size_t best = best_of(&list);
+        ret->is_repeat = list.value[best] == -INFINITY;
+        if (ret->is_repeat) {
+                r = score(problem, &list, true);
+                for (size_t i = 0; i < list.n; i++)
+                        if (list.mean[i] > list.mean[best])
+                                best = i;
+        }
+        take(&list, best, ret);
+        return r;
+}
+
+/* Only tried points were found, in a space that has others. */
+static int search_gap(const struct acquire_problem *problem, struct acquire_result *ret) {
+        _cleanup_(candidates_fini) struct candidates list = {0};
+        int r = candidates_init(&list, 1, problem->space->n_dims);
+        if (r < 0)
+                return r;
+        list.n = 1;
+        if (!tried_find_gap(problem->tried, problem->seed, list.x)) {
+                opt_random(problem->space, problem->seed, problem->tried->n, list.x);
+                ret->is_repeat = opt_space_cardinality(problem->space) > 0;
+        }
+        r = score(problem, &list, true);
+        if (r == 0)
+                take(&list, 0, ret);
+        return r;
+}
+
+static int search_mixed(const struct acquire_problem *problem, struct candidates *list, struct acquire_result *ret) {
+        __attribute__((cleanup(local_fini))) struct local local = {0};
+        int r = local_init(&local, problem);
+        scatter(problem, list);
+        if (r == 0)
+                r = score(problem, list, false);
+        int max_evaluations = problem->tried->n > 400 ? 20 : 60;
+        ret->value = -INFINITY;
+        for (int start = 0; r == 0 && start < N_STARTS; start++) {
+                size_t best = best_of(list);
+                if (list->value[best] == -INFINITY)
+                        break;
+                local.current.value[0] = -INFINITY;
+                take_if_better(&local, list, best);
+                list->value[best] = -INFINITY;
+                r = climb(&local, max_evaluations);
+                if (local.current.value[0] > ret->value)
+                        take(&local.current, 0, ret);
+        }
+        return r == 0 && ret->value == -INFINITY ? search_gap(problem, ret) : r;
+}
+
+int acquire_maximise(const struct acquire_problem *problem, struct acquire_result *ret) {
+        uint64_t n = opt_space_cardinality(problem->space);
+        ret->is_repeat = false;
+        if (n > 0 && n <= MAX_LISTED)
+                return search_listed(problem, n, ret);
+        _cleanup_(candidates_fini) struct candidates list = {0};
+        int r = candidates_init(&list, N_SCATTERED + problem->n_anchors * 4 * N_AROUND, problem->space->n_dims);
+        return r < 0 ? r : search_mixed(problem, &list, ret);
+}

@@ -1,0 +1,46 @@
+/* Where to look next: log expected improvement, and its maximum over a mixed space. Pure and deterministic by seed. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "opt/gp.h"
+#include "opt/opt.h"
+
+/* log E[max(f − incumbent, 0)] for f ~ N(mean, sd²), exact far into the tail, and its derivatives. Ament et al. 2023,
+ * arXiv:2310.20708, eq. 8. */
+double log_expected_improvement(double mean, double sd, double incumbent, double *ret_dmean, double *ret_dsd);
+
+/* Points that exist already, by their features. */
+struct tried {
+        const struct opt_space *space;
+        const double *features; /* n × n_dims */
+        size_t n;
+};
+
+/* The same values in every discrete dimension, and within 1e-6 of the unit interval in every continuous one. */
+bool tried_contains(const struct tried *tried, const double *features);
+
+/* An untried point of a finite space, found by counting up from a seeded start: among any tried->n + 1 different points
+ * one is untried. False when all are tried, or the space is infinite. */
+bool tried_find_gap(const struct tried *tried, uint64_t seed, double *ret_x);
+
+struct acquire_problem {
+        const struct opt_space *space;
+        struct gp *gp;
+        double incumbent;             /* in the gp's units, larger is better */
+        const struct tried *tried;
+        const double *const *anchors; /* natural units: good points to search around, best first */
+        size_t n_anchors;
+        uint64_t seed;
+};
+
+struct acquire_result {
+        double *x;           /* n_dims, the caller's */
+        double mean, sd;     /* in the gp's units */
+        double value;        /* log expected improvement */
+        bool is_repeat;      /* every point of the space was tried: the best of them again */
+};
+
+/* 0 or -ENOMEM. */
+int acquire_maximise(const struct acquire_problem *problem, struct acquire_result *ret);

@@ -1,0 +1,50 @@
+/* A Gaussian process over feature vectors: Matérn-5/2 with one length scale per dimension (numeric: distance; categorical:
+ * equal or not), a signal variance, a noise variance, zero mean. Observations are expected to be standardised.
+ *
+ * theta = log of (length scale per dimension …, signal variance, noise variance): n_dims + 2 numbers.
+ * Matrices are column-major; x is n rows of n_dims features, row after row. Pure; any thread; one gp by one thread. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct gp_data {
+        size_t n, n_dims;
+        const double *x;            /* n × n_dims, row after row */
+        const double *y;            /* n */
+        const bool *is_categorical; /* n_dims */
+};
+
+/* Negative log posterior of theta (without constants) and its gradient (n_dims + 2; may be NULL):
+ * ½ yᵀK⁻¹y + ½ log|K| − log prior; Rasmussen & Williams (2006), eq. 5.8 and 5.9. scratch: gp_scratch_size doubles.
+ * INFINITY when K is not positive definite. */
+double gp_objective(const struct gp_data *data, const double *theta, double *scratch, double *ret_gradient);
+size_t gp_scratch_size(size_t n, size_t n_dims);
+
+/* Where the search for theta starts: near the mode of the prior. */
+void gp_initial_theta(size_t n_dims, double *ret_theta);
+
+/* Maximum a posteriori theta: bounded quasi-Newton from the initial theta and n_restarts draws of (seed) around it, at most
+ * max_evaluations each. Always leaves a finite theta; 0, -ENOMEM, or GP_NOT_FITTED when no start gave a finite objective
+ * (then ret_theta is the initial one). */
+#define GP_NOT_FITTED 1
+int gp_fit(const struct gp_data *data, uint64_t seed, int n_restarts, int max_evaluations, double *ret_theta);
+
+struct gp;
+
+/* Conditions on the data, which is borrowed and must outlive the gp. Adds jitter up to 1e-2 of the signal variance where
+ * that is needed. 0, -ENOMEM, or GP_NOT_FITTED when even that does not help. */
+int gp_new(const struct gp_data *data, const double *theta, struct gp **ret);
+void gp_free(struct gp *gp);
+
+/* Posterior mean at the n points of the data itself. */
+void gp_fitted_mean(const struct gp *gp, double *ret_mean);
+
+/* Posterior of the noise-free function at m points (m × n_dims). -ENOMEM or 0. */
+int gp_predict(const struct gp *gp, size_t m, const double *points, double *ret_mean, double *ret_sd);
+
+/* The same at one point, with the gradients by its n_dims features (0 for categorical ones). Uses space inside the gp. */
+void gp_predict_gradient(struct gp *gp, const double *point, double *ret_mean, double *ret_sd, double *ret_dmean, double *ret_dsd);
+
+/* One thread for BLAS in this process: matrices of this size lose by more, and threads of many proposals would fight. */
+void gp_init_blas(void);

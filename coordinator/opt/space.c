@@ -1,0 +1,244 @@
+/* Search spaces: every distribution is a map from the unit interval, its quantile function, as in W&B; the model and all
+ * samplers work in the unit cube only.
+ *
+ * Quantised dimensions round half to even to multiples of `step` and stay within the outermost multiples inside the
+ * bounds. Discrete values stand for an interval of the unit line; opt_dim_to_unit gives an inner point of it, so that the
+ * way back is exact. */
+#include "opt/space.h"
+
+#include <math.h>
+
+#include "common/rng.h"
+#include "opt/quantile.h"
+
+#define ALMOST_ONE (1 - 0x1p-53)
+#define MAX_CARDINALITY 9007199254740992.0 /* 2^53 */
+
+static double clamp(double x, double low, double high) {
+        return x < low ? low : x > high ? high : x;
+}
+
+static bool is_bounded(const struct opt_dim *dim) {
+        return dim->kind != OPT_NORMAL && dim->kind != OPT_LOG_NORMAL;
+}
+
+static double lower(const struct opt_dim *dim) {
+        return dim->kind == OPT_BETA ? 0 : dim->low;
+}
+
+static double upper(const struct opt_dim *dim) {
+        return dim->kind == OPT_BETA ? 1 : dim->high;
+}
+
+/* Lattice indices of the outermost multiples; a bound that is a multiple up to rounding counts as one. */
+static double lowest_level(const struct opt_dim *dim) {
+        return ceil(lower(dim) / dim->step - 1e-9);
+}
+
+static double highest_level(const struct opt_dim *dim) {
+        return floor(upper(dim) / dim->step + 1e-9);
+}
+
+/* level * step; a step that is a fraction 1/m is divided by m, so that 3 * 0.1 is the 0.3 that people write. */
+static double level_value(const struct opt_dim *dim, double level) {
+        double inverse = rint(1 / dim->step);
+        if (inverse > 1 && fabs(1 / dim->step - inverse) < 1e-9 * inverse)
+                return level / inverse;
+        return level * dim->step;
+}
+
+static double quantise(const struct opt_dim *dim, double value) {
+        double level = rint(value / dim->step);
+        if (is_bounded(dim)) {
+                double low = lowest_level(dim), high = highest_level(dim);
+                if (low > high) /* no multiple fits: the bounds win over the lattice */
+                        return clamp(value, lower(dim), upper(dim));
+                level = clamp(level, low, high);
+        }
+        return level_value(dim, level);
+}
+
+bool dim_choice_allowed(const struct opt_dim *dim, size_t choice) {
+        return !dim->probabilities || dim->probabilities[choice] > 0;
+}
+
+static double choice_from_unit(const struct opt_dim *dim, double u) {
+        if (!dim->probabilities)
+                return clamp(ceil(u * (double)dim->n_choices) - 1, 0, (double)dim->n_choices - 1);
+        double total = 0;
+        size_t last = 0;
+        for (size_t i = 0; i < dim->n_choices; i++) {
+                total += dim->probabilities[i];
+                if (!dim_choice_allowed(dim, i))
+                        continue;
+                last = i;
+                if (u <= total)
+                        return (double)i;
+        }
+        return (double)last;
+}
+
+static double choice_to_unit(const struct opt_dim *dim, double value) {
+        size_t choice = (size_t)clamp(rint(value), 0, (double)dim->n_choices - 1);
+        if (!dim->probabilities)
+                return ((double)choice + 0.5) / (double)dim->n_choices;
+        double total = 0;
+        for (size_t i = 0; i < choice; i++)
+                total += dim->probabilities[i];
+        return clamp(total + 0.5 * dim->probabilities[choice], 0, 1);
+}
+
+static double integer_count(const struct opt_dim *dim) {
+        return floor(dim->high) - ceil(dim->low) + 1;
+}
+
+static double continuous_from_unit(const struct opt_dim *dim, double u) {
+        switch (dim->kind) {
+        case OPT_UNIFORM:
+                return clamp(dim->low + u * (dim->high - dim->low), dim->low, dim->high);
+        case OPT_LOG_UNIFORM:
+                return clamp(exp(log(dim->low) + u * (log(dim->high) - log(dim->low))), dim->low, dim->high);
+        case OPT_INV_LOG_UNIFORM:
+                return clamp(exp(log(dim->high) - u * (log(dim->high) - log(dim->low))), dim->low, dim->high);
+        case OPT_NORMAL:
+                return dim->mu + dim->sigma * normal_quantile(clamp(u, 0x1p-53, ALMOST_ONE));
+        case OPT_LOG_NORMAL:
+                return fmin(exp(dim->mu + dim->sigma * normal_quantile(clamp(u, 0x1p-53, ALMOST_ONE))), 1e300);
+        default:
+                return beta_quantile(u, fmax(dim->a, 1e-6), fmax(dim->b, 1e-6));
+        }
+}
+
+double opt_dim_from_unit(const struct opt_dim *dim, double u) {
+        u = clamp(u, 0, 1);
+        if (dim->kind == OPT_CATEGORICAL)
+                return choice_from_unit(dim, u);
+        if (dim->kind == OPT_INTEGER) {
+                double n = integer_count(dim);
+                return ceil(dim->low) + clamp(ceil(u * n) - 1, 0, n - 1);
+        }
+        double value = continuous_from_unit(dim, u);
+        return dim->step > 0 ? quantise(dim, value) : value;
+}
+
+static double ratio(double part, double whole) {
+        return whole > 0 ? clamp(part / whole, 0, 1) : 0.5;
+}
+
+double opt_dim_to_unit(const struct opt_dim *dim, double value) {
+        switch (dim->kind) {
+        case OPT_CATEGORICAL:
+                return choice_to_unit(dim, value);
+        case OPT_INTEGER:
+                return ratio(clamp(value, dim->low, dim->high) - ceil(dim->low) + 0.5, integer_count(dim));
+        case OPT_UNIFORM:
+                return ratio(value - dim->low, dim->high - dim->low);
+        case OPT_LOG_UNIFORM:
+                return ratio(log(clamp(value, dim->low, dim->high)) - log(dim->low), log(dim->high) - log(dim->low));
+        case OPT_INV_LOG_UNIFORM:
+                return ratio(log(dim->high) - log(clamp(value, dim->low, dim->high)), log(dim->high) - log(dim->low));
+        case OPT_NORMAL:
+                return dim->sigma > 0 ? normal_cdf((value - dim->mu) / dim->sigma) : 0.5;
+        case OPT_LOG_NORMAL:
+                return dim->sigma > 0 ? normal_cdf((log(fmax(value, 1e-300)) - dim->mu) / dim->sigma) : 0.5;
+        case OPT_BETA:
+                return beta_cdf(value, fmax(dim->a, 1e-6), fmax(dim->b, 1e-6));
+        }
+        return 0.5;
+}
+
+static bool is_single_value(const struct opt_dim *dim) {
+        if (dim->kind == OPT_NORMAL || dim->kind == OPT_LOG_NORMAL)
+                return dim->sigma <= 0;
+        return dim->kind != OPT_BETA && dim->low >= dim->high;
+}
+
+static double count_values(const struct opt_dim *dim) {
+        if (dim->kind == OPT_CATEGORICAL) {
+                double n = 0;
+                for (size_t i = 0; i < dim->n_choices; i++)
+                        n += dim_choice_allowed(dim, i);
+                return n;
+        }
+        if (dim->kind == OPT_INTEGER)
+                return integer_count(dim);
+        if (is_single_value(dim))
+                return 1;
+        if (dim->step > 0 && is_bounded(dim) && highest_level(dim) >= lowest_level(dim))
+                return highest_level(dim) - lowest_level(dim) + 1;
+        return 0;
+}
+
+uint64_t opt_dim_cardinality(const struct opt_dim *dim) {
+        double n = count_values(dim);
+        return n > MAX_CARDINALITY ? 0 : (uint64_t)n;
+}
+
+uint64_t opt_space_cardinality(const struct opt_space *space) {
+        double total = 1;
+        for (size_t i = 0; i < space->n_dims; i++) {
+                total *= count_values(&space->dims[i]);
+                if (total > MAX_CARDINALITY)
+                        return 0;
+        }
+        return (uint64_t)total;
+}
+
+bool dim_is_discrete(const struct opt_dim *dim) {
+        return dim->kind == OPT_CATEGORICAL || dim->kind == OPT_INTEGER || dim->step > 0 || is_single_value(dim);
+}
+
+double dim_snap(const struct opt_dim *dim, double value) {
+        if (dim->kind == OPT_CATEGORICAL)
+                return clamp(rint(value), 0, (double)dim->n_choices - 1);
+        if (dim->kind == OPT_INTEGER)
+                return clamp(rint(value), ceil(dim->low), floor(dim->high));
+        if (dim->step > 0)
+                return quantise(dim, value);
+        return is_bounded(dim) ? clamp(value, lower(dim), upper(dim)) : value;
+}
+
+double dim_neighbour(const struct opt_dim *dim, double value, double n_steps) {
+        if (dim->kind != OPT_INTEGER && !(dim->step > 0))
+                return dim_snap(dim, value);
+        return dim_snap(dim, value + n_steps * (dim->kind == OPT_INTEGER ? 1 : dim->step));
+}
+
+double dim_level(const struct opt_dim *dim, uint64_t k) {
+        if (dim->kind == OPT_CATEGORICAL) {
+                size_t choice = 0;
+                for (uint64_t seen = 0; choice < dim->n_choices; choice++)
+                        if (dim_choice_allowed(dim, choice) && seen++ == k)
+                                break;
+                return (double)choice;
+        }
+        if (dim->kind == OPT_INTEGER)
+                return ceil(dim->low) + (double)k;
+        if (dim->step > 0 && !is_single_value(dim))
+                return level_value(dim, lowest_level(dim) + (double)k);
+        return opt_dim_from_unit(dim, 0.5);
+}
+
+void space_point(const struct opt_space *space, uint64_t index, double *x) {
+        for (size_t i = 0; i < space->n_dims; i++) {
+                uint64_t n = opt_dim_cardinality(&space->dims[i]);
+                x[i] = dim_level(&space->dims[i], n ? index % n : 0);
+                index /= n ? n : 1;
+        }
+}
+
+double dim_feature(const struct opt_dim *dim, double value) {
+        double snapped = dim_snap(dim, value);
+        return dim->kind == OPT_CATEGORICAL ? snapped : opt_dim_to_unit(dim, snapped);
+}
+
+double dim_value(const struct opt_dim *dim, double feature) {
+        return dim->kind == OPT_CATEGORICAL ? dim_snap(dim, feature) : opt_dim_from_unit(dim, feature);
+}
+
+void opt_random(const struct opt_space *space, uint64_t seed, uint64_t index, double *x) {
+        struct rng rng;
+        rng_init(&rng, seed, index);
+        for (size_t i = 0; i < space->n_dims; i++)
+                x[i] = opt_dim_from_unit(&space->dims[i], rng_uniform(&rng));
+}

@@ -1,0 +1,302 @@
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "common/rng.h"
+#include "opt/acquire.h"
+#include "opt/opt.h"
+#include "opt/warp.h"
+
+#define MAX_TRIALS 128
+#define MAX_DIMS 8
+
+struct study {
+        struct opt_space space;
+        struct opt_trial trials[MAX_TRIALS];
+        double x[MAX_TRIALS * MAX_DIMS];
+        size_t n;
+};
+
+static void add(struct study *study, const double *x, enum opt_status status, double y) {
+        double *copy = study->x + study->n * MAX_DIMS;
+        memcpy(copy, x, study->space.n_dims * sizeof *copy);
+        study->trials[study->n++] = (struct opt_trial){.x = copy, .y = y, .status = status};
+}
+
+static struct opt_proposal propose(struct study *study, uint64_t seed, bool maximize, double *x) {
+        struct opt_history history = {study->trials, study->n};
+        struct opt_bayes_options options = {.maximize = maximize, .seed = seed, .number = study->n + 1};
+        struct opt_proposal proposal = {.x = x};
+        assert_int_equal(opt_bayes(&study->space, &history, &options, &proposal), 0);
+        for (size_t k = 0; k < study->space.n_dims; k++)
+                assert_true(isfinite(x[k]));
+        return proposal;
+}
+
+static double branin(const double *x) {
+        double a = x[0], b = x[1];
+        return pow(b - 5.1 / (4 * M_PI * M_PI) * a * a + 5 / M_PI * a - 6, 2) + 10 * (1 - 1 / (8 * M_PI)) * cos(a) + 10;
+}
+
+static double hartmann3(const double *x) {
+        static const double alpha[] = {1, 1.2, 3, 3.2}, a[4][3] = {{3, 10, 30}, {.1, 10, 35}, {3, 10, 30}, {.1, 10, 35}},
+                            p[4][3] = {{.3689, .1170, .2673}, {.4699, .4387, .7470}, {.1091, .8732, .5547}, {.0381, .5743, .8828}};
+        double sum = 0;
+        for (int i = 0; i < 4; i++) {
+                double e = 0;
+                for (int k = 0; k < 3; k++)
+                        e += a[i][k] * pow(x[k] - p[i][k], 2);
+                sum += alpha[i] * exp(-e);
+        }
+        return sum;
+}
+
+static double best_by_model(const struct opt_dim *dims, size_t n_dims, double (*f)(const double *), bool maximize, uint64_t seed) {
+        struct study study = {.space = {dims, n_dims}};
+        double best = maximize ? -INFINITY : INFINITY, x[MAX_DIMS];
+        for (int i = 0; i < 30; i++) {
+                propose(&study, seed, maximize, x);
+                double value = f(x);
+                add(&study, x, OPT_OBSERVED, value);
+                best = maximize ? fmax(best, value) : fmin(best, value);
+        }
+        return best;
+}
+
+static double best_by_random(const struct opt_dim *dims, size_t n_dims, double (*f)(const double *), bool maximize, uint64_t seed) {
+        struct opt_space space = {dims, n_dims};
+        double best = maximize ? -INFINITY : INFINITY, x[MAX_DIMS];
+        for (uint64_t i = 0; i < 30; i++) {
+                opt_random(&space, seed, i, x);
+                best = maximize ? fmax(best, f(x)) : fmin(best, f(x));
+        }
+        return best;
+}
+
+static void thirty_trials_beat_random_on_smooth_functions(void **state) {
+        (void)state;
+        const struct opt_dim plane[] = {{.kind = OPT_UNIFORM, .low = -5, .high = 10}, {.kind = OPT_UNIFORM, .low = 0, .high = 15}};
+        struct opt_dim cube[3];
+        for (int k = 0; k < 3; k++)
+                cube[k] = (struct opt_dim){.kind = OPT_UNIFORM, .low = 0, .high = 1};
+        double model[2] = {0}, random[2] = {0};
+        for (uint64_t seed = 0; seed < 4; seed++) {
+                model[0] += (best_by_model(plane, 2, branin, false, seed) - 0.397887) / 4;
+                random[0] += (best_by_random(plane, 2, branin, false, seed) - 0.397887) / 4;
+                model[1] += (3.86278 - best_by_model(cube, 3, hartmann3, true, seed)) / 4;
+                random[1] += (3.86278 - best_by_random(cube, 3, hartmann3, true, seed)) / 4;
+        }
+        print_message("regret after 30: branin %.4f (random %.4f), hartmann3 %.4f (random %.4f)\n", model[0], random[0], model[1], random[1]);
+        assert_true(model[0] < 0.5 * random[0]);
+        assert_true(model[1] < 0.5 * random[1]);
+}
+
+static void fill_branin(struct study *study, size_t n) {
+        double x[2];
+        for (uint64_t i = 0; i < n; i++) {
+                opt_sobol(&study->space, 9, i, x);
+                add(study, x, OPT_OBSERVED, branin(x));
+        }
+}
+
+static const struct opt_dim plane[] = {{.kind = OPT_UNIFORM, .low = -5, .high = 10}, {.kind = OPT_UNIFORM, .low = 0, .high = 15}};
+
+static void the_same_history_gives_the_same_proposal(void **state) {
+        (void)state;
+        struct study study = {.space = {plane, 2}};
+        fill_branin(&study, 12);
+        double a[2], b[2];
+        struct opt_proposal first = propose(&study, 5, false, a), second = propose(&study, 5, false, b);
+        assert_memory_equal(a, b, sizeof a);
+        assert_true(first.mean == second.mean && first.acquisition == second.acquisition);
+        assert_int_equal(first.source, OPT_SOURCE_GP);
+}
+
+static void the_first_points_are_quasi_random_and_say_so(void **state) {
+        (void)state;
+        struct study study = {.space = {plane, 2}};
+        double x[2];
+        for (int i = 0; i < 3; i++) {
+                struct opt_proposal proposal = propose(&study, 5, false, x);
+                assert_int_equal(proposal.source, OPT_SOURCE_SOBOL);
+                assert_false(proposal.has_prediction);
+                add(&study, x, OPT_PENDING, 0);
+        }
+        for (int i = 0; i < 10; i++) { /* nothing has ended: still no model */
+                assert_int_equal(propose(&study, 5, false, x).source, OPT_SOURCE_SOBOL);
+                add(&study, x, OPT_PENDING, 0);
+        }
+}
+
+static void pending_trials_push_the_next_away(void **state) {
+        (void)state;
+        struct study study = {.space = {plane, 2}};
+        fill_branin(&study, 12);
+        double points[6][2];
+        for (int i = 0; i < 6; i++) {
+                propose(&study, 5, false, points[i]);
+                add(&study, points[i], OPT_PENDING, 0);
+                for (int j = 0; j < i; j++)
+                        assert_true(fabs(points[i][0] - points[j][0]) / 15 + fabs(points[i][1] - points[j][1]) / 15 > 1e-3);
+        }
+}
+
+static void every_point_of_a_small_space_is_tried_before_any_repeats(void **state) {
+        (void)state;
+        const struct opt_dim dims[] = {{.kind = OPT_INTEGER, .low = 1, .high = 5}, {.kind = OPT_CATEGORICAL, .n_choices = 4},
+                                       {.kind = OPT_UNIFORM, .low = 0, .high = 0.2, .step = 0.1}};
+        struct study study = {.space = {dims, 3}};
+        int seen[60] = {0};
+        double x[3];
+        for (int i = 0; i < 60; i++) {
+                propose(&study, 3, true, x);
+                int cell = ((int)x[0] - 1) * 12 + (int)x[1] * 3 + (int)rint(x[2] * 10);
+                assert_int_equal(seen[cell]++, 0);
+                add(&study, x, i % 7 ? OPT_OBSERVED : OPT_FAILED, x[0] - x[2] * 3 - (x[1] == 2));
+        }
+        struct opt_proposal repeat = propose(&study, 3, true, x);
+        assert_int_equal(repeat.source, OPT_SOURCE_EXPLOIT);
+        assert_non_null(repeat.why);
+}
+
+static void a_large_finite_space_never_repeats(void **state) {
+        (void)state;
+        const struct opt_dim dims[] = {{.kind = OPT_INTEGER, .low = 0, .high = 500}, {.kind = OPT_CATEGORICAL, .n_choices = 30}};
+        struct study study = {.space = {dims, 2}};
+        double x[2];
+        for (int i = 0; i < 40; i++) {
+                propose(&study, 3, true, x);
+                for (size_t j = 0; j < study.n; j++)
+                        assert_false(study.trials[j].x[0] == x[0] && study.trials[j].x[1] == x[1]);
+                add(&study, x, OPT_OBSERVED, -fabs(x[0] - 123) - (x[1] != 4)); /* the best is found early, and then left alone */
+        }
+}
+
+static void failed_trials_are_avoided(void **state) {
+        (void)state;
+        const struct opt_dim dims[] = {{.kind = OPT_UNIFORM, .low = 0, .high = 1}};
+        struct study study = {.space = {dims, 1}};
+        double x[1];
+        int n_bad = 0;
+        for (int i = 0; i < 24; i++) { /* grows towards the cliff at 0.7 */
+                propose(&study, 11, true, x);
+                bool dies = x[0] > 0.7;
+                n_bad += i >= 12 && dies;
+                add(&study, x, dies ? OPT_FAILED : OPT_OBSERVED, x[0]);
+        }
+        assert_true(n_bad <= 8);
+}
+
+static void predictions_are_in_metric_units(void **state) {
+        (void)state;
+        const struct opt_dim dims[] = {{.kind = OPT_LOG_UNIFORM, .low = 1e-5, .high = 1e-3}};
+        struct study study = {.space = {dims, 1}};
+        double x[1];
+        for (uint64_t i = 0; i < 12; i++) {
+                opt_sobol(&study.space, 1, i, x);
+                add(&study, x, OPT_OBSERVED, 0.85 - 0.05 * pow(log10(x[0] / 1e-4), 2));
+        }
+        struct opt_proposal proposal = propose(&study, 2, true, x);
+        assert_true(proposal.has_prediction);
+        assert_true(fabs(proposal.mean - (0.85 - 0.05 * pow(log10(x[0] / 1e-4), 2))) < 0.01);
+        assert_true(proposal.sd > 0 && proposal.sd < 0.05);
+}
+
+static void odd_histories_give_a_point_all_the_same(void **state) {
+        (void)state;
+        double x[2] = {1, 1};
+        struct study equal = {.space = {plane, 2}}, failed = {.space = {plane, 2}}, huge = {.space = {plane, 2}};
+        for (int i = 0; i < 10; i++) {
+                add(&equal, x, OPT_OBSERVED, 0.5);
+                add(&failed, x, OPT_FAILED, 0);
+                double far[2] = {1e9 * i, -5};
+                add(&huge, far, OPT_OBSERVED, i % 2 ? 1e300 : -1e300);
+        }
+        propose(&equal, 1, true, x);
+        assert_int_equal(propose(&failed, 1, true, x).source, OPT_SOURCE_SOBOL);
+        propose(&huge, 1, true, x);
+        struct study nothing = {.space = {NULL, 0}};
+        propose(&nothing, 1, true, x);
+}
+
+static void log_improvement_is_exact_far_into_the_tail(void **state) {
+        (void)state;
+        double dmean, dsd, mean_up, sd_up, unused;
+        assert_true(fabs(log_expected_improvement(0, 1, 0, &dmean, &dsd) - log(1 / sqrt(2 * M_PI))) < 1e-14);
+        /* log(φ(40) (1/40² − 3/40⁴ + 15/40⁶ − …)) */
+        assert_true(fabs(log_expected_improvement(-40, 1, 0, &dmean, &dsd) + 808.29856835661655) < 1e-8);
+        double before = log_expected_improvement(-19.999999, 1, 0, &dmean, &dsd), after = log_expected_improvement(-20.000001, 1, 0, &dmean, &dsd);
+        assert_true(fabs(before - after - 4.01e-5) < 1e-6); /* no jump where the series begins */
+        for (double mean = -50; mean < 45; mean += 1.7) {
+                log_expected_improvement(mean, 1.3, 0.2, &dmean, &dsd);
+                mean_up = log_expected_improvement(mean + 1e-6, 1.3, 0.2, &unused, &unused) -
+                          log_expected_improvement(mean - 1e-6, 1.3, 0.2, &unused, &unused);
+                sd_up = log_expected_improvement(mean, 1.3 + 1e-6, 0.2, &unused, &unused) -
+                        log_expected_improvement(mean, 1.3 - 1e-6, 0.2, &unused, &unused);
+                assert_true(fabs(mean_up / 2e-6 - dmean) < 1e-4 * (1 + dmean));
+                assert_true(fabs(sd_up / 2e-6 - dsd) < 1e-4 * (1 + dsd));
+        }
+}
+
+static void the_warp_keeps_order_and_goes_back(void **state) {
+        (void)state;
+        const double y[] = {0.84, 0.31, 0.85, 0.86, 0.32, 0.83, 0.84, 0.0001, 0.845};
+        struct warp warp;
+        assert_int_equal(warp_init(&warp, y, 9, true), 0);
+        for (size_t i = 1; i < warp.n; i++)
+                assert_true(warp.z[i] > warp.z[i - 1]);
+        assert_int_equal(warp.n, 8);
+        for (size_t i = 0; i < 9; i++) {
+                double mean, sd;
+                warp_invert(&warp, warp_apply(&warp, y[i]), 0.01, &mean, &sd);
+                assert_true(fabs(mean - y[i]) < 1e-12 && sd > 0);
+        }
+        assert_true(warp_worst(&warp) == warp_apply(&warp, 0.0001) && warp_worst(&warp) > -2.5); /* the outlier is pulled in */
+        warp_fini(&warp);
+}
+
+static void many_trials_cost_a_bounded_time(void **state) {
+        (void)state;
+        struct opt_dim dims[4];
+        for (int k = 0; k < 4; k++)
+                dims[k] = (struct opt_dim){.kind = OPT_UNIFORM, .low = 0, .high = 1};
+        struct opt_space space = {dims, 4};
+        size_t n = 1300;
+        double *points = malloc(n * 4 * sizeof *points), x[4];
+        struct opt_trial *trials = malloc(n * sizeof *trials);
+        for (size_t i = 0; i < n; i++) {
+                opt_random(&space, 3, i, points + i * 4);
+                trials[i] = (struct opt_trial){.x = points + i * 4, .status = i % 10 ? OPT_OBSERVED : i % 20 ? OPT_FAILED : OPT_PENDING,
+                                               .y = -pow(points[i * 4] - 0.3, 2)};
+        }
+        struct opt_history history = {trials, n};
+        struct opt_bayes_options options = {.maximize = true, .seed = 1, .number = n + 1};
+        struct opt_proposal proposal = {.x = x};
+        assert_int_equal(opt_bayes(&space, &history, &options, &proposal), 0);
+        assert_int_equal(proposal.source, OPT_SOURCE_GP);
+        free(points);
+        free(trials);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(thirty_trials_beat_random_on_smooth_functions),
+                cmocka_unit_test(the_same_history_gives_the_same_proposal),
+                cmocka_unit_test(the_first_points_are_quasi_random_and_say_so),
+                cmocka_unit_test(pending_trials_push_the_next_away),
+                cmocka_unit_test(every_point_of_a_small_space_is_tried_before_any_repeats),
+                cmocka_unit_test(a_large_finite_space_never_repeats),
+                cmocka_unit_test(failed_trials_are_avoided),
+                cmocka_unit_test(predictions_are_in_metric_units),
+                cmocka_unit_test(odd_histories_give_a_point_all_the_same),
+                cmocka_unit_test(log_improvement_is_exact_far_into_the_tail),
+                cmocka_unit_test(the_warp_keeps_order_and_goes_back),
+                cmocka_unit_test(many_trials_cost_a_bounded_time),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,142 @@
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "common/rng.h"
+#include "opt/gp.h"
+#include "support/naive_gp.h"
+
+#define N 25
+#define D 4
+
+static const bool is_categorical[D] = {false, false, true, false};
+static double x[N * D], y[N];
+
+static struct gp_data make_data(void) {
+        struct rng rng;
+        rng_init(&rng, 1, 2);
+        for (size_t i = 0; i < N; i++) {
+                for (size_t k = 0; k < D; k++)
+                        x[i * D + k] = is_categorical[k] ? (double)rng_below(&rng, 3) : rng_uniform(&rng);
+                y[i] = sin(5 * x[i * D]) + x[i * D + 1] + 0.5 * (x[i * D + 2] == 1) + 0.05 * rng_normal(&rng);
+        }
+        return (struct gp_data){.n = N, .n_dims = D, .x = x, .y = y, .is_categorical = is_categorical};
+}
+
+static const double theta[D + 2] = {-0.7, 0.2, 0.5, 1.3, 0.3, -4};
+
+static void likelihood_is_the_textbook_one(void **state) {
+        (void)state;
+        struct gp_data data = make_data();
+        double *scratch = malloc(gp_scratch_size(N, D) * sizeof *scratch), other[D + 2];
+        memcpy(other, theta, sizeof other);
+        other[0] = 0.4; /* the prior is known: only its difference is left */
+        double ours = gp_objective(&data, theta, scratch, NULL) - gp_objective(&data, other, scratch, NULL);
+        double mean = M_SQRT2 + 0.5 * log(D), prior = (pow(-0.7 - mean, 2) - pow(0.4 - mean, 2)) / 6;
+        double naive = naive_gp_likelihood(N, D, x, y, is_categorical, theta, 1e-8) -
+                       naive_gp_likelihood(N, D, x, y, is_categorical, other, 1e-8);
+        assert_true(fabs(ours - naive - prior) < 1e-7);
+        free(scratch);
+}
+
+static void objective_gradient_matches_finite_differences(void **state) {
+        (void)state;
+        struct gp_data data = make_data();
+        double *scratch = malloc(gp_scratch_size(N, D) * sizeof *scratch), gradient[D + 2];
+        gp_objective(&data, theta, scratch, gradient);
+        for (size_t k = 0; k < D + 2; k++) {
+                double up[D + 2], down[D + 2], h = 1e-5;
+                memcpy(up, theta, sizeof up);
+                memcpy(down, theta, sizeof down);
+                up[k] += h;
+                down[k] -= h;
+                double slope = (gp_objective(&data, up, scratch, NULL) - gp_objective(&data, down, scratch, NULL)) / (2 * h);
+                assert_true(fabs(slope - gradient[k]) < 1e-5 * fmax(1, fabs(slope)));
+        }
+        free(scratch);
+}
+
+static void posterior_is_the_textbook_one(void **state) {
+        (void)state;
+        struct gp_data data = make_data();
+        struct gp *gp;
+        double points[3 * D] = {0.3, 0.5, 1, 0.2, 0.9, 0.1, 0, 0.7, x[0], x[1], x[2], x[3]}, mean[3], sd[3], fitted[N];
+        assert_int_equal(gp_new(&data, theta, &gp), 0);
+        assert_int_equal(gp_predict(gp, 3, points, mean, sd), 0);
+        for (size_t i = 0; i < 3; i++) {
+                double naive_mean, naive_sd;
+                naive_gp_predict(N, D, x, y, is_categorical, theta, 1e-8 * exp(theta[D]), points + i * D, &naive_mean, &naive_sd);
+                assert_true(fabs(mean[i] - naive_mean) < 1e-9 && fabs(sd[i] - naive_sd) < 1e-9);
+        }
+        gp_fitted_mean(gp, fitted);
+        assert_true(fabs(fitted[0] - mean[2]) < 1e-9);
+        gp_free(gp);
+}
+
+static void posterior_gradient_matches_finite_differences(void **state) {
+        (void)state;
+        struct gp_data data = make_data();
+        struct gp *gp;
+        double point[D] = {0.3, 0.5, 1, 0.2}, mean, sd, dmean[D], dsd[D], h = 1e-6;
+        assert_int_equal(gp_new(&data, theta, &gp), 0);
+        gp_predict_gradient(gp, point, &mean, &sd, dmean, dsd);
+        for (size_t k = 0; k < D; k++) {
+                double at[2 * D], means[2], sds[2];
+                memcpy(at, point, sizeof point);
+                memcpy(at + D, point, sizeof point);
+                at[k] += is_categorical[k] ? 0 : h;
+                at[D + k] -= is_categorical[k] ? 0 : h;
+                gp_predict(gp, 2, at, means, sds);
+                assert_true(fabs((means[0] - means[1]) / (2 * h) - dmean[k]) < 1e-5);
+                assert_true(fabs((sds[0] - sds[1]) / (2 * h) - dsd[k]) < 1e-5);
+        }
+        gp_free(gp);
+}
+
+static void fit_finds_what_matters(void **state) {
+        (void)state;
+        struct gp_data data = make_data();
+        double fitted[D + 2], initial[D + 2], *scratch = malloc(gp_scratch_size(N, D) * sizeof *scratch);
+        assert_int_equal(gp_fit(&data, 3, 2, 60, fitted), 0);
+        gp_initial_theta(D, initial);
+        assert_true(gp_objective(&data, fitted, scratch, NULL) < gp_objective(&data, initial, scratch, NULL));
+        assert_true(fitted[3] > fitted[0] + 1); /* the last dimension does nothing */
+        double gradient[D + 2];
+        gp_objective(&data, fitted, scratch, gradient);
+        for (size_t k = 0; k < D + 2; k++)
+                assert_true(fabs(gradient[k]) < 0.05);
+        free(scratch);
+}
+
+static void repeated_points_without_noise_are_survived(void **state) {
+        (void)state;
+        struct gp_data data = make_data();
+        double noiseless[D + 2];
+        memcpy(noiseless, theta, sizeof noiseless);
+        noiseless[D + 1] = -60;
+        for (size_t i = 0; i < N; i++)
+                memcpy(x + i * D, x, D * sizeof *x);
+        struct gp *gp;
+        double mean, sd;
+        assert_int_equal(gp_new(&data, noiseless, &gp), 0);
+        assert_int_equal(gp_predict(gp, 1, x, &mean, &sd), 0);
+        assert_true(isfinite(mean) && isfinite(sd));
+        gp_free(gp);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(likelihood_is_the_textbook_one),
+                cmocka_unit_test(objective_gradient_matches_finite_differences),
+                cmocka_unit_test(posterior_is_the_textbook_one),
+                cmocka_unit_test(posterior_gradient_matches_finite_differences),
+                cmocka_unit_test(fit_finds_what_matters),
+                cmocka_unit_test(repeated_points_without_noise_are_survived),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
