@@ -110,6 +110,8 @@ static double continuous_from_unit(const struct opt_dim *dim, double u) {
 }
 
 double opt_dim_from_unit(const struct opt_dim *dim, double u) {
+        if (dim->held)
+                return dim->held_value;
         u = clamp(u, 0, 1);
         if (dim->kind == OPT_CATEGORICAL)
                 return choice_from_unit(dim, u);
@@ -154,6 +156,8 @@ static bool is_single_value(const struct opt_dim *dim) {
 }
 
 static double count_values(const struct opt_dim *dim) {
+        if (dim->held)
+                return 1;
         if (dim->kind == OPT_CATEGORICAL) {
                 double n = 0;
                 for (size_t i = 0; i < dim->n_choices; i++)
@@ -185,10 +189,10 @@ uint64_t opt_space_cardinality(const struct opt_space *space) {
 }
 
 bool dim_is_discrete(const struct opt_dim *dim) {
-        return dim->kind == OPT_CATEGORICAL || dim->kind == OPT_INTEGER || dim->step > 0 || is_single_value(dim);
+        return dim->kind == OPT_CATEGORICAL || dim->kind == OPT_INTEGER || dim->step > 0 || dim->held || is_single_value(dim);
 }
 
-double dim_snap(const struct opt_dim *dim, double value) {
+static double snap(const struct opt_dim *dim, double value) {
         if (dim->kind == OPT_CATEGORICAL)
                 return clamp(rint(value), 0, (double)dim->n_choices - 1);
         if (dim->kind == OPT_INTEGER)
@@ -198,6 +202,10 @@ double dim_snap(const struct opt_dim *dim, double value) {
         return is_bounded(dim) ? clamp(value, lower(dim), upper(dim)) : value;
 }
 
+double dim_snap(const struct opt_dim *dim, double value) {
+        return dim->held ? dim->held_value : snap(dim, value);
+}
+
 double dim_neighbour(const struct opt_dim *dim, double value, double n_steps) {
         if (dim->kind != OPT_INTEGER && !(dim->step > 0))
                 return dim_snap(dim, value);
@@ -205,6 +213,8 @@ double dim_neighbour(const struct opt_dim *dim, double value, double n_steps) {
 }
 
 double dim_level(const struct opt_dim *dim, uint64_t k) {
+        if (dim->held)
+                return dim->held_value;
         if (dim->kind == OPT_CATEGORICAL) {
                 size_t choice = 0;
                 for (uint64_t seen = 0; choice < dim->n_choices; choice++)
@@ -227,8 +237,24 @@ void space_point(const struct opt_space *space, uint64_t index, double *x) {
         }
 }
 
+/* Where evidence from outside the bounds lies: the unit line goes on, up to one width on either side. */
+static double beyond(const struct opt_dim *dim, double value) {
+        double low = dim->low, high = dim->high;
+        if (dim->kind != OPT_UNIFORM && dim->kind != OPT_INTEGER) {
+                value = log(fmax(value, 1e-300));
+                low = log(low);
+                high = log(high);
+        }
+        double u = clamp((value - low) / (high - low), -1, 2);
+        return dim->kind == OPT_INV_LOG_UNIFORM ? 1 - u : u;
+}
+
 double dim_feature(const struct opt_dim *dim, double value) {
-        double snapped = dim_snap(dim, value);
+        bool has_bounds = dim->kind == OPT_UNIFORM || dim->kind == OPT_LOG_UNIFORM || dim->kind == OPT_INV_LOG_UNIFORM ||
+                          dim->kind == OPT_INTEGER;
+        if (has_bounds && dim->high > dim->low && (value < dim->low || value > dim->high))
+                return beyond(dim, value);
+        double snapped = snap(dim, value);
         return dim->kind == OPT_CATEGORICAL ? snapped : opt_dim_to_unit(dim, snapped);
 }
 

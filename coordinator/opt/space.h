@@ -8,10 +8,11 @@ bool dim_is_discrete(const struct opt_dim *dim);
 /* The value n_steps levels away (n_steps may be negative), kept inside the bounds. Discrete numeric dimensions only. */
 double dim_neighbour(const struct opt_dim *dim, double value, double n_steps);
 
-/* The nearest value of the dimension: bounds and lattice applied. */
+/* The nearest value that may be proposed: bounds and lattice applied, a held dimension at its value. */
 double dim_snap(const struct opt_dim *dim, double value);
 
-/* The kernel's coordinate: the unit coordinate of a numeric value, the index of a choice. And back, snapped. */
+/* The kernel's coordinate: the unit coordinate of a numeric value (below 0 or above 1 for evidence from outside the
+ * bounds), the index of a choice. And back, as a value that may be proposed. */
 double dim_feature(const struct opt_dim *dim, double value);
 double dim_value(const struct opt_dim *dim, double feature);
 

@@ -69,7 +69,7 @@ struct plan_trial *history_find(const struct plan *plan, uint64_t number);
 const struct plan_trial *history_lookup(const struct plan *plan, const json_t *params); /* by configuration; NULL if new */
 
 /* params.c */
-json_t *params_base(const struct plan *plan); /* constants and baseline, nested; new reference */
+json_t *params_base(const struct plan *plan, unsigned stage); /* constants and baseline, nested; new reference */
 const json_t *params_default(const struct plan *plan, const char *name); /* baseline value or constant; NULL */
 
 /* conclude.c */

@@ -20,6 +20,7 @@ struct job_dim {
 
 struct plan_job {
         int64_t tag;
+        unsigned stage;
         uint64_t version;
         struct job_dim *names; /* [space.n_dims] */
         struct opt_dim *dims;
@@ -195,6 +196,7 @@ int job_new(struct plan *plan, unsigned stage, struct plan_job **ret) {
         struct plan_job *job = calloc(1, sizeof *job);
         if (!job)
                 return -ENOMEM;
+        job->stage = stage;
         job->version = plan->version;
         const struct parameter_list *parameters = stage_parameters(plan, stage);
         int r = 0;
@@ -238,7 +240,7 @@ void plan_job_finish(struct plan *plan, struct plan_job *job) {
         json_decref(plan->ready_proposal);
         plan->ready_params = plan->ready_proposal = NULL;
         if (job->result == 0) {
-                json_t *params = params_base(plan);
+                json_t *params = params_base(plan, job->stage);
                 for (size_t i = 0; params && i < job->space.n_dims; i++) {
                         const struct job_dim *name = &job->names[i];
                         if (!job->dims[i].held)

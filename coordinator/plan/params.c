@@ -14,7 +14,7 @@ const json_t *params_default(const struct plan *plan, const char *name) {
         return p && p->distribution == DIST_CONSTANT ? p->value : NULL;
 }
 
-json_t *params_base(const struct plan *plan) {
+json_t *params_base(const struct plan *plan, unsigned stage) {
         json_t *params = json_object();
         int r = params ? 0 : -ENOMEM;
         for (size_t i = 0; r == 0 && i < plan->spec->parameters.n; i++) {
@@ -29,6 +29,10 @@ json_t *params_base(const struct plan *plan) {
                 if (r == 0)
                         r = json_set_dotted(params, name, json_incref(value));
         }
+        const struct parameter_list *own = &plan->spec->stages[stage].parameters;
+        for (size_t i = 0; r == 0 && i < own->n; i++)
+                if (own->items[i].distribution == DIST_CONSTANT)
+                        r = json_set_dotted(params, own->items[i].name, json_incref(own->items[i].value));
         if (r < 0) {
                 json_decref(params);
                 return NULL;

@@ -120,7 +120,7 @@ uint64_t ofat_count(const struct plan *plan, unsigned stage) {
 
 json_t *ofat_config(const struct plan *plan, unsigned stage, uint64_t index, json_t **ret_proposal) {
         const struct stage_spec *spec = &plan->spec->stages[stage];
-        json_t *params = params_base(plan);
+        json_t *params = params_base(plan, stage);
         if (!params)
                 return NULL;
         if (index == 0) {
@@ -149,7 +149,7 @@ json_t *ofat_config(const struct plan *plan, unsigned stage, uint64_t index, jso
 
 static json_t *grid_config(const struct plan *plan, unsigned stage, uint64_t index, json_t **ret_proposal) {
         const struct stage_state *state = &plan->stages[stage];
-        json_t *params = params_base(plan);
+        json_t *params = params_base(plan, stage);
         if (!params || axes_apply(state->axes, state->n_axes, index, params) < 0) {
                 json_decref(params);
                 return NULL;
@@ -193,7 +193,7 @@ static int next_drawn(struct plan *plan, json_t **ret_params, json_t **ret_propo
         _cleanup_free_ struct opt_dim *dims = calloc(parameters->n + 1, sizeof *dims);
         _cleanup_free_ const struct parameter **varied = calloc(parameters->n + 1, sizeof *varied);
         _cleanup_free_ double *x = calloc(parameters->n + 1, sizeof *x);
-        _cleanup_json_ json_t *params = params_base(plan);
+        _cleanup_json_ json_t *params = params_base(plan, plan->stage);
         if (!dims || !varied || !x || !params)
                 return -ENOMEM;
         struct opt_space space = {dims, 0};

@@ -283,8 +283,49 @@ static void many_trials_cost_a_bounded_time(void **state) {
         free(trials);
 }
 
+static void a_held_dimension_informs_the_model_and_stays_where_it_is_held(void **state) {
+        (void)state;
+        struct opt_dim dims[2] = {{.kind = OPT_UNIFORM, .low = 0, .high = 1},
+                                  {.kind = OPT_UNIFORM, .low = 0, .high = 1, .held = true, .held_value = 0.25}};
+        struct study study = {.space = {dims, 2}};
+        double x[2];
+        struct rng rng;
+        rng_init(&rng, 4, 0);
+        for (int i = 0; i < 40; i++) { /* the best a depends on b: 0.2 where b is held, 0.8 at b = 1 */
+                double point[2] = {rng_uniform(&rng), i % 2 ? 1 : 0.25}, target = point[1] > 0.5 ? 0.8 : 0.2;
+                add(&study, point, OPT_OBSERVED, -pow(point[0] - target, 2));
+        }
+        for (uint64_t seed = 0; seed < 3; seed++) {
+                propose(&study, seed, true, x);
+                assert_true(x[1] == 0.25);
+                assert_true(fabs(x[0] - 0.2) < 0.2);
+        }
+        dims[0] = (struct opt_dim){.kind = OPT_CATEGORICAL, .n_choices = 3};
+        study.n = 0;
+        for (int i = 0; i < 12; i++) {
+                propose(&study, 1, true, x);
+                assert_true(x[1] == 0.25);
+                add(&study, x, OPT_OBSERVED, x[0]);
+        }
+}
+
+static void evidence_from_outside_the_bounds_does_not_count_at_the_bound(void **state) {
+        (void)state;
+        struct opt_dim dims[1] = {{.kind = OPT_LOG_UNIFORM, .low = 1e-5, .high = 5e-5}};
+        struct study study = {.space = {dims, 1}};
+        static const double points[][2] = {{1e-5, 0.5}, {1.5e-5, 0.6}, {2e-5, 0.68}, {3e-5, 0.77}, {4e-5, 0.83}, {2e-4, 0.1}};
+        for (size_t i = 0; i < 6; i++)
+                add(&study, points[i], OPT_OBSERVED, points[i][1]);
+        double x[1];
+        struct opt_proposal proposal = propose(&study, 2, true, x);
+        assert_int_equal(proposal.source, OPT_SOURCE_GP);
+        assert_true(x[0] > 4e-5 && x[0] <= 5e-5); /* the rise goes on up to the bound, the bad point lies beyond it */
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_held_dimension_informs_the_model_and_stays_where_it_is_held),
+                cmocka_unit_test(evidence_from_outside_the_bounds_does_not_count_at_the_bound),
                 cmocka_unit_test(thirty_trials_beat_random_on_smooth_functions),
                 cmocka_unit_test(the_same_history_gives_the_same_proposal),
                 cmocka_unit_test(the_first_points_are_quasi_random_and_say_so),
