@@ -76,8 +76,13 @@ void model_forward(struct model *model, const struct batch *batch, float *logits
 double model_forward_backward(struct model *model, const struct batch *batch, const struct dropout *dropout, double loss_scale, float *logits);
 
 /* Hidden states for golden_replay: the output of the embeddings (0) or of block i (1 … layers) of the last forward, as
- * [n_tokens, dim]; of the last block only the [CLS] rows exist: [n_sequences, dim]. */
+ * [n_tokens, dim]; of the last block only the [CLS] rows exist: [n_sequences, dim]. A model that is not for training keeps
+ * the last one only: NULL for the others. */
 const float *model_hidden(const struct model *model, int i);
+
+/* Time and floating-point operations spent in matrix products since the model was made. */
+struct gemm_meter;
+const struct gemm_meter *model_gemm_meter(const struct model *model);
 
 /* --- optimizer -------------------------------------------------------------------------------------- */
 struct adamw {
@@ -90,6 +95,10 @@ struct adamw {
 
 /* Global L2 norm over all trainable gradients, summed in double. */
 double model_gradient_norm(const struct model *model, const struct adamw *adamw);
+
+/* The gradients of the word embeddings are written by model_forward_backward alone: rows of words that it has not met are
+ * taken for zero here. Moments may be written from outside (a checkpoint): a step t that does not follow the step before
+ * it looks at them afresh. */
 
 /* One torch.optim.AdamW step t (from 1) with rate lr; gradients are scaled by clip_coefficient on the way and zeroed.
  * The padding row 0 of the word embeddings never has a gradient but decays. Frozen tensors keep their weights. */

@@ -1,0 +1,105 @@
+/* Backward on a packed batch. model->d holds the gradient on its way: of a block's output before, of its input after.
+ * Each residual connection is a matrix product that adds to it. */
+#include "model/internal.h"
+
+#include <string.h>
+
+static void head_backward(struct model *model, const struct batch *batch, const struct dropout *dropout) {
+        const int layers = model->shape.layers, dim = model->shape.dim, n = batch->n_sequences, labels = model->shape.n_labels;
+        const struct mask mask = model_mask_head(dropout, layers);
+        float *d_h = model->d_branch;
+        model->kernels->add_column_sums(gradient(model, layers, CLASSIFIER_B), model->d_logits, n, labels);
+        gemm_backward_weight(gradient(model, layers, CLASSIFIER_W), model->d_logits, model->head_h, n, labels, dim, &model->meter);
+        gemm_backward_input(d_h, model->d_logits, weight(model, layers, CLASSIFIER_W), 0, n, labels, dim, &model->meter);
+        model->kernels->relu_backward(d_h, gradient(model, layers, PRE_B), model->head_pre, &mask, n, dim);
+        gemm_backward_weight(gradient(model, layers, PRE_W), d_h, model->x[layers], n, dim, dim, &model->meter);
+        gemm_backward_input(model->d, d_h, weight(model, layers, PRE_W), 0, n, dim, dim, &model->meter);
+}
+
+/* Gradient of the block's output → gradient of the first LayerNorm's output. */
+static void ffn_backward(struct model *model, const struct dropout *dropout, int layer, int rows) {
+        const struct kernel_set *kernels = model->kernels;
+        const struct block *b = &model->blocks[layer];
+        const int dim = model->shape.dim, hidden = model->shape.hidden_dim;
+        const struct mask none = {0}, mask = model_mask_ffn(dropout, layer);
+        float *d_ffn = mask.p > 0 ? model->d_branch : model->d, *d_wide = model->d_wide;
+        kernels->norm_backward(model->d, mask.p > 0 ? d_ffn : NULL, gradient(model, layer, NORM2_W), gradient(model, layer, NORM2_B),
+                               gradient(model, layer, LIN2_B), b->normal2, b->rstd2, weight(model, layer, NORM2_W), &none, &mask, rows, dim,
+                               model->scratch);
+        gemm_backward_input(d_wide, d_ffn, weight(model, layer, LIN2_W), 0, rows, dim, hidden, &model->meter);
+        kernels->gelu_backward(d_wide, model->h, gradient(model, layer, LIN1_B), b->pre, rows, hidden, model->scratch);
+        gemm_backward_weight(gradient(model, layer, LIN2_W), d_ffn, model->h, rows, dim, hidden, &model->meter);
+        gemm_backward_weight(gradient(model, layer, LIN1_W), d_wide, b->y1, rows, hidden, dim, &model->meter);
+        gemm_backward_input(model->d, d_wide, weight(model, layer, LIN1_W), 1, rows, hidden, dim, &model->meter);
+}
+
+/* All tokens: one product each for the three projections together. */
+static void project_backward(struct model *model, const struct batch *batch, int layer) {
+        const int dim = model->shape.dim, tokens = batch->n_tokens;
+        model->kernels->add_column_sums(gradient(model, layer, Q_B), model->d_wide, tokens, 3 * dim);
+        gemm_backward_weight(gradient(model, layer, Q_W), model->d_wide, model->x[layer], tokens, 3 * dim, dim, &model->meter);
+        gemm_backward_input(model->d, model->d_wide, weight(model, layer, Q_W), 1, tokens, 3 * dim, dim, &model->meter);
+}
+
+/* Last block: d holds [CLS] rows until k and v spread the gradient over all tokens. */
+static void project_backward_last(struct model *model, const struct batch *batch, int layer) {
+        const struct block *b = &model->blocks[layer];
+        const int dim = model->shape.dim, tokens = batch->n_tokens, n = batch->n_sequences;
+        float *d_cls = model->d, *d_all = model->d_branch;
+        model->kernels->add_column_sums(gradient(model, layer, Q_B), model->d_query, n, dim);
+        model->kernels->add_column_sums(gradient(model, layer, K_B), model->d_wide, tokens, 2 * dim);
+        gemm_backward_weight(gradient(model, layer, Q_W), model->d_query, b->cls, n, dim, dim, &model->meter);
+        gemm_backward_weight(gradient(model, layer, K_W), model->d_wide, model->x[layer], tokens, 2 * dim, dim, &model->meter);
+        gemm_backward_input(d_cls, model->d_query, weight(model, layer, Q_W), 1, n, dim, dim, &model->meter);
+        gemm_backward_input(d_all, model->d_wide, weight(model, layer, K_W), 0, tokens, 2 * dim, dim, &model->meter);
+        for (int s = 0; s < n; s++)
+                for (int c = 0; c < dim; c++)
+                        d_all[(size_t)batch->offsets[s] * dim + c] += d_cls[(size_t)s * dim + c];
+        model->d = d_all;
+        model->d_branch = d_cls;
+}
+
+static void block_backward(struct model *model, const struct batch *batch, const struct dropout *dropout, int layer) {
+        const struct kernel_set *kernels = model->kernels;
+        const struct block *b = &model->blocks[layer];
+        const bool last = b->cls != NULL;
+        const int dim = model->shape.dim, rows = last ? batch->n_sequences : batch->n_tokens;
+        const struct attention attention = model_attention(model, batch, dropout, layer);
+        const struct mask none = {0};
+        ffn_backward(model, dropout, layer, rows);
+        kernels->norm_backward(model->d, NULL, gradient(model, layer, NORM1_W), gradient(model, layer, NORM1_B), gradient(model, layer, OUT_B),
+                               b->normal1, b->rstd1, weight(model, layer, NORM1_W), &none, &none, rows, dim, model->scratch);
+        gemm_backward_weight(gradient(model, layer, OUT_W), model->d, b->context, rows, dim, dim, &model->meter);
+        gemm_backward_input(model->d_branch, model->d, weight(model, layer, OUT_W), 0, rows, dim, dim, &model->meter);
+        float *d_q = last ? model->d_query : model->d_wide, *d_k = last ? model->d_wide : model->d_wide + dim;
+        kernels->attention_backward(d_q, d_k, d_k + dim, model->d_branch, b->probabilities, &attention, model->scratch);
+        if (last)
+                project_backward_last(model, batch, layer);
+        else
+                project_backward(model, batch, layer);
+}
+
+static void embeddings_backward(struct model *model, const struct batch *batch, const struct dropout *dropout) {
+        const struct mask none = {0}, mask = model_mask_embeddings(dropout);
+        model->kernels->norm_backward(model->d, NULL, gradient(model, -1, EMBED_NORM_W), gradient(model, -1, EMBED_NORM_B), NULL,
+                                      model->embed_normal, model->embed_rstd, weight(model, -1, EMBED_NORM_W), &mask, &none, batch->n_tokens,
+                                      model->shape.dim, model->scratch);
+        model->kernels->embeddings_backward(gradient(model, -1, WORDS), gradient(model, -1, POSITIONS), model->d, batch->ids, batch->offsets,
+                                            batch->n_sequences, model->shape.dim);
+        for (int t = 0; t < batch->n_tokens; t++)
+                if (batch->ids[t] != 0)
+                        model->word_states[batch->ids[t]] |= WORD_HAS_GRADIENT;
+}
+
+double model_forward_backward(struct model *model, const struct batch *batch, const struct dropout *dropout, double loss_scale, float *logits) {
+        const int n = batch->n_sequences, labels = model->shape.n_labels;
+        model_run_forward(model, batch, dropout);
+        if (logits)
+                memcpy(logits, model->logits, (size_t)n * (size_t)labels * sizeof *logits);
+        double loss = cross_entropy(model->d_logits, model->logits, batch->labels, n, labels, loss_scale);
+        head_backward(model, batch, dropout);
+        for (int layer = model->shape.layers - 1; layer >= 0; layer--)
+                block_backward(model, batch, dropout, layer);
+        embeddings_backward(model, batch, dropout);
+        return loss;
+}

@@ -1,0 +1,118 @@
+/* Forward on a packed batch. Between two matrix products everything is one fused kernel. */
+#include "model/internal.h"
+
+#include <string.h>
+
+static struct mask make_mask(const struct dropout *dropout, float p, uint32_t site) {
+        return dropout ? (struct mask){.p = p, .site = site, .seed = dropout->seed, .step = dropout->step} : (struct mask){0};
+}
+
+struct mask model_mask_embeddings(const struct dropout *dropout) {
+        return make_mask(dropout, dropout ? dropout->hidden : 0, 0);
+}
+
+struct mask model_mask_attention(const struct dropout *dropout, int layer) {
+        return make_mask(dropout, dropout ? dropout->attention : 0, 1 + 2 * (uint32_t)layer);
+}
+
+struct mask model_mask_ffn(const struct dropout *dropout, int layer) {
+        return make_mask(dropout, dropout ? dropout->hidden : 0, 2 + 2 * (uint32_t)layer);
+}
+
+struct mask model_mask_head(const struct dropout *dropout, int layers) {
+        return make_mask(dropout, dropout ? dropout->classifier : 0, 1 + 2 * (uint32_t)layers);
+}
+
+struct attention model_attention(const struct model *model, const struct batch *batch, const struct dropout *dropout, int layer) {
+        const struct block *b = &model->blocks[layer];
+        return (struct attention){
+                .heads = model->shape.heads,
+                .head_dim = model->shape.dim / model->shape.heads,
+                .n_sequences = batch->n_sequences,
+                .cls_only = b->cls != NULL,
+                .offsets = batch->offsets,
+                .score_offsets = b->cls ? model->cls_score_offsets : model->score_offsets,
+                .q = b->q,
+                .k = b->k,
+                .v = b->v,
+                .q_stride = b->q_stride,
+                .kv_stride = b->kv_stride,
+                .q_bias = weight(model, layer, Q_B),
+                .k_bias = weight(model, layer, K_B),
+                .v_bias = weight(model, layer, V_B),
+                .mask = model_mask_attention(dropout, layer),
+        };
+}
+
+/* Where each sequence's probabilities begin. */
+static void place_scores(struct model *model, const struct batch *batch) {
+        size_t all = 0, cls = 0;
+        for (int s = 0; s < batch->n_sequences; s++) {
+                int length = batch->offsets[s + 1] - batch->offsets[s];
+                model->score_offsets[s] = all;
+                model->cls_score_offsets[s] = cls;
+                all += kernels_score_floats(model->shape.heads, length, length);
+                cls += kernels_score_floats(model->shape.heads, 1, length);
+        }
+}
+
+/* The last block's queries come from the [CLS] rows alone: nothing else of its output is ever read. */
+static void project(struct model *model, const struct batch *batch, int layer) {
+        struct block *b = &model->blocks[layer];
+        const int dim = model->shape.dim;
+        const float *x = model->x[layer];
+        if (!b->cls) {
+                gemm_forward(b->q, x, weight(model, layer, Q_W), batch->n_tokens, 3 * dim, dim, &model->meter);
+                return;
+        }
+        for (int s = 0; s < batch->n_sequences; s++)
+                memcpy(b->cls + (size_t)s * dim, x + (size_t)batch->offsets[s] * dim, (size_t)dim * sizeof *x);
+        gemm_forward(b->q, b->cls, weight(model, layer, Q_W), batch->n_sequences, dim, dim, &model->meter);
+        gemm_forward(b->k, x, weight(model, layer, K_W), batch->n_tokens, 2 * dim, dim, &model->meter);
+}
+
+static void block_forward(struct model *model, const struct batch *batch, const struct dropout *dropout, int layer) {
+        const struct kernel_set *kernels = model->kernels;
+        struct block *b = &model->blocks[layer];
+        const int dim = model->shape.dim, hidden = model->shape.hidden_dim, rows = b->cls ? batch->n_sequences : batch->n_tokens;
+        const struct attention attention = model_attention(model, batch, dropout, layer);
+        const struct mask none = {0}, ffn = model_mask_ffn(dropout, layer);
+        project(model, batch, layer);
+        kernels->attention_forward(b->context, b->probabilities, &attention, model->scratch);
+        gemm_forward(b->normal1, b->context, weight(model, layer, OUT_W), rows, dim, dim, &model->meter);
+        kernels->norm_forward(b->y1, b->normal1, b->rstd1, weight(model, layer, OUT_B), b->cls ? b->cls : model->x[layer],
+                              weight(model, layer, NORM1_W), weight(model, layer, NORM1_B), &none, rows, dim);
+        gemm_forward(b->pre, b->y1, weight(model, layer, LIN1_W), rows, hidden, dim, &model->meter);
+        kernels->gelu_forward(model->h, b->pre, weight(model, layer, LIN1_B), rows, hidden);
+        gemm_forward(b->normal2, model->h, weight(model, layer, LIN2_W), rows, dim, hidden, &model->meter);
+        kernels->norm_forward(model->x[layer + 1], b->normal2, b->rstd2, weight(model, layer, LIN2_B), b->y1, weight(model, layer, NORM2_W),
+                              weight(model, layer, NORM2_B), &ffn, rows, dim);
+}
+
+static void head_forward(struct model *model, const struct batch *batch, const struct dropout *dropout) {
+        const int layers = model->shape.layers, dim = model->shape.dim, n = batch->n_sequences, labels = model->shape.n_labels;
+        const struct mask mask = model_mask_head(dropout, layers);
+        const float *bias = weight(model, layers, CLASSIFIER_B);
+        gemm_forward(model->head_pre, model->x[layers], weight(model, layers, PRE_W), n, dim, dim, &model->meter);
+        model->kernels->relu_forward(model->head_h, model->head_pre, weight(model, layers, PRE_B), &mask, n, dim);
+        gemm_forward(model->logits, model->head_h, weight(model, layers, CLASSIFIER_W), n, labels, dim, &model->meter);
+        for (int i = 0; i < n * labels; i++)
+                model->logits[i] += bias[i % labels];
+}
+
+void model_run_forward(struct model *model, const struct batch *batch, const struct dropout *dropout) {
+        const struct mask mask = model_mask_embeddings(dropout);
+        kernels_set_threads(model->limits.threads);
+        place_scores(model, batch);
+        model->kernels->embeddings_forward(model->x[0], model->embed_normal, model->embed_rstd, weight(model, -1, WORDS),
+                                           weight(model, -1, POSITIONS), weight(model, -1, EMBED_NORM_W), weight(model, -1, EMBED_NORM_B),
+                                           &mask, batch->ids, batch->offsets, batch->n_sequences, model->shape.dim);
+        for (int layer = 0; layer < model->shape.layers; layer++)
+                block_forward(model, batch, dropout, layer);
+        head_forward(model, batch, dropout);
+}
+
+void model_forward(struct model *model, const struct batch *batch, float *logits) {
+        model_run_forward(model, batch, NULL);
+        memcpy(logits, model->logits, (size_t)batch->n_sequences * (size_t)model->shape.n_labels * sizeof *logits);
+}

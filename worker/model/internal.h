@@ -1,0 +1,96 @@
+/* What forward, backward and the optimizer share: the parameters' table and the arena's parts. */
+#pragma once
+#include "kernels/gemm.h"
+#include "kernels/kernels.h"
+#include "model/model.h"
+
+/* Tensors of one layer, in the order of Hugging Face's state dict. The q, k and v weights lie without gaps behind one
+ * another, and so do their biases: one GEMM makes all three. */
+enum { WORDS, POSITIONS, EMBED_NORM_W, EMBED_NORM_B, N_EMBED_TENSORS };
+enum { Q_W, Q_B, K_W, K_B, V_W, V_B, OUT_W, OUT_B, NORM1_W, NORM1_B, LIN1_W, LIN1_B, LIN2_W, LIN2_B, NORM2_W, NORM2_B, N_BLOCK_TENSORS };
+enum { PRE_W, PRE_B, CLASSIFIER_W, CLASSIFIER_B, N_HEAD_TENSORS };
+
+/* Activations of one block that backward needs. R = tokens, or sequences in the last block, d = dim, f = hidden_dim. */
+struct block {
+        float *q, *k, *v;         /* first elements of the projections, without bias */
+        size_t q_stride, kv_stride;
+        float *cls;               /* last block: the [CLS] rows of its input [sequences, d]; else NULL */
+        float *probabilities;     /* after softmax, before dropout */
+        float *context;           /* [R, d] */
+        float *normal1, *rstd1;   /* [R, d], [R] */
+        float *y1;                /* [R, d] output of the first LayerNorm */
+        float *pre;               /* [R, f] input of GELU */
+        float *normal2, *rstd2;
+};
+
+/* A stretch of one parameter that one thread updates at a time. */
+struct chunk {
+        uint32_t parameter;
+        int first_row; /* of the word embeddings, whose rows are looked at one by one; else -1 */
+        size_t offset, size;
+};
+
+struct model {
+        struct model_shape shape;
+        struct model_limits limits;
+        const struct kernel_set *kernels;
+        struct gemm_meter meter;
+
+        struct model_parameter *parameters;
+        size_t n_parameters, n_floats;
+        struct chunk *chunks;
+        size_t n_chunks;
+        double *chunk_sums; /* [n_chunks] */
+
+        /* One state a word: its gradient row has been written since the last step; its moments may differ from zero.
+         * Most of the vocabulary is neither, and the optimizer skips those 3/4 of its largest tensor. */
+        uint8_t *word_states;
+        uint64_t last_t; /* optimizer step that the live flags belong to */
+
+        float *arena;
+        size_t arena_floats;
+        float *weights, *gradients, *moment1, *moment2;
+        float **x; /* [layers + 1] outputs of embeddings and blocks: [tokens, d], the last one [sequences, d] */
+        struct block *blocks;
+        float *embed_normal, *embed_rstd;
+        float *h;                              /* [tokens, f] output of GELU, of the block in work */
+        float *head_pre, *head_h, *logits;     /* [sequences, d], [sequences, d], [sequences, n_labels] */
+        float *d, *d_branch, *d_wide;          /* [tokens, d], [tokens, d], [tokens, max(3d, f)] gradients on their way back */
+        float *d_query, *d_logits;             /* [sequences, d], [sequences, n_labels] */
+        size_t *score_offsets, *cls_score_offsets; /* [sequences] of the batch in work */
+        struct scratch scratch;
+};
+
+#define WORD_HAS_GRADIENT 1
+#define WORD_HAS_MOMENTS 2
+
+/* Tensor `which` of a layer (-1 embeddings, 0 … layers-1, `layers` the head) in a flat array. */
+static inline size_t parameter_index(const struct model_shape *shape, int layer, int which) {
+        if (layer < 0)
+                return (size_t)which;
+        return (size_t)(N_EMBED_TENSORS + N_BLOCK_TENSORS * (layer < shape->layers ? layer : shape->layers) + which);
+}
+static inline float *weight(const struct model *model, int layer, int which) {
+        return model->weights + model->parameters[parameter_index(&model->shape, layer, which)].offset;
+}
+static inline float *gradient(const struct model *model, int layer, int which) {
+        return model->gradients + model->parameters[parameter_index(&model->shape, layer, which)].offset;
+}
+
+/* parameters.c: their number, the table without names (returns the length of a flat array), the names. */
+size_t model_count_parameters(const struct model_shape *shape);
+size_t model_describe_parameters(const struct model_shape *shape, struct model_parameter *parameters);
+int model_name_parameters(struct model *model);
+size_t model_align_16(size_t floats); /* to whole cache lines */
+
+/* Dropout sites, numbered so that no two of a model share a mask. dropout NULL: all off. */
+struct mask model_mask_embeddings(const struct dropout *dropout);
+struct mask model_mask_attention(const struct dropout *dropout, int layer);
+struct mask model_mask_ffn(const struct dropout *dropout, int layer);
+struct mask model_mask_head(const struct dropout *dropout, int layers);
+
+/* The attention of block `layer` on this batch. */
+struct attention model_attention(const struct model *model, const struct batch *batch, const struct dropout *dropout, int layer);
+
+/* Everything up to model->logits. */
+void model_run_forward(struct model *model, const struct batch *batch, const struct dropout *dropout);

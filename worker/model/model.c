@@ -1,0 +1,248 @@
+/* The model's parameters and its arena. One function lays out all tensors; it runs twice, first without memory to count,
+ * then over the mapping, so size and layout cannot disagree. */
+#include "model/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define CHUNK_FLOATS 32768
+#define CHUNK_ROWS 64 /* of the word embeddings */
+#define HUGE_PAGE_BYTES ((size_t)2 << 20)
+
+/* Cuts all parameters into chunks; called with chunks NULL to count. */
+static size_t cut_chunks(const struct model *model, struct chunk *chunks) {
+        size_t n = 0;
+        for (size_t i = 0; i < model->n_parameters; i++) {
+                const struct model_parameter *p = &model->parameters[i];
+                size_t step = i == WORDS ? CHUNK_ROWS * (size_t)p->cols : CHUNK_FLOATS;
+                for (size_t begin = 0; begin < p->size; begin += step, n++)
+                        if (chunks)
+                                chunks[n] = (struct chunk){.parameter = (uint32_t)i,
+                                                           .first_row = i == WORDS ? (int)(begin / (size_t)p->cols) : -1,
+                                                           .offset = p->offset + begin,
+                                                           .size = p->size - begin < step ? p->size - begin : step};
+        }
+        return n;
+}
+
+/* --- arena ------------------------------------------------------------------------------------------ */
+struct arena {
+        float *base; /* NULL: only counts */
+        size_t used;
+};
+
+static float *take(struct arena *arena, size_t rows, size_t cols) {
+        float *p = arena->base ? arena->base + arena->used : NULL;
+        arena->used += model_align_16(rows * cols);
+        return p;
+}
+
+static struct block lay_out_block(const struct model *model, struct arena *arena, bool last) {
+        const size_t dim = (size_t)model->shape.dim, tokens = (size_t)model->limits.max_tokens;
+        const size_t rows = last ? (size_t)model->limits.max_sequences : tokens;
+        struct block b = {.q_stride = last ? dim : 3 * dim, .kv_stride = last ? 2 * dim : 3 * dim};
+        b.q = take(arena, rows, b.q_stride);
+        b.k = last ? take(arena, tokens, b.kv_stride) : arena->base ? b.q + dim : NULL;
+        b.v = arena->base ? b.k + dim : NULL;
+        b.cls = last ? take(arena, rows, dim) : NULL;
+        b.probabilities = take(arena, rows, kernels_score_floats(model->shape.heads, 1, model->limits.max_length));
+        b.context = take(arena, rows, dim);
+        b.normal1 = take(arena, rows, dim);
+        b.rstd1 = take(arena, rows, 1);
+        b.y1 = take(arena, rows, dim);
+        b.pre = take(arena, rows, (size_t)model->shape.hidden_dim);
+        b.normal2 = take(arena, rows, dim);
+        b.rstd2 = take(arena, rows, 1);
+        return b;
+}
+
+static void lay_out_blocks(struct model *model, struct arena *arena) {
+        const size_t dim = (size_t)model->shape.dim, tokens = (size_t)model->limits.max_tokens;
+        const int layers = model->shape.layers;
+        for (int l = 0; l < layers; l++) {
+                bool shared = !model->limits.training; /* without backward, two outputs take turns and blocks share the rest */
+                model->x[l] = shared && l >= 2 ? model->x[l - 2] : take(arena, tokens, dim);
+                if (l < layers - 1)
+                        model->blocks[l] = shared && l >= 1 ? model->blocks[0] : lay_out_block(model, arena, false);
+        }
+        model->blocks[layers - 1] = lay_out_block(model, arena, true);
+        model->x[layers] = take(arena, (size_t)model->limits.max_sequences, dim);
+}
+
+static void lay_out(struct model *model, struct arena *arena) {
+        const struct model_shape *shape = &model->shape;
+        const struct model_limits *limits = &model->limits;
+        const size_t dim = (size_t)shape->dim, hidden = (size_t)shape->hidden_dim, tokens = (size_t)limits->max_tokens;
+        const size_t sequences = (size_t)limits->max_sequences, labels = (size_t)shape->n_labels;
+        model->weights = take(arena, 1, model->n_floats);
+        lay_out_blocks(model, arena);
+        model->embed_normal = take(arena, tokens, dim);
+        model->embed_rstd = take(arena, tokens, 1);
+        model->h = take(arena, tokens, hidden);
+        model->head_pre = take(arena, sequences, dim);
+        model->head_h = take(arena, sequences, dim);
+        model->logits = take(arena, sequences, labels);
+        model->scratch.floats_per_thread =
+                kernels_scratch_floats(shape->hidden_dim > shape->dim ? shape->hidden_dim : shape->dim, shape->dim / shape->heads, limits->max_length);
+        model->scratch.floats_per_thread = model_align_16(model->scratch.floats_per_thread);
+        model->scratch.base = take(arena, (size_t)limits->threads, model->scratch.floats_per_thread);
+        if (!limits->training)
+                return;
+        model->gradients = take(arena, 1, model->n_floats);
+        model->moment1 = take(arena, 1, model->n_floats);
+        model->moment2 = take(arena, 1, model->n_floats);
+        model->d = take(arena, tokens, dim);
+        model->d_branch = take(arena, tokens, dim);
+        model->d_wide = take(arena, tokens, hidden > 3 * dim ? hidden : 3 * dim);
+        model->d_query = take(arena, sequences, dim);
+        model->d_logits = take(arena, sequences, labels);
+}
+
+/* Maps the arena: zero until touched, in huge pages where the system has them. */
+static int map_arena(struct model *model) {
+        struct arena arena = {0};
+        lay_out(model, &arena);
+        model->arena_floats = arena.used;
+        size_t bytes = arena.used * sizeof(float) + HUGE_PAGE_BYTES;
+        float *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (base == MAP_FAILED)
+                return -ENOMEM;
+        madvise(base, bytes, MADV_HUGEPAGE);
+        model->arena = base;
+        arena = (struct arena){.base = (float *)(((uintptr_t)base + HUGE_PAGE_BYTES - 1) & ~(uintptr_t)(HUGE_PAGE_BYTES - 1))};
+        lay_out(model, &arena);
+        return 0;
+}
+
+/* --- lifecycle -------------------------------------------------------------------------------------- */
+static int check(const struct model_shape *shape, const struct model_limits *limits, struct error *err) {
+        if (shape->dim < 1 || shape->heads < 1 || shape->hidden_dim < 1 || shape->layers < 1 || shape->layers > 1000 ||
+            shape->vocab_size < 1 || shape->max_positions < 1 || shape->n_labels < 1)
+                return error_set(err, -EINVAL, "model shape: every size must be positive");
+        if (shape->dim % shape->heads != 0)
+                return error_set(err, -EINVAL, "model shape: dim %d is not a multiple of heads %d", shape->dim, shape->heads);
+        if (limits->max_sequences < 1 || limits->max_length < 1 || limits->max_tokens < 1 || limits->threads < 1)
+                return error_set(err, -EINVAL, "model limits: every limit must be positive");
+        if (limits->max_length > shape->max_positions)
+                return error_set(err, -EINVAL, "max_length %d exceeds the model's %d positions", limits->max_length, shape->max_positions);
+        return 0;
+}
+
+static int allocate(struct model *model) {
+        const struct model_shape *shape = &model->shape;
+        const size_t layers = (size_t)shape->layers, sequences = (size_t)model->limits.max_sequences;
+        model->n_parameters = model_count_parameters(shape);
+        model->parameters = calloc(model->n_parameters, sizeof *model->parameters);
+        model->x = calloc(layers + 1, sizeof *model->x);
+        model->blocks = calloc(layers, sizeof *model->blocks);
+        model->word_states = calloc((size_t)shape->vocab_size, 1);
+        model->score_offsets = calloc(sequences, sizeof *model->score_offsets);
+        model->cls_score_offsets = calloc(sequences, sizeof *model->cls_score_offsets);
+        if (!model->parameters || !model->x || !model->blocks || !model->word_states || !model->score_offsets || !model->cls_score_offsets)
+                return -ENOMEM;
+        model->n_floats = model_describe_parameters(shape, model->parameters);
+        model->n_chunks = cut_chunks(model, NULL);
+        model->chunks = calloc(model->n_chunks, sizeof *model->chunks);
+        model->chunk_sums = calloc(model->n_chunks, sizeof *model->chunk_sums);
+        if (!model->chunks || !model->chunk_sums)
+                return -ENOMEM;
+        cut_chunks(model, model->chunks);
+        return model_name_parameters(model);
+}
+
+static void release(struct model *model) {
+        if (model->arena)
+                munmap(model->arena, model->arena_floats * sizeof(float) + HUGE_PAGE_BYTES);
+        for (size_t i = 0; model->parameters && i < model->n_parameters; i++)
+                free((char *)model->parameters[i].name);
+        free(model->parameters);
+        free(model->chunks);
+        free(model->chunk_sums);
+        free(model->x);
+        free(model->blocks);
+        free(model->word_states);
+        free(model->score_offsets);
+        free(model->cls_score_offsets);
+}
+
+void model_free(struct model *model) {
+        if (!model)
+                return;
+        release(model);
+        free(model);
+}
+
+int model_new(const struct model_shape *shape, const struct model_limits *limits, struct model **ret, struct error *err) {
+        int r = check(shape, limits, err);
+        if (r < 0)
+                return r;
+        struct model *model = calloc(1, sizeof *model);
+        if (!model)
+                return error_set(err, -ENOMEM, "no memory for a model");
+        model->shape = *shape;
+        model->limits = *limits;
+        model->kernels = kernels_best();
+        r = allocate(model);
+        if (r == 0)
+                r = map_arena(model);
+        if (r < 0) {
+                model_free(model);
+                return error_set(err, r, "no memory for a model of %zu bytes", model_arena_bytes(shape, limits));
+        }
+        *ret = model;
+        return 0;
+}
+
+size_t model_arena_bytes(const struct model_shape *shape, const struct model_limits *limits) {
+        struct model model = {.shape = *shape, .limits = *limits};
+        struct arena arena = {0};
+        size_t n = 0;
+        if (check(shape, limits, NULL) == 0 && allocate(&model) == 0) {
+                lay_out(&model, &arena);
+                n = arena.used * sizeof(float) + HUGE_PAGE_BYTES;
+        }
+        release(&model);
+        return n;
+}
+
+/* --- queries ---------------------------------------------------------------------------------------- */
+const struct model_shape *model_shape(const struct model *model) {
+        return &model->shape;
+}
+
+size_t model_n_parameters(const struct model *model) {
+        return model->n_parameters;
+}
+
+const struct model_parameter *model_parameter(const struct model *model, size_t i) {
+        return &model->parameters[i];
+}
+
+size_t model_n_floats(const struct model *model) {
+        return model->n_floats;
+}
+
+float *model_weights(struct model *model) {
+        return model->weights;
+}
+
+float *model_gradients(struct model *model) {
+        return model->gradients;
+}
+
+float *model_moment1(struct model *model) {
+        return model->moment1;
+}
+
+float *model_moment2(struct model *model) {
+        return model->moment2;
+}
+
+const float *model_hidden(const struct model *model, int i) {
+        return model->limits.training || i == model->shape.layers ? model->x[i] : NULL;
+}
+
+const struct gemm_meter *model_gemm_meter(const struct model *model) {
+        return &model->meter;
+}
