@@ -148,7 +148,7 @@ static void perturb(const struct opt_space *space, struct rng *rng, const double
                 const struct opt_dim *dim = &space->dims[k];
                 x[k] = dim_snap(dim, from[k]);
                 double hit = rng_uniform(rng), step = rng_normal(rng);
-                if (hit >= rate)
+                if (hit >= rate || dim->held)
                         continue;
                 if (dim->kind == OPT_CATEGORICAL) {
                         if (hit < 0.5 * rate)
@@ -242,7 +242,7 @@ static int smooth_step(struct local *local, int max_evaluations, bool *ret_moved
         memcpy(local->moves.x, local->current.x, n_dims * sizeof *local->moves.x);
         for (size_t i = 0; i < n; i++)
                 if (isfinite(local->unit[i]))
-                        local->moves.x[local->smooth[i]] = dim_value(&local->problem->space->dims[local->smooth[i]], local->unit[i]);
+                        local->moves.x[local->smooth[i]] = opt_dim_from_unit(&local->problem->space->dims[local->smooth[i]], local->unit[i]);
         int r = score(local->problem, &local->moves, false);
         if (r == 0)
                 *ret_moved |= take_if_better(local, &local->moves, 0);

@@ -149,7 +149,15 @@ double opt_dim_to_unit(const struct opt_dim *dim, double value) {
         return 0.5;
 }
 
+#define MAX_STRETCH 8 /* evidence further out than this is as good as at infinity */
+
+static double stretch(double part, double whole) {
+        return whole > 0 ? clamp(part / whole, -MAX_STRETCH, MAX_STRETCH) : 0.5 + clamp(part, -MAX_STRETCH, MAX_STRETCH);
+}
+
 static bool is_single_value(const struct opt_dim *dim) {
+        if (dim->held)
+                return true;
         if (dim->kind == OPT_NORMAL || dim->kind == OPT_LOG_NORMAL)
                 return dim->sigma <= 0;
         return dim->kind != OPT_BETA && dim->low >= dim->high;
@@ -189,10 +197,12 @@ uint64_t opt_space_cardinality(const struct opt_space *space) {
 }
 
 bool dim_is_discrete(const struct opt_dim *dim) {
-        return dim->kind == OPT_CATEGORICAL || dim->kind == OPT_INTEGER || dim->step > 0 || dim->held || is_single_value(dim);
+        return dim->kind == OPT_CATEGORICAL || dim->kind == OPT_INTEGER || dim->step > 0 || is_single_value(dim);
 }
 
-static double snap(const struct opt_dim *dim, double value) {
+double dim_snap(const struct opt_dim *dim, double value) {
+        if (dim->held)
+                return dim->held_value;
         if (dim->kind == OPT_CATEGORICAL)
                 return clamp(rint(value), 0, (double)dim->n_choices - 1);
         if (dim->kind == OPT_INTEGER)
@@ -200,10 +210,6 @@ static double snap(const struct opt_dim *dim, double value) {
         if (dim->step > 0)
                 return quantise(dim, value);
         return is_bounded(dim) ? clamp(value, lower(dim), upper(dim)) : value;
-}
-
-double dim_snap(const struct opt_dim *dim, double value) {
-        return dim->held ? dim->held_value : snap(dim, value);
 }
 
 double dim_neighbour(const struct opt_dim *dim, double value, double n_steps) {
@@ -237,29 +243,22 @@ void space_point(const struct opt_space *space, uint64_t index, double *x) {
         }
 }
 
-/* Where evidence from outside the bounds lies: the unit line goes on, up to one width on either side. */
-static double beyond(const struct opt_dim *dim, double value) {
-        double low = dim->low, high = dim->high;
-        if (dim->kind != OPT_UNIFORM && dim->kind != OPT_INTEGER) {
-                value = log(fmax(value, 1e-300));
-                low = log(low);
-                high = log(high);
-        }
-        double u = clamp((value - low) / (high - low), -1, 2);
-        return dim->kind == OPT_INV_LOG_UNIFORM ? 1 - u : u;
-}
-
+/* The unit coordinate, continued beyond the bounds where the scale has them, up to a few widths of the range. */
 double dim_feature(const struct opt_dim *dim, double value) {
-        bool has_bounds = dim->kind == OPT_UNIFORM || dim->kind == OPT_LOG_UNIFORM || dim->kind == OPT_INV_LOG_UNIFORM ||
-                          dim->kind == OPT_INTEGER;
-        if (has_bounds && dim->high > dim->low && (value < dim->low || value > dim->high))
-                return beyond(dim, value);
-        double snapped = snap(dim, value);
-        return dim->kind == OPT_CATEGORICAL ? snapped : opt_dim_to_unit(dim, snapped);
-}
-
-double dim_value(const struct opt_dim *dim, double feature) {
-        return dim->kind == OPT_CATEGORICAL ? dim_snap(dim, feature) : opt_dim_from_unit(dim, feature);
+        switch (dim->kind) {
+        case OPT_CATEGORICAL:
+                return clamp(rint(value), 0, (double)dim->n_choices - 1);
+        case OPT_INTEGER:
+                return stretch(value - ceil(dim->low) + 0.5, integer_count(dim));
+        case OPT_UNIFORM:
+                return stretch(value - dim->low, dim->high - dim->low);
+        case OPT_LOG_UNIFORM:
+                return stretch(log(fmax(value, 1e-300)) - log(dim->low), log(dim->high) - log(dim->low));
+        case OPT_INV_LOG_UNIFORM:
+                return stretch(log(dim->high) - log(fmax(value, 1e-300)), log(dim->high) - log(dim->low));
+        default:
+                return opt_dim_to_unit(dim, value);
+        }
 }
 
 void opt_random(const struct opt_space *space, uint64_t seed, uint64_t index, double *x) {

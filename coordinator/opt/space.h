@@ -11,10 +11,9 @@ double dim_neighbour(const struct opt_dim *dim, double value, double n_steps);
 /* The nearest value that may be proposed: bounds and lattice applied, a held dimension at its value. */
 double dim_snap(const struct opt_dim *dim, double value);
 
-/* The kernel's coordinate: the unit coordinate of a numeric value (below 0 or above 1 for evidence from outside the
- * bounds), the index of a choice. And back, as a value that may be proposed. */
+/* The kernel's coordinate: the unit coordinate of a numeric value, the index of a choice. Evidence is not snapped: it counts
+ * where it is, off the lattice and beyond the bounds too. */
 double dim_feature(const struct opt_dim *dim, double value);
-double dim_value(const struct opt_dim *dim, double feature);
 
 /* The k-th of a dimension's opt_dim_cardinality values; the index-th point of a finite space, in mixed radix. */
 double dim_level(const struct opt_dim *dim, uint64_t k);
