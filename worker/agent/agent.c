@@ -1,0 +1,450 @@
+/* Everything that happens changes some state and then calls pump, which does whatever is due now; a tick calls it too,
+ * so that no wait needs a timer of its own. */
+#include "agent/agent.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+#include "agent/backoff.h"
+#include "agent/delivery.h"
+#include "agent/loop.h"
+#include "agent/registration.h"
+#include "agent/slot.h"
+#include "agent/workdir.h"
+#include "common/cleanup.h"
+#include "common/json.h"
+#include "common/log.h"
+#include "common/world.h"
+#include "net/net.h"
+#include "net/token_file.h"
+#include "proto/limits.h"
+
+#define TICK_MS 100
+#define CLAIM_WAIT_S 30.0
+#define CLAIM_SLACK_S 15.0
+#define CALL_TIMEOUT_S 15.0
+#define CLAIM_PAUSE_MS 500       /* between claims that are answered 204 at once */
+#define LAST_DELIVERY_MS 17000   /* after a SIGTERM: from then on the outbox waits for the next start */
+
+enum phase { PHASE_DELIVERING, PHASE_REGISTERING, PHASE_SERVING, PHASE_ENDING, PHASE_OVER };
+
+struct agent {
+        const struct agent_options *options;
+        const struct world *world;
+        uv_loop_t loop;
+        uv_timer_t tick;
+        uv_signal_t terminate, interrupt;
+        struct loop_host host;
+        struct net *net;
+        struct workdir *workdir;
+        struct delivery *delivery;
+        struct slot_shared shared;
+        unsigned n_slots;
+
+        enum phase phase;
+        json_t *registration; /* body */
+        char *worker;         /* id, NULL before the first registration */
+        bool was_registered;
+        char claim_id[LIMIT_ID_CHARS + 1]; /* empty: the next claim makes a new one */
+        struct net_request *request;       /* registration or claim; at most one of them is under way */
+        uint64_t request_ms;               /* mono, when it was sent */
+        unsigned claimed_slots;            /* asked for by the claim under way */
+        struct backoff backoff;            /* of registrations and claims */
+        uint64_t n_taken;
+        uint64_t idle_since_ms;
+        bool disk_was_short;
+        bool got_signal, is_forced;
+        uint64_t signal_ms;
+        bool is_pumping;
+        struct error failure; /* code set: agent_run fails with it */
+};
+
+static void pump(struct agent *agent);
+
+static void set_phase(struct agent *agent, enum phase phase) {
+        agent->phase = phase;
+        agent->request = NULL;
+        backoff_reset(&agent->backoff);
+}
+
+static void begin_ending(struct agent *agent) {
+        if (agent->phase == PHASE_ENDING)
+                return;
+        net_cancel(agent->request);
+        set_phase(agent, PHASE_ENDING);
+}
+
+static const char *why(const struct net_answer *answer) {
+        const char *detail = json_string_value(json_object_get(answer->body, "detail"));
+        return detail ? detail : answer->failure ? answer->failure : "";
+}
+
+static void retry_later(struct agent *agent, const char *what, const struct net_answer *answer) {
+        double wait_s = backoff_fail(&agent->backoff, world_mono_ms(agent->world), answer ? answer->retry_after_s : 0);
+        log_warning(what, log_i("status", answer ? answer->status : 0), log_s("why", answer ? why(answer) : ""), log_f("again_in_s", wait_s));
+}
+
+/* --- registration ----------------------------------------------------------------------------------- */
+
+static bool is_refusal(int status) {
+        return status >= 400 && status < 500 && status != 408 && status != 409 && status != 425 && status != 429;
+}
+
+static void on_registered(void *data, const struct net_answer *answer) {
+        struct agent *agent = data;
+        agent->request = NULL;
+        const char *id = json_string_value(json_object_get(answer->body, "id"));
+        if (answer->status >= 200 && answer->status < 300 && id) {
+                free(agent->worker);
+                agent->worker = strdup(id);
+                log_info("registered", log_s("worker", id), log_s("name", agent->options->name), log_i("slots", agent->n_slots),
+                         log_i("threads", agent->shared.threads));
+                if (!agent->was_registered)
+                        agent->idle_since_ms = world_mono_ms(agent->world);
+                agent->was_registered = true;
+                set_phase(agent, PHASE_SERVING);
+        } else if (is_refusal(answer->status) && !agent->was_registered) {
+                error_set(&agent->failure, -EACCES, "the coordinator refuses this worker (%d): %s", answer->status, why(answer));
+                begin_ending(agent);
+        } else
+                retry_later(agent, "cannot register", answer);
+        pump(agent);
+}
+
+static void send_registration(struct agent *agent) {
+        if (net_send(agent->net, "POST", "/v1/workers", agent->registration, CALL_TIMEOUT_S, on_registered, agent, &agent->request) < 0)
+                retry_later(agent, "cannot send the registration", NULL);
+}
+
+/* --- claims ----------------------------------------------------------------------------------------- */
+
+static struct slot *find_idle(struct agent *agent) {
+        for (unsigned i = 0; i < agent->n_slots; i++)
+                if (slot_state(agent->shared.slots[i]) == SLOT_IDLE)
+                        return agent->shared.slots[i];
+        return NULL;
+}
+
+static unsigned count_idle(const struct agent *agent) {
+        unsigned n = 0;
+        for (unsigned i = 0; i < agent->n_slots; i++)
+                n += slot_state(agent->shared.slots[i]) == SLOT_IDLE;
+        return n;
+}
+
+static bool holds_lease(const struct agent *agent, const char *lease) {
+        for (unsigned i = 0; i < agent->n_slots; i++) {
+                const char *held = slot_lease(agent->shared.slots[i]);
+                if (held && strcmp(held, lease) == 0)
+                        return true;
+        }
+        return false;
+}
+
+static bool uses_trial(void *data, const char *trial) {
+        const struct agent *agent = data;
+        for (unsigned i = 0; i < agent->n_slots; i++)
+                if (slot_uses(agent->shared.slots[i], trial))
+                        return true;
+        return false;
+}
+
+static void take_trial(struct agent *agent, json_t *trial) {
+        const char *id = json_string_value(json_object_get(trial, "id")), *lease = json_string_value(json_object_get(trial, "lease"));
+        struct slot *slot = find_idle(agent);
+        if (!workdir_accepts_id(id) || !lease || !json_is_object(json_object_get(trial, "params"))) {
+                log_error("a claimed trial is malformed", log_s("trial", id));
+                return;
+        }
+        if (holds_lease(agent, lease))
+                return; /* told twice */
+        if (!slot) {
+                log_error("more trials than asked for: this one runs out of its lease", log_s("trial", id));
+                return;
+        }
+        agent->n_taken++;
+        slot_take(slot, trial);
+}
+
+static void on_claimed(void *data, const struct net_answer *answer) {
+        struct agent *agent = data;
+        agent->request = NULL;
+        uint64_t now_ms = world_mono_ms(agent->world);
+        int status = answer->status;
+        if (status == 200 || status == 204) {
+                size_t i;
+                json_t *trial;
+                agent->claim_id[0] = 0;
+                backoff_reset(&agent->backoff);
+                delivery_hurry(agent->delivery);
+                json_array_foreach(json_object_get(answer->body, "trials"), i, trial) take_trial(agent, trial);
+                bool got_none = json_array_size(json_object_get(answer->body, "trials")) == 0;
+                if (got_none && now_ms - agent->request_ms < CLAIM_PAUSE_MS)
+                        agent->backoff.due_ms = now_ms + CLAIM_PAUSE_MS;
+        } else if (status == 404 || status == 410) {
+                log_warning("the coordinator does not know this worker: registering again", log_i("status", status));
+                set_phase(agent, PHASE_REGISTERING);
+        } else {
+                retry_later(agent, "a claim got no answer", answer);
+        }
+        pump(agent);
+}
+
+/* How long the worker may still stay idle, in seconds. */
+static double idle_left_s(const struct agent *agent, uint64_t now_ms) {
+        if (agent->options->exit_when_idle_s < 0)
+                return 1e9;
+        double left_s = agent->options->exit_when_idle_s - (double)(now_ms - agent->idle_since_ms) / 1000;
+        return left_s > 0 ? left_s : 0;
+}
+
+static unsigned slots_to_claim(struct agent *agent) {
+        unsigned n = count_idle(agent);
+        uint64_t max = agent->options->max_trials;
+        if (max && max - agent->n_taken < n)
+                n = (unsigned)(max - agent->n_taken);
+        if (n == 0)
+                return 0;
+        bool is_short = workdir_is_short(agent->workdir);
+        if (is_short != agent->disk_was_short)
+                log_warning(is_short ? "the disk is short: no trials are taken" : "there is disk space again", log_s("path", agent->options->work_dir));
+        agent->disk_was_short = is_short;
+        if (is_short)
+                workdir_prune(agent->workdir, uses_trial, agent);
+        return is_short ? 0 : n;
+}
+
+/* A claim is sent again under its id until it is answered: a lost answer gives the same trials. */
+static void send_claim(struct agent *agent, uint64_t now_ms) {
+        if (!agent->claim_id[0]) {
+                agent->claimed_slots = slots_to_claim(agent);
+                if (agent->claimed_slots == 0)
+                        return;
+                world_make_id(agent->world, "c_", 26, agent->claim_id);
+        }
+        double left_s = idle_left_s(agent, now_ms), wait_s = left_s < CLAIM_WAIT_S ? left_s : CLAIM_WAIT_S;
+        _cleanup_json_ json_t *body = json_pack("{s:s, s:s, s:i, s:f}", "worker", agent->worker, "claim_id", agent->claim_id, "slots",
+                                                (int)agent->claimed_slots, "wait_s", wait_s);
+        agent->request_ms = now_ms;
+        if (!body || net_send(agent->net, "POST", "/v1/claims", body, wait_s + CLAIM_SLACK_S, on_claimed, agent, &agent->request) < 0)
+                retry_later(agent, "cannot send a claim", NULL);
+}
+
+/* --- ending ----------------------------------------------------------------------------------------- */
+
+static void on_second_signal(struct agent *agent) {
+        log_warning("second signal: ending at once");
+        for (unsigned i = 0; i < agent->n_slots; i++)
+                slot_abandon(agent->shared.slots[i]);
+        agent->is_forced = true;
+        error_set(&agent->failure, -EINTR, "ended by a second signal");
+        uv_stop(&agent->loop);
+}
+
+static void on_signal(uv_signal_t *handle, int signal) {
+        struct agent *agent = handle->data;
+        if (agent->got_signal) {
+                on_second_signal(agent);
+                return;
+        }
+        log_info("ending: trials are saved and given back", log_i("signal", signal));
+        agent->got_signal = true;
+        agent->signal_ms = world_mono_ms(agent->world);
+        begin_ending(agent);
+        for (unsigned i = 0; i < agent->n_slots; i++)
+                slot_release(agent->shared.slots[i]);
+        delivery_hurry(agent->delivery);
+        pump(agent);
+}
+
+static bool is_done(struct agent *agent, uint64_t now_ms) {
+        if (count_idle(agent) < agent->n_slots)
+                return false;
+        size_t n = delivery_count(agent->delivery);
+        if (n == 0 || agent->failure.code)
+                return true;
+        bool gives_up = agent->got_signal && (delivery_is_stuck(agent->delivery) || now_ms - agent->signal_ms > LAST_DELIVERY_MS);
+        if (gives_up)
+                log_warning("the coordinator is away: results wait in the outbox for the next start", log_i("results", n));
+        return gives_up;
+}
+
+/* --- the pump --------------------------------------------------------------------------------------- */
+
+static bool has_served_enough(struct agent *agent, uint64_t now_ms) {
+        uint64_t max = agent->options->max_trials;
+        if (max && agent->n_taken >= max)
+                return true;
+        if (count_idle(agent) < agent->n_slots || delivery_count(agent->delivery) > 0)
+                agent->idle_since_ms = now_ms;
+        return idle_left_s(agent, now_ms) <= 0;
+}
+
+static void step(struct agent *agent) {
+        uint64_t now_ms = world_mono_ms(agent->world);
+        bool may_call = !agent->request && backoff_is_due(&agent->backoff, now_ms);
+        switch (agent->phase) {
+        case PHASE_DELIVERING:
+                if (delivery_count(agent->delivery) == 0)
+                        set_phase(agent, PHASE_REGISTERING);
+                break;
+        case PHASE_REGISTERING:
+                if (may_call)
+                        send_registration(agent);
+                break;
+        case PHASE_SERVING:
+                if (has_served_enough(agent, now_ms))
+                        begin_ending(agent);
+                else if (may_call)
+                        send_claim(agent, now_ms);
+                break;
+        case PHASE_ENDING:
+                if (is_done(agent, now_ms)) {
+                        agent->phase = PHASE_OVER;
+                        uv_stop(&agent->loop);
+                }
+                break;
+        case PHASE_OVER:
+                break;
+        }
+}
+
+/* Phases follow each other without waiting for the tick. */
+static void pump(struct agent *agent) {
+        if (agent->is_pumping || agent->is_forced)
+                return;
+        agent->is_pumping = true;
+        enum phase before;
+        do {
+                before = agent->phase;
+                for (unsigned i = 0; i < agent->n_slots; i++)
+                        slot_pump(agent->shared.slots[i]);
+                delivery_pump(agent->delivery);
+                step(agent);
+        } while (agent->phase != before);
+        agent->is_pumping = false;
+}
+
+static void on_tick(uv_timer_t *timer) {
+        pump(timer->data);
+}
+
+static void on_freed(void *data) {
+        struct agent *agent = data;
+        workdir_prune(agent->workdir, uses_trial, agent);
+        pump(agent);
+}
+
+/* --- life ------------------------------------------------------------------------------------------- */
+
+static int open_net(struct agent *agent, struct error *err) {
+        char *token = NULL;
+        int r = agent->options->token_file ? token_file_read(agent->options->token_file, &token, err) : 0;
+        if (r == 0) {
+                struct net_options options = {.base_url = agent->options->coordinator,
+                                              .token = token,
+                                              .ca_file = agent->options->ca_file,
+                                              .user_agent = "sweep-worker/" SWEEPD_VERSION};
+                r = net_new(&options, &agent->host.host, &agent->net, err);
+        }
+        token_free(token);
+        agent->host.net = agent->net;
+        return r;
+}
+
+static int open_slots(struct agent *agent, struct error *err) {
+        const struct agent_options *options = agent->options;
+        struct slot_shared *shared = &agent->shared;
+        *shared = (struct slot_shared){
+                .options = options,
+                .world = agent->world,
+                .loop = &agent->loop,
+                .net = agent->net,
+                .workdir = agent->workdir,
+                .delivery = agent->delivery,
+                .data = agent,
+                .freed = on_freed,
+        };
+        registration_divide(options, &agent->n_slots, &shared->threads);
+        shared->slots = calloc(agent->n_slots, sizeof *shared->slots);
+        if (!shared->slots)
+                return error_set(err, -ENOMEM, "out of memory");
+        shared->n_slots = agent->n_slots;
+        for (unsigned i = 0; i < agent->n_slots; i++)
+                if (slot_new(shared, &shared->slots[i]) < 0)
+                        return error_set(err, -ENOMEM, "out of memory");
+        return 0;
+}
+
+static void start_handles(struct agent *agent) {
+        uv_timer_init(&agent->loop, &agent->tick);
+        uv_signal_init(&agent->loop, &agent->terminate);
+        uv_signal_init(&agent->loop, &agent->interrupt);
+        agent->tick.data = agent->terminate.data = agent->interrupt.data = agent;
+        uv_timer_start(&agent->tick, on_tick, 0, TICK_MS);
+        uv_signal_start(&agent->terminate, on_signal, SIGTERM);
+        uv_signal_start(&agent->interrupt, on_signal, SIGINT);
+}
+
+static int set_up(struct agent *agent, struct error *err) {
+        int r = workdir_open(agent->options->work_dir, agent->options->keep_models, agent->options->min_free_bytes, &agent->workdir, err);
+        if (r == 0)
+                r = open_net(agent, err);
+        if (r == 0 && delivery_new(agent->net, agent->world, workdir_outbox(agent->workdir), &agent->delivery) < 0)
+                r = error_set(err, -ENOMEM, "out of memory");
+        if (r == 0)
+                r = open_slots(agent, err);
+        char instance[INSTANCE_SIZE];
+        world_make_id(agent->world, "i_", 26, instance);
+        if (r == 0)
+                r = registration_make(agent->options, instance, agent->n_slots, agent->shared.threads, &agent->registration, err);
+        return r;
+}
+
+static void tear_down(struct agent *agent) {
+        for (unsigned i = 0; i < agent->shared.n_slots; i++)
+                if (!agent->is_forced) /* after a second signal a trainer may still refer to its slot */
+                        slot_free(agent->shared.slots[i]);
+        free(agent->shared.slots);
+        delivery_free(agent->delivery);
+        net_free(agent->net);
+        loop_host_close(&agent->host);
+        uv_close((uv_handle_t *)&agent->tick, NULL);
+        uv_close((uv_handle_t *)&agent->terminate, NULL);
+        uv_close((uv_handle_t *)&agent->interrupt, NULL);
+        if (!agent->is_forced) {
+                uv_run(&agent->loop, UV_RUN_DEFAULT); /* lets the handles close */
+                uv_loop_close(&agent->loop);
+        }
+        workdir_close(agent->workdir);
+        json_decref(agent->registration);
+        free(agent->worker);
+}
+
+int agent_run(const struct agent_options *options, struct error *err) {
+        static struct agent memory; /* libuv's handles must not move, and after a second signal some live until exit */
+        struct agent *agent = &memory;
+        *agent = (struct agent){.options = options, .world = world_real()};
+        signal(SIGPIPE, SIG_IGN);
+        if (uv_loop_init(&agent->loop) < 0)
+                return error_set(err, -ENOMEM, "the event loop does not start");
+        loop_host_init(&agent->host, &agent->loop);
+        start_handles(agent);
+        uint64_t seed;
+        agent->world->random_bytes(agent->world->data, &seed, sizeof seed);
+        backoff_init(&agent->backoff, seed, 0.25, 10);
+        int r = set_up(agent, err);
+        if (r == 0) {
+                log_info("started", log_s("coordinator", options->coordinator), log_s("name", options->name), log_i("undelivered", delivery_count(agent->delivery)));
+                workdir_prune(agent->workdir, uses_trial, agent);
+                uv_run(&agent->loop, UV_RUN_DEFAULT);
+                r = agent->failure.code;
+                if (r < 0)
+                        error_set(err, r, "%s", agent->failure.text);
+        }
+        tear_down(agent);
+        return r;
+}

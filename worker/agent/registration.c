@@ -1,0 +1,88 @@
+#include "agent/registration.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <uv.h>
+
+#include "common/cleanup.h"
+#include "common/digest.h"
+#include "common/fs.h"
+#include "data/data.h"
+
+#define TRAINING_MIB 2048 /* of one DistilBERT training */
+
+unsigned machine_cores(void) {
+        unsigned n = uv_available_parallelism();
+        return n ? n : 1;
+}
+
+uint64_t machine_memory_mib(void) {
+        uint64_t total = uv_get_total_memory(), limit = uv_get_constrained_memory();
+        return (limit && limit < total ? limit : total) >> 20;
+}
+
+void registration_divide(const struct agent_options *options, unsigned *ret_slots, unsigned *ret_threads) {
+        unsigned cores = machine_cores(), slots = options->slots;
+        if (slots == 0) {
+                uint64_t fitting = machine_memory_mib() / TRAINING_MIB;
+                slots = cores / 2 < fitting ? cores / 2 : (unsigned)fitting;
+        }
+        slots = slots ? slots : 1;
+        unsigned threads = options->threads ? options->threads : cores / slots;
+        *ret_slots = slots;
+        *ret_threads = threads ? threads : 1;
+}
+
+static json_t *trainer_names(const struct agent_options *options) {
+        json_t *names = json_array();
+        if (options->serves_distilbert)
+                json_array_append_new(names, json_string("distilbert-mrpc"));
+        for (size_t i = 0; i < options->n_commands; i++)
+                json_array_append_new(names, json_sprintf("command:%s", options->commands[i].name));
+        return names;
+}
+
+static json_t *fingerprint(const struct agent_options *options, const char *folder, const char *sha256) {
+        _cleanup_free_ char *copy = strdup(folder);
+        for (size_t n = copy ? strlen(copy) : 0; n > 1 && copy[n - 1] == '/'; n--)
+                copy[n - 1] = 0;
+        const char *slash = copy ? strrchr(copy, '/') : NULL;
+        const char *name = options->is_demo ? "demo" : slash && slash[1] ? slash + 1 : folder;
+        return json_pack("{s:s, s:s}", "name", name, "sha256", sha256);
+}
+
+static int add_fingerprints(const struct agent_options *options, json_t *body, struct error *err) {
+        char sha256[DIGEST_HEX_SIZE];
+        _cleanup_free_ char *weights = fs_join(options->model_dir, "model.safetensors");
+        int r = weights ? digest_file(weights, sha256, err) : error_set(err, -ENOMEM, "out of memory");
+        if (r < 0)
+                return error_prefix(err, "model");
+        json_object_set_new(body, "model", fingerprint(options, options->model_dir, sha256));
+        struct dataset *dataset = NULL;
+        r = dataset_open(options->data_dir, &dataset, err);
+        if (r < 0)
+                return error_prefix(err, "data");
+        json_object_set_new(body, "data", fingerprint(options, options->data_dir, dataset->sha256));
+        dataset_free(dataset);
+        return 0;
+}
+
+static json_t *facts(unsigned threads) {
+        struct utsname system = {0};
+        uname(&system);
+        return json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:I}", "build", SWEEPD_VERSION, "host", system.nodename, "kernel", system.release, "machine",
+                         system.machine, "cores", (int)machine_cores(), "threads", (int)threads, "memory_mib", (json_int_t)machine_memory_mib());
+}
+
+int registration_make(const struct agent_options *options, const char *instance, unsigned slots, unsigned threads, json_t **ret, struct error *err) {
+        _cleanup_json_ json_t *body = json_pack("{s:s, s:s, s:i, s:o, s:o}", "name", options->name, "instance", instance, "slots", (int)slots,
+                                                "trainers", trainer_names(options), "facts", facts(threads));
+        if (!body)
+                return error_set(err, -ENOMEM, "out of memory");
+        int r = options->serves_distilbert ? add_fingerprints(options, body, err) : 0;
+        if (r == 0)
+                *ret = TAKE(body);
+        return r;
+}

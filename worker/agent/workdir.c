@@ -1,0 +1,245 @@
+#include "agent/workdir.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/fs.h"
+#include "common/json.h"
+#include "common/log.h"
+#include "proto/limits.h"
+
+#define LEFTOVERS_KEPT 4
+#define ENTRIES_MAX 4096 /* looked at in one folder */
+
+CLEANUP_DEFINE(DIR *, cleanup_dir, closedir)
+#define _cleanup_dir_ _cleanup_(cleanup_dir)
+
+struct workdir {
+        char *trials, *outbox, *models;
+        int lock;
+        unsigned keep_models;
+        uint64_t min_free_bytes;
+};
+
+static int make_folder(const char *path, const char *name, char **ret, struct error *err) {
+        *ret = fs_join(path, name);
+        return *ret ? fs_make_dirs(*ret, 0700, err) : error_set(err, -ENOMEM, "out of memory");
+}
+
+static int take_lock(const char *path, int *ret, struct error *err) {
+        _cleanup_free_ char *name = fs_join(path, "lock");
+        if (!name)
+                return error_set(err, -ENOMEM, "out of memory");
+        int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        if (fd < 0)
+                return error_set(err, -errno, "cannot open %s: %s", name, strerror(errno));
+        if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+                close(fd);
+                return error_set(err, -EBUSY, "the work folder %s is used by another worker", path);
+        }
+        *ret = fd;
+        return 0;
+}
+
+int workdir_open(const char *path, unsigned keep_models, uint64_t min_free_bytes, struct workdir **ret, struct error *err) {
+        struct workdir *workdir = calloc(1, sizeof *workdir);
+        if (!workdir)
+                return error_set(err, -ENOMEM, "out of memory");
+        *workdir = (struct workdir){.lock = -1, .keep_models = keep_models, .min_free_bytes = min_free_bytes};
+        _cleanup_free_ char *absolute = NULL;
+        int r = fs_make_dirs(path, 0700, err);
+        if (r == 0 && !(absolute = realpath(path, NULL)))
+                r = error_set(err, -errno, "cannot find %s: %s", path, strerror(errno));
+        if (r == 0)
+                r = take_lock(absolute, &workdir->lock, err);
+        if (r == 0)
+                r = make_folder(absolute, "trials", &workdir->trials, err);
+        if (r == 0)
+                r = make_folder(absolute, "outbox", &workdir->outbox, err);
+        if (r == 0)
+                r = make_folder(absolute, "models", &workdir->models, err);
+        if (r < 0) {
+                workdir_close(workdir);
+                return r;
+        }
+        *ret = workdir;
+        return 0;
+}
+
+void workdir_close(struct workdir *workdir) {
+        if (!workdir)
+                return;
+        free(workdir->trials);
+        free(workdir->outbox);
+        free(workdir->models);
+        cleanup_fd(&workdir->lock);
+        free(workdir);
+}
+
+const char *workdir_outbox(const struct workdir *workdir) {
+        return workdir->outbox;
+}
+
+bool workdir_accepts_id(const char *id) {
+        size_t len = id ? strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~") : 0;
+        return len > 0 && len <= LIMIT_ID_CHARS && id[len] == 0 && id[0] != '.';
+}
+
+char *workdir_trial(const struct workdir *workdir, const char *trial, const char *part) {
+        char *path = NULL;
+        return asprintf(&path, "%s/%s%s%s", workdir->trials, trial, part ? "/" : "", part ? part : "") < 0 ? NULL : path;
+}
+
+static void remove_tree(const char *path) {
+        struct error err;
+        if (path && fs_remove_tree(path, &err) < 0)
+                log_warning("cannot delete", log_s("path", path), log_s("why", err.text));
+}
+
+static void drop_part(const struct workdir *workdir, const char *trial, const char *part) {
+        _cleanup_free_ char *path = workdir_trial(workdir, trial, part);
+        remove_tree(path);
+}
+
+int workdir_prepare(struct workdir *workdir, const char *trial, struct error *err) {
+        _cleanup_free_ char *checkpoint = workdir_trial(workdir, trial, "checkpoint"), *output = workdir_trial(workdir, trial, "output");
+        if (!checkpoint || !output)
+                return error_set(err, -ENOMEM, "out of memory");
+        remove_tree(output);
+        int r = fs_make_dirs(checkpoint, 0700, err);
+        return r == 0 ? fs_make_dirs(output, 0700, err) : r;
+}
+
+static bool folder_has_entries(const char *path) {
+        _cleanup_dir_ DIR *dir = opendir(path);
+        for (struct dirent *entry; dir && (entry = readdir(dir));)
+                if (entry->d_name[0] != '.')
+                        return true;
+        return false;
+}
+
+bool workdir_has_checkpoint(const struct workdir *workdir, const char *trial) {
+        _cleanup_free_ char *path = workdir_trial(workdir, trial, "checkpoint");
+        return path && folder_has_entries(path);
+}
+
+void workdir_drop_checkpoint(struct workdir *workdir, const char *trial) {
+        drop_part(workdir, trial, "checkpoint");
+}
+
+void workdir_drop_trial(struct workdir *workdir, const char *trial) {
+        drop_part(workdir, trial, NULL);
+}
+
+/* --- kept models ------------------------------------------------------------------------------------ */
+
+static bool read_value(const char *folder, double *ret) {
+        _cleanup_free_ char *path = fs_join(folder, "trial.json");
+        _cleanup_buf_ struct buf text = BUF_INIT(1 << 20);
+        _cleanup_json_ json_t *description = NULL;
+        if (!path || fs_read(path, &text, NULL) < 0 || json_read(text.data, text.len, &description, NULL) < 0)
+                return false;
+        json_t *value = json_object_get(description, "value");
+        *ret = json_number_value(value);
+        return json_is_number(value);
+}
+
+/* How many kept models of the sweep there are, and the worst of them (first by name among equals). */
+static size_t find_worst(const char *folder, bool maximize, char **ret_path) {
+        _cleanup_dir_ DIR *dir = opendir(folder);
+        double worst = 0;
+        size_t n = 0;
+        for (struct dirent *entry; dir && n < ENTRIES_MAX && (entry = readdir(dir));) {
+                _cleanup_free_ char *path = entry->d_name[0] != '.' ? fs_join(folder, entry->d_name) : NULL;
+                double value;
+                if (!path)
+                        continue;
+                if (!read_value(path, &value))
+                        value = maximize ? -INFINITY : INFINITY; /* half written: the first to go */
+                bool worse = !*ret_path || (value == worst ? strcmp(path, *ret_path) < 0 : maximize ? value < worst : value > worst);
+                if (worse) {
+                        free(*ret_path);
+                        *ret_path = TAKE(path);
+                        worst = value;
+                }
+                n++;
+        }
+        return n;
+}
+
+static int move_output(struct workdir *workdir, const char *output, const char *target, const json_t *description, struct error *err) {
+        (void)workdir;
+        _cleanup_free_ char *note = fs_join(output, "trial.json"), *text = json_text(description);
+        if (!note || !text)
+                return error_set(err, -ENOMEM, "out of memory");
+        int r = fs_write_atomic(note, text, strlen(text), 0600, err);
+        if (r < 0)
+                return r;
+        remove_tree(target);
+        return rename(output, target) < 0 ? error_set(err, -errno, "cannot move %s: %s", output, strerror(errno)) : 0;
+}
+
+void workdir_keep_output(struct workdir *workdir, const char *sweep, const char *trial, const json_t *description, bool maximize) {
+        _cleanup_free_ char *output = workdir_trial(workdir, trial, "output"), *folder = fs_join(workdir->models, sweep);
+        _cleanup_free_ char *target = folder ? fs_join(folder, trial) : NULL;
+        struct error err = {.text = "out of memory"};
+        if (workdir->keep_models == 0 || !output || !folder_has_entries(output))
+                return;
+        if (!target || fs_make_dirs(folder, 0700, &err) < 0 || move_output(workdir, output, target, description, &err) < 0) {
+                log_warning("a model cannot be kept", log_s("trial", trial), log_s("why", err.text));
+                return;
+        }
+        for (int i = 0; i < ENTRIES_MAX; i++) {
+                _cleanup_free_ char *worst = NULL;
+                if (find_worst(folder, maximize, &worst) <= workdir->keep_models)
+                        break;
+                remove_tree(worst);
+        }
+}
+
+/* --- leftovers -------------------------------------------------------------------------------------- */
+
+/* The oldest folder of a trial that is not in use; how many there are. */
+static size_t find_oldest(struct workdir *workdir, bool (*in_use)(void *data, const char *trial), void *data, char **ret_path) {
+        _cleanup_dir_ DIR *dir = opendir(workdir->trials);
+        struct timespec oldest = {0};
+        size_t n = 0;
+        for (struct dirent *entry; dir && n < ENTRIES_MAX && (entry = readdir(dir));) {
+                _cleanup_free_ char *path = entry->d_name[0] != '.' && !in_use(data, entry->d_name) ? fs_join(workdir->trials, entry->d_name) : NULL;
+                struct stat st;
+                if (!path || lstat(path, &st) < 0)
+                        continue;
+                bool older = !*ret_path || st.st_mtim.tv_sec < oldest.tv_sec || (st.st_mtim.tv_sec == oldest.tv_sec && st.st_mtim.tv_nsec < oldest.tv_nsec);
+                if (older) {
+                        free(*ret_path);
+                        *ret_path = TAKE(path);
+                        oldest = st.st_mtim;
+                }
+                n++;
+        }
+        return n;
+}
+
+void workdir_prune(struct workdir *workdir, bool (*in_use)(void *data, const char *trial), void *data) {
+        for (int i = 0; i < ENTRIES_MAX; i++) {
+                _cleanup_free_ char *oldest = NULL;
+                size_t n = find_oldest(workdir, in_use, data, &oldest);
+                if (n == 0 || (n <= LEFTOVERS_KEPT && !workdir_is_short(workdir)))
+                        return;
+                log_info("deleting what an interrupted trial left", log_s("path", oldest));
+                remove_tree(oldest);
+        }
+}
+
+bool workdir_is_short(struct workdir *workdir) {
+        uint64_t free_bytes;
+        return fs_free_bytes(workdir->trials, &free_bytes, NULL) == 0 && free_bytes < workdir->min_free_bytes;
+}

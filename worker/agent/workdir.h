@@ -1,0 +1,42 @@
+/* The worker's folder. One worker at a time uses it.
+ *
+ *   lock                                  held while the worker lives
+ *   outbox/                               endings that are not acknowledged yet
+ *   trials/TRIAL/{checkpoint,output}/     of running trials, and checkpoints of released and interrupted ones
+ *   models/SWEEP/TRIAL/                   the best results of each sweep, with trial.json
+ */
+#pragma once
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/error.h"
+
+struct workdir;
+
+/* Makes and locks it. -EBUSY when another worker uses it. */
+int workdir_open(const char *path, unsigned keep_models, uint64_t min_free_bytes, struct workdir **ret, struct error *err);
+void workdir_close(struct workdir *workdir);
+const char *workdir_outbox(const struct workdir *workdir);
+
+/* May an id of the coordinator be the name of a folder? */
+bool workdir_accepts_id(const char *id);
+
+/* Paths of one trial; they may not exist. The caller frees; NULL = out of memory. */
+char *workdir_trial(const struct workdir *workdir, const char *trial, const char *part); /* part NULL: the trial's folder itself */
+
+/* Makes the folders of a trial, with an empty output. */
+int workdir_prepare(struct workdir *workdir, const char *trial, struct error *err);
+bool workdir_has_checkpoint(const struct workdir *workdir, const char *trial);
+void workdir_drop_checkpoint(struct workdir *workdir, const char *trial);
+void workdir_drop_trial(struct workdir *workdir, const char *trial);
+
+/* The trial ended with a value: its output becomes a kept model if it is among the best of its sweep, worse ones go.
+ * description: what to write to trial.json, with "value". */
+void workdir_keep_output(struct workdir *workdir, const char *sweep, const char *trial, const json_t *description, bool maximize);
+
+/* Deletes leftovers of trials that are not in use, all but the newest few; all of them when the disk is short. */
+void workdir_prune(struct workdir *workdir, bool (*in_use)(void *data, const char *trial), void *data);
+
+/* Too little space to start another trial? */
+bool workdir_is_short(struct workdir *workdir);
