@@ -1,0 +1,200 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "agent/outbox.h"
+#include "agent/workdir.h"
+#include "common/cleanup.h"
+#include "common/fs.h"
+#include "common/json.h"
+#include "common/log.h"
+
+static char folder[64];
+
+static int make_folder(void **state) {
+        (void)state;
+        snprintf(folder, sizeof folder, "/tmp/workdir-test-XXXXXX");
+        return mkdtemp(folder) ? 0 : -1;
+}
+
+static int remove_folder(void **state) {
+        (void)state;
+        return fs_remove_tree(folder, NULL);
+}
+
+static struct workdir *open_workdir(unsigned keep, uint64_t min_free) {
+        struct workdir *workdir = NULL;
+        struct error err;
+        assert_int_equal(workdir_open(folder, keep, min_free, &workdir, &err), 0);
+        return workdir;
+}
+
+static int path_exists(const char *path) {
+        char full[256];
+        snprintf(full, sizeof full, "%s/%s", folder, path);
+        return access(full, F_OK) == 0;
+}
+
+static void write_part(struct workdir *workdir, const char *trial, const char *part) {
+        _cleanup_free_ char *path = workdir_trial(workdir, trial, part);
+        assert_int_equal(fs_write_atomic(path, "x", 1, 0600, NULL), 0);
+}
+
+static void keep(struct workdir *workdir, const char *trial, double value, bool maximize) {
+        _cleanup_json_ json_t *description = json_pack("{s:f}", "value", value);
+        assert_int_equal(workdir_prepare(workdir, trial, NULL), 0);
+        write_part(workdir, trial, "output/model.safetensors");
+        workdir_keep_output(workdir, "s1", trial, description, maximize);
+}
+
+static bool nothing_in_use(void *data, const char *trial) {
+        return data && strcmp(data, trial) == 0;
+}
+
+static void second_worker_is_refused(void **state) {
+        (void)state;
+        struct workdir *workdir = open_workdir(1, 0), *second = NULL;
+        struct error err;
+        assert_int_equal(workdir_open(folder, 1, 0, &second, &err), -EBUSY);
+        workdir_close(workdir);
+        workdir_close(open_workdir(1, 0));
+}
+
+static void only_names_that_are_safe_are_folders(void **state) {
+        (void)state;
+        assert_true(workdir_accepts_id("t_01abc-DEF.~"));
+        assert_false(workdir_accepts_id("../x") || workdir_accepts_id("a/b") || workdir_accepts_id("") || workdir_accepts_id(NULL) || workdir_accepts_id("."));
+        assert_false(workdir_accepts_id("a123456789012345678901234567890123456789x"));
+}
+
+static void best_models_of_a_sweep_are_kept(void **state) {
+        (void)state;
+        struct workdir *workdir = open_workdir(2, 0);
+        keep(workdir, "t1", 0.5, true);
+        keep(workdir, "t2", 0.9, true);
+        keep(workdir, "t3", 0.7, true);
+        keep(workdir, "t4", 0.1, true);
+        assert_false(path_exists("models/s1/t1") || path_exists("models/s1/t4"));
+        assert_true(path_exists("models/s1/t2/model.safetensors") && path_exists("models/s1/t3/trial.json"));
+        workdir_close(workdir);
+}
+
+static void smallest_value_is_best_when_minimizing(void **state) {
+        (void)state;
+        struct workdir *workdir = open_workdir(1, 0);
+        keep(workdir, "t1", 0.5, false);
+        keep(workdir, "t2", 0.9, false);
+        assert_true(path_exists("models/s1/t1") && !path_exists("models/s1/t2"));
+        workdir_close(workdir);
+}
+
+static void no_model_is_kept_when_none_is_wanted_or_written(void **state) {
+        (void)state;
+        struct workdir *workdir = open_workdir(0, 0);
+        keep(workdir, "t1", 0.5, false);
+        assert_false(path_exists("models/s1"));
+        workdir_close(workdir);
+}
+
+static void checkpoint_is_seen_and_dropped(void **state) {
+        (void)state;
+        struct workdir *workdir = open_workdir(1, 0);
+        assert_int_equal(workdir_prepare(workdir, "t1", NULL), 0);
+        assert_false(workdir_has_checkpoint(workdir, "t1"));
+        write_part(workdir, "t1", "checkpoint/state");
+        write_part(workdir, "t1", "output/old");
+        assert_int_equal(workdir_prepare(workdir, "t1", NULL), 0);
+        assert_true(workdir_has_checkpoint(workdir, "t1") && !path_exists("trials/t1/output/old"));
+        workdir_drop_checkpoint(workdir, "t1");
+        assert_false(workdir_has_checkpoint(workdir, "t1"));
+        workdir_drop_trial(workdir, "t1");
+        assert_false(path_exists("trials/t1"));
+        workdir_close(workdir);
+}
+
+static void newest_leftovers_survive_and_none_on_a_short_disk(void **state) {
+        (void)state;
+        struct workdir *workdir = open_workdir(1, 0);
+        for (int i = 0; i < 7; i++) {
+                char name[8];
+                snprintf(name, sizeof name, "t%d", i);
+                assert_int_equal(workdir_prepare(workdir, name, NULL), 0);
+                usleep(2000);
+        }
+        workdir_prune(workdir, nothing_in_use, "t0");
+        assert_true(path_exists("trials/t0") && path_exists("trials/t3") && path_exists("trials/t6"));
+        assert_false(path_exists("trials/t1") || path_exists("trials/t2"));
+        assert_false(workdir_is_short(workdir));
+        workdir_close(workdir);
+        workdir = open_workdir(1, UINT64_MAX);
+        assert_true(workdir_is_short(workdir));
+        workdir_prune(workdir, nothing_in_use, "t0");
+        assert_true(path_exists("trials/t0") && !path_exists("trials/t6"));
+        workdir_close(workdir);
+}
+
+static void parcel_comes_back_as_it_was_put(void **state) {
+        (void)state;
+        struct error err;
+        _cleanup_json_ json_t *parcel = json_pack("{s:s, s:s, s:[{s:s, s:i}]}", "trial", "t1", "sweep", "s1", "reports", "lease", "secret", "seq", 3);
+        _cleanup_free_ char *name = NULL, *again = NULL;
+        assert_int_equal(outbox_put(folder, parcel, &name, &err), 0);
+        assert_int_equal(outbox_put(folder, parcel, &again, &err), 0);
+        assert_string_equal(name, again);
+        assert_null(strstr(name, "secret"));
+        _cleanup_json_ json_t *loaded = outbox_load(folder);
+        assert_int_equal(json_object_size(loaded), 1);
+        assert_true(json_equal(json_object_get(loaded, name), parcel));
+        outbox_remove(folder, name);
+        _cleanup_json_ json_t *empty = outbox_load(folder);
+        assert_int_equal(json_object_size(empty), 0);
+}
+
+static void unreadable_parcel_is_set_aside(void **state) {
+        (void)state;
+        char path[128];
+        log_set_level(LOG_ERROR + 1);
+        snprintf(path, sizeof path, "%s/t1-x.json", folder);
+        assert_int_equal(fs_write_atomic(path, "{\"trial\":", 9, 0600, NULL), 0);
+        _cleanup_json_ json_t *loaded = outbox_load(folder);
+        log_set_level(LOG_INFO);
+        assert_int_equal(json_object_size(loaded), 0);
+        assert_true(path_exists("t1-x.json.unreadable") && !path_exists("t1-x.json"));
+}
+
+static void full_outbox_refuses(void **state) {
+        (void)state;
+        struct error err;
+        int r = 0, n = 0;
+        for (; n <= OUTBOX_PARCELS_MAX && r == 0; n++) {
+                _cleanup_json_ json_t *parcel = json_pack("{s:s, s:[{s:o}]}", "trial", "t1", "reports", "lease", json_sprintf("lease %d", n));
+                _cleanup_free_ char *name = NULL;
+                r = outbox_put(folder, parcel, &name, &err);
+        }
+        assert_int_equal(r, -ENOSPC);
+        assert_int_equal(n, OUTBOX_PARCELS_MAX + 1);
+}
+
+#define test(function) cmocka_unit_test_setup_teardown(function, make_folder, remove_folder)
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                test(second_worker_is_refused),
+                test(only_names_that_are_safe_are_folders),
+                test(best_models_of_a_sweep_are_kept),
+                test(smallest_value_is_best_when_minimizing),
+                test(no_model_is_kept_when_none_is_wanted_or_written),
+                test(checkpoint_is_seen_and_dropped),
+                test(newest_leftovers_survive_and_none_on_a_short_disk),
+                test(parcel_comes_back_as_it_was_put),
+                test(unreadable_parcel_is_set_aside),
+                test(full_outbox_refuses),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
