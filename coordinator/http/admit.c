@@ -1,0 +1,124 @@
+/* May this request come in? Route, caller and headers are judged before a byte of the body is kept.
+ *
+ * Without authentication (--no-auth) every process of this machine is trusted, but not every web page that its browser
+ * shows: a request that a page of another origin made, or that came through a name which is not this machine's, is
+ * refused. That closes cross-site requests and DNS rebinding. */
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "http/server.h"
+#include "proto/limits.h"
+
+static const char *header(const struct exchange *exchange, const char *name) {
+        return MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, name);
+}
+
+/* --- caller ------------------------------------------------------------------------------------------ */
+
+static const char *bearer_token(const char *authorization) {
+        if (!authorization || strncasecmp(authorization, "Bearer ", 7) != 0)
+                return NULL;
+        authorization += 7;
+        return authorization + strspn(authorization, " ");
+}
+
+/* "localhost:8484", "127.0.0.1", "[::1]:8484" */
+static bool names_this_machine(const char *host) {
+        static const char *const names[] = {"localhost", "127.0.0.1", "[::1]"};
+        for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+                size_t len = strlen(names[i]);
+                if (strncasecmp(host, names[i], len) == 0 && (!host[len] || host[len] == ':'))
+                        return true;
+        }
+        return strncmp(host, "127.", 4) == 0 && host[strspn(host, "0123456789.:")] == 0;
+}
+
+static bool comes_from_elsewhere(const struct exchange *exchange) {
+        const char *host = header(exchange, "Host"), *origin = header(exchange, "Origin");
+        if (host && !names_this_machine(host))
+                return true;
+        const char *authority = origin ? strstr(origin, "://") : NULL;
+        return origin && (!authority || !names_this_machine(authority + 3) || !host || strcasecmp(authority + 3, host) != 0);
+}
+
+static enum role find_role(struct exchange *exchange) {
+        const struct http_config *config = &exchange->http->config;
+        const char *token = bearer_token(header(exchange, "Authorization"));
+        if (config->tokens && token)
+                return tokens_find(config->tokens, token, &exchange->token);
+        return config->no_auth ? ROLE_ADMIN : ROLE_NONE;
+}
+
+static bool admit_caller(struct exchange *exchange) {
+        enum role need = route_info(exchange->route)->role;
+        if (need == ROLE_NONE)
+                return true;
+        enum role have = find_role(exchange);
+        if (have == ROLE_NONE) {
+                answer_problem(&exchange->answer, 401, "a valid token is needed: Authorization: Bearer …");
+                exchange->answer.challenge = true;
+                return false;
+        }
+        if (!role_allows(have, need)) {
+                answer_problem(&exchange->answer, 403, "this token's role may not do this");
+                return false;
+        }
+        if (exchange->http->config.no_auth && !*exchange->token && comes_from_elsewhere(exchange)) {
+                answer_problem(&exchange->answer, 403, "without authentication only requests to and from this machine are served");
+                return false;
+        }
+        return true;
+}
+
+/* --- headers ----------------------------------------------------------------------------------------- */
+
+/* Is `charset` absent or UTF-8 among the parameters after the media type? */
+static bool charset_is_utf8(const char *parameters) {
+        const char *charset = strcasestr(parameters, "charset=");
+        if (!charset)
+                return true;
+        charset += strlen("charset=");
+        charset += *charset == '"';
+        return strncasecmp(charset, "utf-8", 5) == 0 && !isalnum((unsigned char)charset[5]) && charset[5] != '-';
+}
+
+static bool content_type_is_json(const char *type) {
+        static const char json[] = "application/json";
+        if (!type || strncasecmp(type, json, strlen(json)) != 0)
+                return false;
+        const char *rest = type + strlen(json);
+        rest += strspn(rest, " \t");
+        return !*rest || (*rest == ';' && charset_is_utf8(rest));
+}
+
+static void admit_headers(struct exchange *exchange) {
+        exchange->wrong_type = !content_type_is_json(header(exchange, "Content-Type")) || header(exchange, "Content-Encoding");
+        const char *length = header(exchange, "Content-Length");
+        const char *key = header(exchange, "Idempotency-Key");
+        if (length && strtoull(length, NULL, 10) > exchange->http->config.max_body_bytes)
+                answer_problem(&exchange->answer, 413, "the body is larger than %zu bytes", exchange->http->config.max_body_bytes);
+        else if (key && (!*key || strlen(key) > LIMIT_IDEMPOTENCY_KEY_BYTES))
+                answer_problem(&exchange->answer, 422, "Idempotency-Key must have 1 to %d bytes", LIMIT_IDEMPOTENCY_KEY_BYTES);
+}
+
+/* --- all --------------------------------------------------------------------------------------------- */
+
+void exchange_admit(struct exchange *exchange) {
+        exchange->token = "";
+        exchange->has_body_method = strcmp(exchange->method, "POST") == 0 || strcmp(exchange->method, "PATCH") == 0;
+        int r = route_match(exchange->method, exchange->path, &exchange->route, exchange->id, exchange->answer.allow);
+        if (r == ROUTE_UNKNOWN_PATH) {
+                exchange->answer.allow[0] = 0;
+                answer_problem(&exchange->answer, 404, "there is nothing at this path");
+                return;
+        }
+        if (r == ROUTE_WRONG_METHOD) {
+                answer_problem(&exchange->answer, 405, "this path takes %s", exchange->answer.allow);
+                return;
+        }
+        exchange->answer.allow[0] = 0;
+        if (admit_caller(exchange))
+                admit_headers(exchange);
+}

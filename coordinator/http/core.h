@@ -1,0 +1,34 @@
+/* The core thread: the one thread that calls api/. It collects the calls that the transport brings while a turn runs,
+ * gives them to the next turn all at once, and sleeps until something arrives or the api's next deadline.
+ *
+ * A second thread, the proposer, computes plan jobs meanwhile, so that a fit of a Gaussian process never delays a
+ * heartbeat. All functions may be called from any thread, unless they say otherwise. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "api/api.h"
+#include "common/error.h"
+
+struct core;
+
+struct core_config {
+        double lease_s;
+        size_t max_parked;
+        size_t max_calls; /* waiting for a turn */
+};
+
+/* Makes the api over store and starts both threads; store and world outlive the core. */
+int core_new(const struct core_config *config, struct store *store, const struct world *world, struct core **ret, struct error *err);
+
+/* Takes the call; it comes back through call->done on the core thread. False (and nothing taken) when max_calls wait.
+ * Only one thread may push: room that core_has_room saw stays. */
+bool core_push(struct core *core, struct api_call *call);
+bool core_has_room(struct core *core);
+
+/* The last commit went well, and nobody is stopping it. */
+bool core_is_ready(struct core *core);
+
+/* Answers what was pushed, then parked claims with 503, stops the threads and frees the api. 0, or -ETIMEDOUT when a proposal was still being computed
+ * after timeout_ms: then its thread runs on and core is not freed, and the process should end. */
+int core_free(struct core *core, unsigned timeout_ms);

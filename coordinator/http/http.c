@@ -1,0 +1,206 @@
+#include "http/http.h"
+
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "common/cleanup.h"
+#include "common/log.h"
+#include "http/clock.h"
+#include "http/server.h"
+
+#define BACKLOG 1024
+#define CONNECTION_BYTES (32u << 10) /* of request line and headers; more is 431 */
+#define CONNECTION_INCREMENT (4u << 10)
+#define IDLE_TIMEOUT_S 75u
+
+/* --- where to listen --------------------------------------------------------------------------------- */
+
+struct listen_address {
+        char host[NI_MAXHOST], port[NI_MAXSERV];
+        struct sockaddr_storage socket;
+        socklen_t len;
+        bool loopback;
+};
+
+/* "host:port" or "[v6]:port" */
+static int split_address(const char *text, struct listen_address *ret, struct error *err) {
+        const char *colon = strrchr(text, ':');
+        bool bracketed = text[0] == '[' && colon && colon > text + 1 && colon[-1] == ']';
+        size_t len = colon ? (size_t)(colon - text) - (bracketed ? 2 : 0) : 0;
+        const char *host = bracketed ? text + 1 : text;
+        size_t digits = colon ? strspn(colon + 1, "0123456789") : 0;
+        if (!colon || len == 0 || len >= sizeof ret->host || digits == 0 || digits > 5 || colon[1 + digits] || atol(colon + 1) > 65535 ||
+            (!bracketed && memchr(host, ':', len)))
+                return error_set(err, -EINVAL, "listen: expected ADDRESS:PORT, got '%s'", text);
+        memcpy(ret->host, host, len);
+        ret->host[len] = 0;
+        memcpy(ret->port, colon + 1, digits + 1);
+        return 0;
+}
+
+static bool is_loopback(const struct sockaddr *address) {
+        if (address->sa_family == AF_INET)
+                return ntohl(((const struct sockaddr_in *)address)->sin_addr.s_addr) >> 24 == 127;
+        return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)address)->sin6_addr);
+}
+
+static int resolve(const char *text, struct listen_address *ret, struct error *err) {
+        int r = split_address(text, ret, err);
+        if (r < 0)
+                return r;
+        struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV}, *list;
+        r = getaddrinfo(ret->host, ret->port, &hints, &list);
+        if (r != 0)
+                return error_set(err, -EINVAL, "listen: '%s': %s", ret->host, gai_strerror(r));
+        memcpy(&ret->socket, list->ai_addr, list->ai_addrlen);
+        ret->len = list->ai_addrlen;
+        ret->loopback = is_loopback(list->ai_addr);
+        freeaddrinfo(list);
+        return 0;
+}
+
+static int check(const struct http_config *config, struct listen_address *ret, struct error *err) {
+        int r = resolve(config->listen, ret, err);
+        if (r < 0)
+                return r;
+        if (!config->tokens && !config->no_auth)
+                return error_set(err, -EACCES, "nobody could call: give --token-file, or --no-auth on a loopback address");
+        if (config->no_auth && !ret->loopback)
+                return error_set(err, -EACCES, "--no-auth is for loopback addresses only, and '%s' is none", config->listen);
+        if (!config->tls_cert != !config->tls_key)
+                return error_set(err, -EINVAL, "--tls-cert and --tls-key go together");
+        return 0;
+}
+
+int http_check(const struct http_config *config, struct error *err) {
+        struct listen_address address = {0};
+        return check(config, &address, err);
+}
+
+static int listen_on(const struct listen_address *address, const char *text, struct error *err) {
+        _cleanup_fd_ int fd = socket(address->socket.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                return error_set(err, -errno, "listen: %s", strerror(errno));
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
+        if (address->socket.ss_family == AF_INET6)
+                setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){address->loopback}, sizeof(int));
+        if (bind(fd, (const struct sockaddr *)&address->socket, address->len) < 0 || listen(fd, BACKLOG) < 0)
+                return error_set(err, -errno, "cannot listen on %s: %s", text, strerror(errno));
+        int listening = fd;
+        fd = -1;
+        return listening;
+}
+
+static int bound_port(int fd) {
+        struct sockaddr_storage address;
+        socklen_t len = sizeof address;
+        if (getsockname(fd, (struct sockaddr *)&address, &len) < 0)
+                return 0;
+        return ntohs(address.ss_family == AF_INET ? ((struct sockaddr_in *)&address)->sin_port : ((struct sockaddr_in6 *)&address)->sin6_port);
+}
+
+/* --- libmicrohttpd ----------------------------------------------------------------------------------- */
+
+static void log_library(void *cls, const char *format, va_list ap) {
+        (void)cls;
+        char text[512];
+        vsnprintf(text, sizeof text, format, ap);
+        size_t len = strlen(text);
+        if (len > 0 && text[len - 1] == '\n')
+                text[len - 1] = 0;
+        log_debug("http", log_s("detail", text));
+}
+
+/* %00 would cut the text short for everyone who reads it: such text stays as it came, and fits nothing. */
+static size_t unescape(void *cls, struct MHD_Connection *connection, char *text) {
+        (void)cls;
+        (void)connection;
+        return strstr(text, "%00") ? strlen(text) : MHD_http_unescape(text);
+}
+
+static struct MHD_Daemon *start_daemon(struct http *http, int fd) {
+        const struct http_config *config = &http->config;
+        struct MHD_OptionItem tls[] = {
+                {MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)config->tls_cert},
+                {MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)config->tls_key},
+                {MHD_OPTION_END, 0, NULL},
+        };
+        struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
+        unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | (config->tls_cert ? MHD_USE_TLS : 0);
+        return MHD_start_daemon(flags, 0, NULL, NULL, exchange_handle, http, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED,
+                                exchange_completed, http, MHD_OPTION_CONNECTION_LIMIT, config->max_connections,
+                                MHD_OPTION_CONNECTION_TIMEOUT, IDLE_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
+                                MHD_OPTION_CONNECTION_MEMORY_INCREMENT, (size_t)CONNECTION_INCREMENT, MHD_OPTION_EXTERNAL_LOGGER,
+                                log_library, NULL, MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_ARRAY,
+                                config->tls_cert ? tls : none, MHD_OPTION_END);
+}
+
+/* --- public ------------------------------------------------------------------------------------------ */
+
+int http_open(const struct http_config *config, struct http **ret, struct error *err) {
+        struct listen_address address = {0};
+        int r = check(config, &address, err);
+        if (r < 0)
+                return r;
+        int fd = listen_on(&address, config->listen, err);
+        if (fd < 0)
+                return fd;
+        struct http *http = calloc(1, sizeof *http);
+        if (!http) {
+                close(fd);
+                return error_set(err, -ENOMEM, "out of memory");
+        }
+        http->config = *config;
+        pthread_mutex_init(&http->lock, NULL);
+        condition_init(&http->idle);
+        bool v6 = address.socket.ss_family == AF_INET6 && strchr(address.host, ':');
+        snprintf(http->url, sizeof http->url, "%s://%s%.64s%s:%d", config->tls_cert ? "https" : "http", v6 ? "[" : "", address.host,
+                 v6 ? "]" : "", bound_port(fd));
+        http->daemon = start_daemon(http, fd);
+        if (!http->daemon) {
+                close(fd);
+                http_close(http);
+                return error_set(err, -EIO, "cannot start the HTTP server%s", config->tls_cert ? " (are the certificate and key right?)" : "");
+        }
+        *ret = http;
+        return 0;
+}
+
+const char *http_url(const struct http *http) {
+        return http->url;
+}
+
+void http_drain(struct http *http) {
+        pthread_mutex_lock(&http->lock);
+        http->draining = true;
+        pthread_mutex_unlock(&http->lock);
+        int fd = MHD_quiesce_daemon(http->daemon);
+        if (fd >= 0)
+                close(fd);
+}
+
+bool http_wait_idle(struct http *http, unsigned timeout_ms) {
+        struct timespec until = clock_at(clock_mono_ms() + timeout_ms);
+        pthread_mutex_lock(&http->lock);
+        int r = 0;
+        while (http->n_active > 0 && r == 0)
+                r = pthread_cond_timedwait(&http->idle, &http->lock, &until);
+        bool idle = http->n_active == 0;
+        pthread_mutex_unlock(&http->lock);
+        return idle;
+}
+
+void http_close(struct http *http) {
+        if (!http)
+                return;
+        if (http->daemon)
+                MHD_stop_daemon(http->daemon);
+        pthread_cond_destroy(&http->idle);
+        pthread_mutex_destroy(&http->lock);
+        free(http);
+}

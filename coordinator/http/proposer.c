@@ -1,0 +1,89 @@
+#include "http/proposer.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "http/clock.h"
+
+#define JOBS_MAX 1024
+
+struct proposer {
+        pthread_t thread;
+        pthread_mutex_t lock;
+        pthread_cond_t changed; /* a job came, or stopping */
+        struct plan_job *jobs[JOBS_MAX]; /* ring, guarded by lock */
+        size_t first, n;
+        bool stopping;
+        void (*done)(void *data, struct plan_job *job);
+        void *data;
+};
+
+static struct plan_job *take(struct proposer *proposer) {
+        struct plan_job *job = proposer->jobs[proposer->first];
+        proposer->first = (proposer->first + 1) % JOBS_MAX;
+        proposer->n--;
+        return job;
+}
+
+static void *run(void *data) {
+        struct proposer *proposer = data;
+        pthread_mutex_lock(&proposer->lock);
+        while (!proposer->stopping) {
+                if (proposer->n == 0) {
+                        pthread_cond_wait(&proposer->changed, &proposer->lock);
+                        continue;
+                }
+                struct plan_job *job = take(proposer);
+                pthread_mutex_unlock(&proposer->lock);
+                plan_job_compute(job);
+                proposer->done(proposer->data, job);
+                pthread_mutex_lock(&proposer->lock);
+        }
+        pthread_mutex_unlock(&proposer->lock);
+        return NULL;
+}
+
+int proposer_new(void (*done)(void *data, struct plan_job *job), void *data, struct proposer **ret, struct error *err) {
+        struct proposer *proposer = calloc(1, sizeof *proposer);
+        if (!proposer)
+                return error_set(err, -ENOMEM, "out of memory");
+        proposer->done = done;
+        proposer->data = data;
+        pthread_mutex_init(&proposer->lock, NULL);
+        condition_init(&proposer->changed);
+        int r = pthread_create(&proposer->thread, NULL, run, proposer);
+        if (r != 0) {
+                free(proposer);
+                return error_set(err, -r, "cannot start the proposer's thread");
+        }
+        *ret = proposer;
+        return 0;
+}
+
+int proposer_submit(struct proposer *proposer, struct plan_job *job) {
+        pthread_mutex_lock(&proposer->lock);
+        bool room = proposer->n < JOBS_MAX;
+        if (room)
+                proposer->jobs[(proposer->first + proposer->n++) % JOBS_MAX] = job;
+        pthread_cond_signal(&proposer->changed);
+        pthread_mutex_unlock(&proposer->lock);
+        return room ? 0 : -EAGAIN;
+}
+
+int proposer_free(struct proposer *proposer, unsigned timeout_ms) {
+        if (!proposer)
+                return 0;
+        pthread_mutex_lock(&proposer->lock);
+        proposer->stopping = true;
+        pthread_cond_signal(&proposer->changed);
+        pthread_mutex_unlock(&proposer->lock);
+        struct timespec until = clock_at(clock_mono_ms() + timeout_ms);
+        if (pthread_clockjoin_np(proposer->thread, NULL, CLOCK_MONOTONIC, &until) != 0)
+                return -ETIMEDOUT;
+        while (proposer->n > 0)
+                plan_job_free(take(proposer));
+        pthread_cond_destroy(&proposer->changed);
+        pthread_mutex_destroy(&proposer->lock);
+        free(proposer);
+        return 0;
+}

@@ -1,0 +1,76 @@
+/* Inside of the HTTP server, shared by its files. An exchange is one request and its answer. */
+#pragma once
+#include <microhttpd.h>
+#include <pthread.h>
+
+#include "api/api.h"
+#include "common/buf.h"
+#include "http/core.h"
+#include "http/http.h"
+#include "http/tokens.h"
+#include "proto/problem.h"
+
+struct http {
+        struct http_config config;
+        struct MHD_Daemon *daemon;
+        char url[128];
+        size_t body_bytes; /* held by all exchanges; the server thread's own */
+        pthread_mutex_t lock;
+        pthread_cond_t idle;
+        size_t n_active; /* exchanges begun and not ended; guarded by lock, as is draining */
+        bool draining;
+};
+
+struct answer {
+        int status; /* 0 = none yet */
+        char *text; /* owned, NULL = no body */
+        size_t text_len;
+        const char *static_text; /* instead of text; lives for ever */
+        const char *content_type; /* static */
+        unsigned retry_after_s;
+        char sweep_state[16];
+        char allow[64];
+        bool challenge; /* WWW-Authenticate */
+};
+
+struct exchange {
+        struct http *http;
+        struct MHD_Connection *connection;
+        const char *method, *path; /* libmicrohttpd's, as long as the request */
+        enum route route;
+        char id[41];
+        const char *token;  /* name of the caller's token, "" without */
+        bool has_body_method; /* POST, PATCH: others' bodies are read and dropped */
+        bool wrong_type;    /* a body, if one comes, is not JSON */
+        size_t received;
+        struct buf body;
+        struct answer answer;
+        struct api_call call;
+        int fd;         /* of the connection, while suspended */
+        bool suspended; /* the call was pushed; when the handler runs again it has been answered */
+};
+
+/* --- exchange.c: from request to answer ---------------------------------------------------------------- */
+
+/* libmicrohttpd's handler and its end-of-request notice. cls is the http. */
+enum MHD_Result exchange_handle(void *cls, struct MHD_Connection *connection, const char *url, const char *method, const char *version,
+                                const char *upload_data, size_t *upload_data_size, void **con_cls);
+void exchange_completed(void *cls, struct MHD_Connection *connection, void **con_cls, enum MHD_RequestTerminationCode how);
+
+/* --- admit.c: may this request come in? ---------------------------------------------------------------- */
+
+/* Route, caller and headers. Fills route, id, token; leaves a problem in the answer when the request is refused. */
+void exchange_admit(struct exchange *exchange);
+
+/* --- answer.c ------------------------------------------------------------------------------------------ */
+
+/* A problem object as the answer. */
+void answer_problem(struct answer *answer, int status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void answer_faults(struct answer *answer, const char *detail, const struct faults *faults);
+
+/* What the api said. Encodes its body. */
+void answer_from_response(struct answer *answer, struct api_response *response);
+
+/* Hands the answer to libmicrohttpd. */
+enum MHD_Result answer_send(struct answer *answer, struct MHD_Connection *connection, bool closing);
+void answer_fini(struct answer *answer);
