@@ -123,6 +123,28 @@ static double *candidate_features(const struct candidates *list, size_t i) {
         return list->features + i * list->n_dims;
 }
 
+static bool is_smooth(const struct opt_dim *dim) {
+        if (dim->kind == OPT_CATEGORICAL)
+                return false;
+        uint64_t n = opt_dim_cardinality(dim);
+        return n == 0 || n > FINE_LEVELS;
+}
+
+/* Largest coordinate distance to the nearest trial, over the dimensions that are (nearly) continuous. */
+static double remoteness(const struct tried *tried, const double *features) {
+        size_t d = tried->space->n_dims;
+        double nearest = INFINITY;
+        for (size_t i = 0; i < tried->n; i++) {
+                const double *other = tried->features + i * d;
+                double distance = 0;
+                for (size_t k = 0; k < d && distance < nearest; k++)
+                        if (is_smooth(&tried->space->dims[k]))
+                                distance = fmax(distance, fabs(features[k] - other[k]));
+                nearest = fmin(nearest, distance);
+        }
+        return nearest;
+}
+
 /* Features, predictions and values of all; what was tried is worth nothing unless repeats are wanted. */
 static int score(const struct acquire_problem *problem, struct candidates *list, bool allow_repeats) {
         for (size_t i = 0; i < list->n; i++)
@@ -132,6 +154,9 @@ static int score(const struct acquire_problem *problem, struct candidates *list,
                 double dmean, dsd;
                 list->value[i] = allow_repeats || !tried_contains(problem->tried, candidate_features(list, i))
                         ? log_expected_improvement(list->mean[i], list->sd[i], problem->incumbent, &dmean, &dsd) : -INFINITY;
+                double distance = problem->radius > 0 ? remoteness(problem->tried, candidate_features(list, i)) : 0;
+                if (distance > problem->radius)
+                        list->value[i] -= 1e4 + distance; /* the nearest of them, if there is nothing else */
         }
         return r;
 }
@@ -185,13 +210,6 @@ struct local {
         struct rng rng;
 };
 
-static bool is_smooth(const struct opt_dim *dim) {
-        if (dim->kind == OPT_CATEGORICAL)
-                return false;
-        uint64_t n = opt_dim_cardinality(dim);
-        return n == 0 || n > FINE_LEVELS;
-}
-
 static double smooth_objective(unsigned n, const double *unit, double *gradient, void *user) {
         struct local *local = user;
         double mean, sd, by_mean, by_sd;
@@ -226,10 +244,13 @@ static int smooth_step(struct local *local, int max_evaluations, bool *ret_moved
                 return -ENOMEM;
         double value, *low = local->unit + n_dims, *high = low + n_dims;
         memcpy(local->features, local->current.features, n_dims * sizeof *local->features);
+        double radius = local->problem->radius, slack = 1;
+        if (radius > 0)
+                slack = fmax(radius - remoteness(local->problem->tried, local->features), 0);
         for (size_t i = 0; i < n; i++) {
                 local->unit[i] = local->features[local->smooth[i]];
-                low[i] = 0;
-                high[i] = 1;
+                low[i] = fmax(0, local->unit[i] - slack);
+                high[i] = fmin(1, local->unit[i] + slack);
         }
         nlopt_set_lower_bounds(optimizer, low);
         nlopt_set_upper_bounds(optimizer, high);
