@@ -191,9 +191,11 @@ def test_bad_end_is_reported_with_reason_and_detail(server, start, script, reaso
         assert word in trial.outcome["detail"]
 
 
-def test_long_stderr_keeps_its_end_and_bytes_that_are_not_text_do_no_harm(server, start):
-    trial = server.add_trial({"script": [{"stderr": "x" * 40000 + "\udcff the end".encode("utf-8", "replace").decode()}, {"exit": 9}]})
-    assert start(server, "--max-trials", 1).wait() == 0
+def test_long_stderr_keeps_its_end_and_bytes_that_are_not_text_do_no_harm(server, start, tmp_path):
+    allow = write_command(tmp_path, "head -c 40000 /dev/zero | tr '\\0' x >&2; printf '\\000\\377\\303 the end' >&2; exit 9")
+    trial = server.add_trial({}, trainer="command", program="prog")
+    assert start(server, "--allow-command", allow, "--trainer", "command", "--max-trials", 1, bare=True).wait() == 0
+    assert "x??? the end" in trial.outcome["detail"]
     assert trial.outcome["detail"].rstrip().endswith("the end") and len(trial.outcome["detail"]) <= 16384
 
 
@@ -415,6 +417,12 @@ def test_killed_worker_takes_its_trainers_along(server, start):
     wait_until(lambda: not any(map(is_alive, pids)))
 
 
+def test_idle_worker_asks_at_least_once_before_it_ends(server, start):
+    trial = server.add_trial({"script": [done(0.5)]})
+    assert start(server, "--exit-when-idle", 0).wait() == 0
+    assert trial.state == "completed"
+
+
 def test_idle_time_ends_the_worker(server, start):
     trial = server.add_trial({"script": [{"sleep": 1.5}, done(0.5)]})
     began = time.monotonic()
@@ -505,6 +513,19 @@ def test_token_comes_from_a_private_file(tmp_path, start):
         token.write_text("wrong")
         worker = start(server, "--token-file", token)
         assert worker.wait() == 1 and "token" in worker.log() and "sesame" not in worker.log()
+
+
+def test_https_needs_a_certificate_that_is_trusted(tmp_path, start):
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1", "-subj", "/CN=localhost",
+                    "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", tmp_path / "key", "-out", tmp_path / "cert"], check=True, capture_output=True)
+    with FakeCoordinator(certificate=(tmp_path / "cert", tmp_path / "key")) as server:
+        trial = server.add_trial({"script": [done(1)]})
+        worker = start(server)
+        wait_until(lambda: "certificate" in worker.log())
+        worker.kill()
+        assert trial.state == "queued"
+        assert start(server, "--ca", tmp_path / "cert", "--max-trials", 1).wait() == 0
+        assert trial.state == "completed"
 
 
 def test_proxy_of_the_environment_is_not_used_for_loopback(server, start):

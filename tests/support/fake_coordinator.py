@@ -14,6 +14,7 @@ import json
 import re
 import secrets
 import socket
+import ssl
 import threading
 import time
 
@@ -54,8 +55,9 @@ class Trial:
 
 
 class FakeCoordinator:
-    def __init__(self, token=None, port=0):
+    def __init__(self, token=None, port=0, certificate=None):
         self.token = token
+        self.certificate = certificate  # (certificate, key): speaks https
         self.lock = threading.Condition()
         self.trials = []
         self.workers = {}  # name: {"id", "instance", "body"}
@@ -75,7 +77,11 @@ class FakeCoordinator:
         handler = type("Handler", (_Handler,), {"coordinator": self})
         self.server = _Server(("127.0.0.1", self.port), handler)
         self.port = self.server.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if self.certificate else 'http'}://127.0.0.1:{self.port}"
+        if self.certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*self.certificate)
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
         self.closing = False
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 

@@ -36,7 +36,7 @@ struct agent {
         const struct world *world;
         uv_loop_t loop;
         uv_timer_t tick;
-        uv_signal_t terminate, interrupt;
+        uv_signal_t terminate, interrupt, hangup;
         struct loop_host host;
         struct net *net;
         struct workdir *workdir;
@@ -54,7 +54,7 @@ struct agent {
         unsigned claimed_slots;            /* asked for by the claim under way */
         struct backoff backoff;            /* of registrations and claims */
         uint64_t n_taken;
-        uint64_t idle_since_ms;
+        uint64_t idle_since_ms, asked_ms; /* asked: when a claim last came back */
         bool disk_was_short;
         bool got_signal, is_forced;
         uint64_t signal_ms;
@@ -172,7 +172,7 @@ static void take_trial(struct agent *agent, json_t *trial) {
 static void on_claimed(void *data, const struct net_answer *answer) {
         struct agent *agent = data;
         agent->request = NULL;
-        uint64_t now_ms = world_mono_ms(agent->world);
+        uint64_t now_ms = agent->asked_ms = world_mono_ms(agent->world);
         int status = answer->status;
         if (status == 200 || status == 204) {
                 size_t i;
@@ -280,7 +280,7 @@ static bool has_served_enough(struct agent *agent, uint64_t now_ms) {
                 return true;
         if (count_idle(agent) < agent->n_slots || delivery_count(agent->delivery) > 0)
                 agent->idle_since_ms = now_ms;
-        return idle_left_s(agent, now_ms) <= 0;
+        return agent->asked_ms >= agent->idle_since_ms && agent->asked_ms > 0 && idle_left_s(agent, now_ms) <= 0;
 }
 
 static void step(struct agent *agent) {
@@ -383,10 +383,12 @@ static void start_handles(struct agent *agent) {
         uv_timer_init(&agent->loop, &agent->tick);
         uv_signal_init(&agent->loop, &agent->terminate);
         uv_signal_init(&agent->loop, &agent->interrupt);
-        agent->tick.data = agent->terminate.data = agent->interrupt.data = agent;
+        uv_signal_init(&agent->loop, &agent->hangup);
+        agent->tick.data = agent->terminate.data = agent->interrupt.data = agent->hangup.data = agent;
         uv_timer_start(&agent->tick, on_tick, 0, TICK_MS);
         uv_signal_start(&agent->terminate, on_signal, SIGTERM);
         uv_signal_start(&agent->interrupt, on_signal, SIGINT);
+        uv_signal_start(&agent->hangup, on_signal, SIGHUP);
 }
 
 static int set_up(struct agent *agent, struct error *err) {
@@ -415,6 +417,7 @@ static void tear_down(struct agent *agent) {
         uv_close((uv_handle_t *)&agent->tick, NULL);
         uv_close((uv_handle_t *)&agent->terminate, NULL);
         uv_close((uv_handle_t *)&agent->interrupt, NULL);
+        uv_close((uv_handle_t *)&agent->hangup, NULL);
         if (!agent->is_forced) {
                 uv_run(&agent->loop, UV_RUN_DEFAULT); /* lets the handles close */
                 uv_loop_close(&agent->loop);

@@ -1,6 +1,7 @@
 #include "agent/slot.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -355,14 +356,30 @@ static bool folder_is_free(const struct slot *slot) {
         return true;
 }
 
+/* Why a trial could not be started, in the contract's words. */
+static const char *start_failure(int code) {
+        switch (code) {
+        case -E2BIG:
+                return "bad_config";
+        case -ENOSPC:
+        case -EDQUOT:
+        case -EROFS:
+        case -EIO:
+                return "io";
+        default:
+                return "crashed";
+        }
+}
+
 static void start_if_possible(struct slot *slot) {
         struct error err;
         if (!folder_is_free(slot))
                 return;
-        if (start(slot, &err) < 0) {
+        int r = start(slot, &err);
+        if (r < 0) {
                 log_error("a trial cannot be started", log_s("trial", slot->id), log_s("why", err.text));
                 json_t *detail = text_for_report(err.text, sizeof err.text, 0);
-                conclude(slot, json_pack("{s:s, s:s, s:o}", "state", "failed", "reason", "crashed", "detail", detail));
+                conclude(slot, json_pack("{s:s, s:s, s:o}", "state", "failed", "reason", start_failure(r), "detail", detail));
                 return;
         }
         log_info("trial started", log_s("trial", slot->id), log_s("sweep", slot->sweep), log_i("resumes", slot->had_checkpoint));

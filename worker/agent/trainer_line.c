@@ -9,20 +9,9 @@
 #include "common/cleanup.h"
 #include "common/json.h"
 #include "common/rfc3339.h"
+#include "common/utf8.h"
 #include "proto/limits.h"
 #include "proto/state.h"
-
-static size_t utf8_length(const unsigned char *c, size_t left) {
-        size_t n = c[0] < 0x80 ? 1 : c[0] >= 0xc2 && c[0] < 0xe0 ? 2 : c[0] >= 0xe0 && c[0] < 0xf0 ? 3 : c[0] >= 0xf0 && c[0] < 0xf5 ? 4 : 0;
-        if (n == 0 || n > left)
-                return 0;
-        for (size_t i = 1; i < n; i++)
-                if ((c[i] & 0xc0) != 0x80)
-                        return 0;
-        bool overlong = (c[0] == 0xe0 && c[1] < 0xa0) || (c[0] == 0xf0 && c[1] < 0x90);
-        bool beyond = (c[0] == 0xed && c[1] > 0x9f) || (c[0] == 0xf4 && c[1] > 0x8f);
-        return overlong || beyond ? 0 : n;
-}
 
 json_t *text_for_report(const char *text, size_t max_bytes, int keep_end) {
         size_t len = strlen(text);
@@ -33,12 +22,8 @@ json_t *text_for_report(const char *text, size_t max_bytes, int keep_end) {
         _cleanup_free_ char *clean = strndup(text, len);
         if (!clean)
                 return NULL;
-        for (size_t i = 0; i < len;) {
-                size_t n = utf8_length((unsigned char *)clean + i, len - i);
-                if (n == 0)
-                        clean[i] = '?';
-                i += n ? n : 1;
-        }
+        for (size_t i = utf8_span(clean, len); i < len; i += utf8_span(clean + i, len - i))
+                clean[i] = '?';
         return json_stringn(clean, len);
 }
 
