@@ -77,6 +77,11 @@ static int lines_next(struct lines *lines, size_t n_columns, struct error *err) 
         return 1;
 }
 
+/* How much of a column an error message quotes. */
+static int shown(const struct column *column) {
+        return column->len < 40 ? (int)column->len : 40;
+}
+
 static bool is_label(const struct column *column) {
         return column->len == 1 && (*column->text == '0' || *column->text == '1');
 }
@@ -96,8 +101,8 @@ static int next_pair(struct lines *lines, struct pair *ret, struct error *err) {
                 return r;
         const struct column *columns = lines->columns;
         if (!is_label(&columns[0]))
-                return error_set(err, -EINVAL, "%s:%zu: label '%.*s' is not 0 or 1", lines->path, lines->number,
-                                 (int)(columns[0].len < 40 ? columns[0].len : 40), columns[0].text);
+                return error_set(err, -EINVAL, "%s:%zu: label '%.*s' is not 0 or 1", lines->path, lines->number, shown(&columns[0]),
+                                 columns[0].text);
         *ret = (struct pair){.a = columns[3].text,
                              .a_len = columns[3].len,
                              .b = columns[4].text,
@@ -182,8 +187,16 @@ static int read_ids(struct lines *lines, struct id_list *list, struct error *err
         int r;
         while ((r = lines_next(lines, 2, err)) > 0)
                 list->items[list->n++] = (struct id_pair){.ids = {lines->columns[0], lines->columns[1]}, .line = lines->number};
+        if (r < 0)
+                return r;
         qsort(list->items, list->n, sizeof *list->items, compare_ids);
-        return r;
+        for (size_t i = 1; i < list->n; i++) {
+                const struct column *pair = list->items[i].ids;
+                if (compare_ids(&list->items[i - 1], &list->items[i]) == 0)
+                        return error_set(err, -EINVAL, "%s:%zu: pair %.*s %.*s is there twice", lines->path, list->items[i].line,
+                                         shown(&pair[0]), pair[0].text, shown(&pair[1]), pair[1].text);
+        }
+        return 0;
 }
 
 static int divide(struct lines *rows, const struct id_list *list, struct dataset *dataset, struct error *err) {
@@ -199,16 +212,14 @@ static int divide(struct lines *rows, const struct id_list *list, struct dataset
         return r;
 }
 
+/* A list that names what is not there belongs to other data. */
 static int check_division(const struct lines *rows, const struct lines *ids, const struct id_list *list, const struct dataset *dataset,
                           struct error *err) {
         for (size_t i = 0; i < list->n; i++) {
-                const struct id_pair *item = &list->items[i];
-                bool same = i > 0 && compare_ids(item, item - 1) == 0;
-                if (same || !item->seen)
-                        return error_set(err, -EINVAL, "%s:%zu: pair %.*s %.*s %s %s", ids->path, item->line,
-                                         (int)(item->ids[0].len < 40 ? item->ids[0].len : 40), item->ids[0].text,
-                                         (int)(item->ids[1].len < 40 ? item->ids[1].len : 40), item->ids[1].text,
-                                         same ? "is there twice in" : "is not in", same ? ids->path : rows->path);
+                const struct column *pair = list->items[i].ids;
+                if (!list->items[i].seen)
+                        return error_set(err, -EINVAL, "%s:%zu: pair %.*s %.*s is not in %s", ids->path, list->items[i].line,
+                                         shown(&pair[0]), pair[0].text, shown(&pair[1]), pair[1].text, rows->path);
         }
         if (dataset->train.n == 0)
                 return error_set(err, -EINVAL, "%s: every pair is named in %s, none is left to train on", rows->path, ids->path);

@@ -86,7 +86,7 @@ struct checkpoint {
 static void add(struct checkpoint *checkpoint, const char *name, int n_dims, size_t rows, size_t cols, const float *data) {
         assert_true(checkpoint->n < MAX_TENSORS);
         char *copy = checkpoint->names[checkpoint->n];
-        snprintf(copy, sizeof checkpoint->names[0], "%s", name);
+        assert_true((size_t)snprintf(copy, sizeof checkpoint->names[0], "%s", name) < sizeof checkpoint->names[0]);
         checkpoint->tensors[checkpoint->n++] = (struct tensor_source){.name = copy, .n_dims = n_dims, .dims = {rows, cols}, .data = data};
 }
 
