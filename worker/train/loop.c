@@ -1,0 +1,316 @@
+#include "train/loop.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "common/world.h"
+
+int loop_fail(struct outcome *outcome, const char *reason, int code, const char *format, ...) {
+        va_list args;
+        *outcome = (struct outcome){.state = OUTCOME_FAILED, .reason = code == -ENOMEM ? "out_of_memory" : reason};
+        va_start(args, format);
+        vsnprintf(outcome->detail, sizeof outcome->detail, format, args);
+        va_end(args);
+        return LOOP_FAILED;
+}
+
+static int diverged(struct training *t, const char *what, double value, uint64_t step) {
+        return loop_fail(t->outcome, "diverged", 0, "%s is %s at step %llu", what, isnan(value) ? "NaN" : "Inf", (unsigned long long)step);
+}
+
+static uint64_t now_ms(void) {
+        return world_mono_ms(world_real());
+}
+
+/* --- reports ------------------------------------------------------------------------------------------ */
+
+static double current_epoch(const struct training *t) {
+        return (double)t->state.micro / (double)t->batches_per_epoch;
+}
+
+static bool better(const struct training *t, double value, double than) {
+        return t->job->maximize ? value > than : value < than;
+}
+
+/* A reader that is gone ends the training as a request to stop does: with a checkpoint. */
+static void check_sent(struct training *t, int r) {
+        if (r == 0 || r == -ETIMEDOUT || t->reader_gone)
+                return;
+        t->reader_gone = true;
+        log_error("nobody reads standard output, stopping", log_s("error", strerror(-r)));
+}
+
+static void report(struct training *t, enum metric metric, double value) {
+        struct train_state *state = &t->state;
+        state->last[metric] = (struct point){.present = 1, .step = state->step, .epoch = current_epoch(t), .value = value};
+        if (metric == t->job->metric && (!state->has_best || better(t, value, state->best))) {
+                state->has_best = 1;
+                state->best = value;
+        }
+        check_sent(t, events_send_metric(t->events, metric, state->step, current_epoch(t), value));
+}
+
+static void report_progress(struct training *t) {
+        check_sent(t, events_send_progress(t->events, (double)t->state.step / (double)t->total_steps));
+}
+
+/* After a resumption: the newest point of each series again. They may have been lost with the process that read them,
+ * and a point said twice counts once. */
+static void report_again(struct training *t) {
+        report_progress(t);
+        for (int i = 0; i < N_METRICS; i++) {
+                const struct point *point = &t->state.last[i];
+                if (point->present && i != METRIC_PERF_TOKENS_PER_S)
+                        check_sent(t, events_send_metric(t->events, (enum metric)i, point->step, point->epoch, point->value));
+        }
+}
+
+static void report_training(struct training *t, double rate, double norm) {
+        struct train_state *state = &t->state;
+        uint64_t now = now_ms(), elapsed_ms = now > t->last_log_ms ? now - t->last_log_ms : 1;
+        report(t, METRIC_TRAIN_LOSS, state->loss_sum / (double)state->loss_steps);
+        report(t, METRIC_TRAIN_LEARNING_RATE, rate);
+        report(t, METRIC_TRAIN_GRAD_NORM, norm);
+        report(t, METRIC_PERF_TOKENS_PER_S, (double)t->tokens * 1000.0 / (double)elapsed_ms);
+        report_progress(t);
+        state->loss_sum = 0;
+        state->loss_steps = 0;
+        t->tokens = 0;
+        t->last_log_ms = now;
+}
+
+static void report_evaluation(struct training *t, const struct evaluation *evaluation) {
+        report(t, METRIC_EVAL_LOSS, evaluation->loss);
+        report(t, METRIC_EVAL_ACCURACY, evaluation->accuracy);
+        report(t, METRIC_EVAL_F1, evaluation->f1);
+        report(t, METRIC_EVAL_PRECISION, evaluation->precision);
+        report(t, METRIC_EVAL_RECALL, evaluation->recall);
+        report_progress(t);
+}
+
+/* --- steps -------------------------------------------------------------------------------------------- */
+
+/* As transformers 4.30: every gradient_accumulation_steps micro-batches, counted across epochs; and at the end of an
+ * epoch that has no more than those. */
+static bool step_is_complete(const struct training *t) {
+        uint64_t accumulation = (uint64_t)t->job->settings.gradient_accumulation_steps;
+        return t->state.micro % accumulation == 0 || (t->batches_per_epoch <= accumulation && t->state.micro % t->batches_per_epoch == 0);
+}
+
+static int optimizer_step(struct training *t) {
+        struct train_state *state = &t->state;
+        double rate = t->schedule.learning_rate * schedule_factor(&t->schedule, state->step);
+        double norm = model_gradient_norm(t->model, &t->adamw);
+        if (!isfinite(norm))
+                return diverged(t, "the gradient norm", norm, state->step + 1);
+        model_adamw_step(t->model, &t->adamw, rate, state->step + 1, model_clip_coefficient(&t->adamw, norm));
+        state->step++;
+        state->loss_sum += state->step_loss;
+        state->loss_steps++;
+        state->step_loss = 0;
+        state->pending = 0;
+        if (state->step % (uint64_t)t->job->settings.logging_steps == 0 || state->step == t->total_steps)
+                report_training(t, rate, norm);
+        t->boundary = *state;
+        return 0;
+}
+
+static struct batch next_batch(struct training *t) {
+        uint64_t epoch = t->state.micro / t->batches_per_epoch, index = t->state.micro % t->batches_per_epoch;
+        if (t->order_epoch != epoch + 1) {
+                examples_shuffle(t->order, t->train.n, (uint64_t)t->job->settings.seed, epoch);
+                t->order_epoch = epoch + 1;
+        }
+        size_t size = (size_t)t->job->settings.train_batch_size, first = index * size;
+        return pack_fill(&t->pack, &t->train, t->order + first, t->train.n - first < size ? t->train.n - first : size);
+}
+
+static int micro_step(struct training *t) {
+        struct train_state *state = &t->state;
+        const struct settings *settings = &t->job->settings;
+        struct batch batch = next_batch(t);
+        struct dropout dropout = {.hidden = (float)settings->dropout,
+                                  .attention = (float)settings->attention_dropout,
+                                  .classifier = (float)settings->seq_classif_dropout,
+                                  .seed = (uint64_t)settings->seed,
+                                  .step = state->micro};
+        double scale = 1.0 / (double)settings->gradient_accumulation_steps;
+        double loss = model_forward_backward(t->model, &batch, &dropout, scale, NULL);
+        if (!isfinite(loss))
+                return diverged(t, "loss", loss, state->step + 1);
+        t->tokens += (uint64_t)batch.n_tokens;
+        state->step_loss += loss * scale;
+        state->micro++;
+        state->pending++;
+        return step_is_complete(t) ? optimizer_step(t) : 0;
+}
+
+/* --- evaluation --------------------------------------------------------------------------------------- */
+
+static bool must_stop(const struct training *t) {
+        return *t->stop || t->reader_gone;
+}
+
+static bool finished(const struct training *t) {
+        return t->state.step >= t->total_steps;
+}
+
+static bool evaluation_due(const struct training *t) {
+        const struct train_state *state = &t->state;
+        uint64_t every = (uint64_t)t->job->settings.eval_steps;
+        if (state->micro == 0 || state->evaluated == state->micro)
+                return false;
+        if (finished(t))
+                return true;
+        return every > 0 ? state->pending == 0 && state->step % every == 0 : state->micro % t->batches_per_epoch == 0;
+}
+
+/* Logits of every example, in file order. LOOP_RELEASED when asked to stop on the way. */
+static int compute_logits(struct training *t) {
+        size_t size = (size_t)t->job->settings.eval_batch_size, n_labels = (size_t)model_shape(t->model)->n_labels;
+        float *logits = t->eval_logits + t->eval.n * n_labels; /* the last part of the array: one batch */
+        for (size_t first = 0; first < t->eval.n; first += size) {
+                if (must_stop(t))
+                        return LOOP_RELEASED;
+                size_t n = t->eval.n - first < size ? t->eval.n - first : size;
+                struct batch batch = pack_fill(&t->pack, &t->eval, t->eval_order + first, n);
+                model_forward(t->model, &batch, logits);
+                for (size_t i = 0; i < n; i++)
+                        memcpy(t->eval_logits + t->eval_order[first + i] * n_labels, logits + i * n_labels, n_labels * sizeof *logits);
+        }
+        return 0;
+}
+
+static void judge_logits(struct training *t, struct evaluation *ret) {
+        int n_labels = model_shape(t->model)->n_labels;
+        double sum = 0;
+        for (size_t i = 0; i < t->eval.n; i++) {
+                const float *row = t->eval_logits + i * (size_t)n_labels;
+                sum += metrics_cross_entropy(row, n_labels, t->eval.labels[i]);
+                t->eval_predictions[i] = metrics_argmax(row, n_labels);
+        }
+        metrics_count(t->eval.labels, t->eval_predictions, t->eval.n, ret);
+        ret->loss = sum / (double)t->eval.n;
+}
+
+/* Writes the model out when the sweep's metric is better than at any evaluation before. */
+static int keep_if_best(struct training *t) {
+        struct train_state *state = &t->state;
+        const struct point *point = &state->last[t->job->metric];
+        if (!point->present || (state->has_kept && !better(t, point->value, state->kept)))
+                return 0;
+        state->has_kept = 1;
+        state->kept = point->value;
+        state->kept_step = state->step;
+        struct error err = {0};
+        int r = t->folders.output ? best_keep(&t->folders, t->model, state->step, &err) : 0;
+        return r < 0 ? loop_fail(t->outcome, "io", r, "%s", err.text) : 0;
+}
+
+static int evaluate(struct training *t) {
+        struct evaluation evaluation;
+        uint64_t started_ms = now_ms();
+        int r = compute_logits(t);
+        if (r != 0)
+                return r;
+        judge_logits(t, &evaluation);
+        if (!isfinite(evaluation.loss))
+                return diverged(t, "eval/loss", evaluation.loss, t->state.step);
+        report_evaluation(t, &evaluation);
+        r = keep_if_best(t);
+        if (r != 0)
+                return r;
+        t->state.evaluated = t->state.micro;
+        if (t->state.pending == 0)
+                t->boundary = t->state;
+        t->last_log_ms += now_ms() - started_ms; /* perf counts training alone */
+        return 0;
+}
+
+/* --- checkpoints -------------------------------------------------------------------------------------- */
+
+static struct checkpoint checkpoint_of(const struct training *t, struct train_state *state) {
+        return (struct checkpoint){.identity = t->identity,
+                                   .state = state,
+                                   .state_bytes = sizeof *state,
+                                   .arrays = {model_weights(t->model), model_moment1(t->model), model_moment2(t->model)},
+                                   .n_floats = model_n_floats(t->model)};
+}
+
+/* Saves the last boundary: weights and moments have not changed since then. */
+static int save(struct training *t) {
+        uint64_t started_ms = now_ms();
+        struct error err = {0};
+        bool is_new = t->boundary.micro != t->saved_micro || t->boundary.evaluated != t->saved_evaluated;
+        if (!t->job->checkpoint_dir || !is_new)
+                return 0;
+        struct checkpoint checkpoint = checkpoint_of(t, &t->boundary);
+        int r = checkpoint_save(t->job->checkpoint_dir, &checkpoint, &err);
+        if (r < 0)
+                return loop_fail(t->outcome, "io", r, "%s", err.text);
+        if (t->folders.output)
+                best_prune(&t->folders, t->boundary.kept_step, t->saved_kept_step);
+        t->saved_micro = t->boundary.micro;
+        t->saved_evaluated = t->boundary.evaluated;
+        t->saved_kept_step = t->boundary.kept_step;
+        t->last_save_ms = now_ms();
+        t->last_log_ms += t->last_save_ms - started_ms;
+        log_info("checkpoint", log_i("step", t->boundary.step), log_i("ms", t->last_save_ms - started_ms));
+        return 0;
+}
+
+/* At each epoch's end, as soon as no gradients wait, and every checkpoint_s. */
+static bool save_due(const struct training *t) {
+        if (t->state.pending > 0)
+                return false;
+        bool new_epoch = t->state.micro / t->batches_per_epoch > t->saved_micro / t->batches_per_epoch;
+        return new_epoch || finished(t) || (double)(now_ms() - t->last_save_ms) >= 1000.0 * t->job->settings.checkpoint_s;
+}
+
+int loop_resume(struct training *t, bool *ret_resumed) {
+        struct error err = {0};
+        *ret_resumed = false;
+        if (!t->job->checkpoint_dir)
+                return 0;
+        struct checkpoint checkpoint = checkpoint_of(t, &t->state);
+        int r = checkpoint_load(t->job->checkpoint_dir, &checkpoint, &err);
+        if (r == CHECKPOINT_NONE)
+                return 0;
+        if (r == 0 && t->folders.output && t->state.has_kept)
+                r = best_restore(&t->folders, t->model, t->state.kept_step, &err);
+        if (r != 0)
+                return loop_fail(t->outcome, r > 0 || r == -ENOENT ? "bad_checkpoint" : "io", r, "%s", err.text);
+        t->boundary = t->state;
+        t->saved_micro = t->state.micro;
+        t->saved_evaluated = t->state.evaluated;
+        t->saved_kept_step = t->state.kept_step;
+        *ret_resumed = true;
+        log_info("resumed from checkpoint", log_i("step", t->state.step), log_i("of", t->total_steps));
+        report_again(t);
+        return 0;
+}
+
+int loop_run(struct training *t) {
+        t->last_save_ms = t->last_log_ms = now_ms();
+        int r = 0;
+        while (r == 0) {
+                if (evaluation_due(t))
+                        r = must_stop(t) ? LOOP_RELEASED : evaluate(t);
+                bool complete = r == 0 && finished(t);
+                if (r == 0 && !complete && must_stop(t))
+                        r = LOOP_RELEASED;
+                if (r == LOOP_RELEASED)
+                        return save(t) == 0 ? LOOP_RELEASED : LOOP_FAILED;
+                if (r == 0 && save_due(t))
+                        r = save(t);
+                if (r == 0 && complete)
+                        return 0;
+                if (r == 0)
+                        r = micro_step(t);
+        }
+        return r;
+}

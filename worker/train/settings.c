@@ -1,0 +1,236 @@
+/* One table row a setting: where it is stored, its type, its range as numbers and as people read it. A new setting is a
+ * member of struct settings, a default and a row. */
+#include "train/settings.h"
+
+#include <math.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "common/json.h"
+
+enum type { REAL, WHOLE, FLAG, CHOICE };
+
+struct setting {
+        const char *name;
+        enum type type;
+        size_t offset;
+        double low, high;
+        bool low_open, high_open; /* the bound itself is outside */
+        const char *range;        /* for people; choices separated by ", " */
+        bool nullable;            /* null means the default */
+};
+
+#define AT(member) offsetof(struct settings, member)
+#define BIG 9007199254740992.0 /* 2^53: every whole number below is exact as a double */
+
+static const struct setting table[] = {
+        {"learning_rate", REAL, AT(learning_rate), 0, 1, .low_open = true, .range = "> 0 and <= 1"},
+        {"weight_decay", REAL, AT(weight_decay), 0, 1, .range = "0 to 1"},
+        {"max_grad_norm", REAL, AT(max_grad_norm), 0, HUGE_VAL, .range = ">= 0"},
+        {"warmup_steps", WHOLE, AT(warmup_steps), 0, BIG, .range = ">= 0"},
+        {"warmup_ratio", REAL, AT(warmup_ratio), 0, 1, .range = "0 to 1"},
+        {"lr_scheduler_type", CHOICE, AT(lr_scheduler_type), .range = "linear, cosine, cosine_with_restarts, polynomial, constant, constant_with_warmup"},
+        {"adam_beta1", REAL, AT(adam_beta1), 0, 1, .high_open = true, .range = ">= 0 and < 1"},
+        {"adam_beta2", REAL, AT(adam_beta2), 0, 1, .high_open = true, .range = ">= 0 and < 1"},
+        {"adam_epsilon", REAL, AT(adam_epsilon), 0, HUGE_VAL, .low_open = true, .range = "> 0"},
+        {"dropout", REAL, AT(dropout), 0, 1, .high_open = true, .range = ">= 0 and < 1"},
+        {"attention_dropout", REAL, AT(attention_dropout), 0, 1, .high_open = true, .range = ">= 0 and < 1"},
+        {"seq_classif_dropout", REAL, AT(seq_classif_dropout), 0, 1, .high_open = true, .range = ">= 0 and < 1"},
+        {"max_seq_length", WHOLE, AT(max_seq_length), 8, BIG, .range = "8 to the model's positions"},
+        {"truncation", CHOICE, AT(truncation), .range = "hf_fast, hf_slow"},
+        {"epochs", REAL, AT(epochs), 0, 1e6, .low_open = true, .range = "> 0 and <= 1000000"},
+        {"train_batch_size", WHOLE, AT(train_batch_size), 1, 1e6, .range = "1 to 1000000"},
+        {"eval_batch_size", WHOLE, AT(eval_batch_size), 1, 1e6, .range = "1 to 1000000"},
+        {"gradient_accumulation_steps", WHOLE, AT(gradient_accumulation_steps), 1, 1e6, .range = "1 to 1000000"},
+        {"layerwise_lr_decay", REAL, AT(layerwise_lr_decay), 0, 1, .low_open = true, .range = "> 0 and <= 1"},
+        {"freeze_layers", WHOLE, AT(freeze_layers), 0, BIG, .range = "0 to the model's layers"},
+        {"freeze_embeddings", FLAG, AT(freeze_embeddings), .range = "true or false"},
+        {"logging_steps", WHOLE, AT(logging_steps), 1, BIG, .range = ">= 1"},
+        {"eval_steps", WHOLE, AT(eval_steps), 1, BIG, .range = ">= 1", .nullable = true},
+        {"checkpoint_s", REAL, AT(checkpoint_s), 1, HUGE_VAL, .range = ">= 1"},
+        {"limit_train", WHOLE, AT(limit_train), 1, BIG, .range = ">= 1", .nullable = true},
+        {"limit_eval", WHOLE, AT(limit_eval), 1, BIG, .range = ">= 1", .nullable = true},
+        {"precision", CHOICE, AT(precision), .range = "f32, bf16"},
+        {"seed", WHOLE, AT(seed), 0, HUGE_VAL, .range = ">= 0"},
+        {"report", CHOICE, AT(report), .range = "last, best"},
+};
+
+#define N_SETTINGS (sizeof table / sizeof *table)
+
+void settings_defaults(struct settings *ret) {
+        *ret = (struct settings){
+                .learning_rate = 5e-5,
+                .max_grad_norm = 1.0,
+                .warmup_steps = -1,
+                .lr_scheduler_type = SCHEDULE_LINEAR,
+                .adam_beta1 = 0.9,
+                .adam_beta2 = 0.999,
+                .adam_epsilon = 1e-8,
+                .dropout = NAN,
+                .attention_dropout = NAN,
+                .seq_classif_dropout = NAN,
+                .truncation = TRUNCATION_HF_FAST,
+                .epochs = 3,
+                .train_batch_size = 16,
+                .eval_batch_size = 32,
+                .gradient_accumulation_steps = 1,
+                .layerwise_lr_decay = 1.0,
+                .logging_steps = 10,
+                .checkpoint_s = 60,
+                .seed = -1,
+                .report = REPORT_LAST,
+        };
+}
+
+static const struct setting *find(const char *name) {
+        for (size_t i = 0; i < N_SETTINGS; i++) {
+                if (strcmp(table[i].name, name) == 0)
+                        return &table[i];
+        }
+        return NULL;
+}
+
+static int refuse(const struct setting *setting, const json_t *value, const char *where, struct error *err) {
+        char *text = json_text(value);
+        int r = error_set(err, -EINVAL, "%s%s%s must be %s%s, got %.80s", where, *where ? "." : "", setting->name,
+                          setting->type == CHOICE ? "one of " : setting->type == WHOLE ? "a whole number " : setting->type == REAL ? "a number " : "",
+                          setting->range, text ? text : "something else");
+        free(text);
+        return r;
+}
+
+static bool in_range(const struct setting *setting, double value) {
+        return (setting->low_open ? value > setting->low : value >= setting->low) &&
+               (setting->high_open ? value < setting->high : value <= setting->high);
+}
+
+/* Numbers written as 16 or 16.0; integers beyond 2^53 (seeds) keep all their bits. */
+static bool read_whole(const json_t *value, int64_t *ret) {
+        if (json_is_integer(value))
+                return *ret = json_integer_value(value), true;
+        double real = json_number_value(value);
+        if (!json_is_real(value) || real != floor(real) || fabs(real) > BIG)
+                return false;
+        return *ret = (int64_t)real, true;
+}
+
+/* Position of text in "a, b, c"; -1. */
+static int find_choice(const char *choices, const char *text) {
+        size_t len = strlen(text);
+        int index = 0;
+        for (const char *choice = choices; *choice && len > 0; index++) {
+                size_t n = strcspn(choice, ",");
+                if (n == len && memcmp(choice, text, n) == 0)
+                        return index;
+                choice += n + strspn(choice + n, ", ");
+        }
+        return -1;
+}
+
+static int set(struct settings *settings, const struct setting *setting, const json_t *value, const char *where, struct error *err) {
+        void *at = (char *)settings + setting->offset;
+        int64_t whole;
+        int index;
+        if (setting->nullable && json_is_null(value))
+                return 0;
+        switch (setting->type) {
+        case REAL:
+                if (!json_is_number(value) || !in_range(setting, json_number_value(value)))
+                        return refuse(setting, value, where, err);
+                *(double *)at = json_number_value(value);
+                return 0;
+        case WHOLE:
+                if (!read_whole(value, &whole) || !in_range(setting, (double)whole))
+                        return refuse(setting, value, where, err);
+                *(int64_t *)at = whole;
+                return 0;
+        case FLAG:
+                if (!json_is_boolean(value))
+                        return refuse(setting, value, where, err);
+                *(bool *)at = json_is_true(value);
+                return 0;
+        case CHOICE:
+                index = json_is_string(value) ? find_choice(setting->range, json_string_value(value)) : -1;
+                if (index < 0)
+                        return refuse(setting, value, where, err);
+                *(int *)at = index;
+                return 0;
+        }
+        return -EINVAL;
+}
+
+int settings_read(struct settings *settings, const json_t *object, const char *where, json_t *given, struct error *err) {
+        if (!object || json_is_null(object))
+                return 0;
+        if (!json_is_object(object))
+                return error_set(err, -EINVAL, "%s must be an object", where);
+        const char *key;
+        json_t *value;
+        json_object_foreach((json_t *)object, key, value) {
+                const struct setting *setting = find(key);
+                if (!setting)
+                        return error_set(err, -EINVAL, "%s%s%.100s is not a setting of this trainer", where, *where ? "." : "", key);
+                if (json_object_get(given, key))
+                        return error_set(err, -EINVAL, "%s is given twice, in %s and elsewhere", key, where);
+                int r = set(settings, setting, value, where, err);
+                if (r < 0)
+                        return r;
+                if (json_object_set(given, key, value) < 0)
+                        return error_set(err, -ENOMEM, "out of memory");
+        }
+        return 0;
+}
+
+int settings_check(const struct settings *settings, const json_t *given, struct error *err) {
+        if (json_object_get(given, "warmup_steps") && json_object_get(given, "warmup_ratio"))
+                return error_set(err, -EINVAL, "warmup_steps and warmup_ratio are both given; one of them decides");
+        if (settings->lr_scheduler_type == SCHEDULE_POLYNOMIAL && settings->learning_rate <= SCHEDULE_POLYNOMIAL_END)
+                return error_set(err, -EINVAL, "learning_rate must be > 1e-7 with lr_scheduler_type polynomial, which ends there");
+        if (settings->precision != 0)
+                return error_set(err, -EINVAL, "precision bf16 is not supported by this build; use f32");
+        return 0;
+}
+
+int settings_fit_model(struct settings *settings, const struct model_shape *shape, struct error *err) {
+        if (settings->max_seq_length > shape->max_positions)
+                return error_set(err, -EINVAL, "max_seq_length must be 8 to the model's positions, which are %d; got %lld",
+                                 shape->max_positions, (long long)settings->max_seq_length);
+        if (settings->freeze_layers > shape->layers)
+                return error_set(err, -EINVAL, "freeze_layers must be 0 to the model's layers, which are %d; got %lld", shape->layers,
+                                 (long long)settings->freeze_layers);
+        if (settings->max_seq_length == 0)
+                settings->max_seq_length = shape->max_positions < 128 ? shape->max_positions : 128;
+        if (isnan(settings->dropout))
+                settings->dropout = shape->dropout;
+        if (isnan(settings->attention_dropout))
+                settings->attention_dropout = shape->attention_dropout;
+        if (isnan(settings->seq_classif_dropout))
+                settings->seq_classif_dropout = shape->seq_classif_dropout;
+        return 0;
+}
+
+static json_t *get(const struct settings *settings, const struct setting *setting) {
+        const void *at = (const char *)settings + setting->offset;
+        switch (setting->type) {
+        case REAL:
+                return isnan(*(const double *)at) ? json_null() : json_real(*(const double *)at);
+        case WHOLE:
+                return json_integer(*(const int64_t *)at);
+        case FLAG:
+                return json_boolean(*(const bool *)at);
+        case CHOICE:
+                return json_integer(*(const int *)at);
+        }
+        return NULL;
+}
+
+json_t *settings_to_json(const struct settings *settings) {
+        json_t *object = json_object();
+        for (size_t i = 0; object && i < N_SETTINGS; i++) {
+                if (json_object_set_new(object, table[i].name, get(settings, &table[i])) < 0) {
+                        json_decref(object);
+                        return NULL;
+                }
+        }
+        return object;
+}

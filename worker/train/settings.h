@@ -1,0 +1,50 @@
+/* Every setting of a training, read from a trial's parameters and a sweep's fixed values through one table. Faults name
+ * the key and the range. */
+#pragma once
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/error.h"
+#include "model/model.h"
+#include "token/token.h"
+#include "train/schedule.h"
+
+enum report { REPORT_LAST, REPORT_BEST };
+
+struct settings {
+        double learning_rate, weight_decay, max_grad_norm;
+        double adam_beta1, adam_beta2, adam_epsilon;
+        int64_t warmup_steps; /* -1: not given, warmup_ratio counts */
+        double warmup_ratio;
+        int lr_scheduler_type;                                    /* enum schedule_kind */
+        double dropout, attention_dropout, seq_classif_dropout;   /* NAN: the model's own, until settings_fit_model */
+        int64_t max_seq_length;                                   /* 0: 128 or what the model has, until settings_fit_model */
+        int truncation;                                           /* enum truncation */
+        double epochs;
+        int64_t train_batch_size, eval_batch_size, gradient_accumulation_steps;
+        double layerwise_lr_decay;
+        int64_t freeze_layers;
+        bool freeze_embeddings;
+        int64_t logging_steps, eval_steps; /* eval_steps 0: at each epoch's end */
+        double checkpoint_s;
+        int64_t limit_train, limit_eval; /* 0: all rows */
+        int precision;                   /* 0: f32, the only one of this build */
+        int64_t seed;                    /* -1: the trial's */
+        int report;                      /* enum report */
+};
+
+void settings_defaults(struct settings *ret);
+
+/* Sets from one JSON object (params, fixed or {"limit_train": …}); `where` ("params", …) appears in errors. given, an
+ * object, collects the keys seen so far: a key that is in it already is refused. -EINVAL names the key and the range. */
+int settings_read(struct settings *settings, const json_t *object, const char *where, json_t *given, struct error *err);
+
+/* What only shows when all is read: both warmup forms, polynomial's least rate, what this build lacks. */
+int settings_check(const struct settings *settings, const json_t *given, struct error *err);
+
+/* Resolves what the model decides (dropouts, longest sequence) and checks against it (freeze_layers). */
+int settings_fit_model(struct settings *settings, const struct model_shape *shape, struct error *err);
+
+/* All settings by name, for fingerprints and logs. New reference, NULL when out of memory. */
+json_t *settings_to_json(const struct settings *settings);
