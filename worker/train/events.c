@@ -14,7 +14,7 @@
 
 #define MAX_QUEUED (1 << 20)  /* bytes; then sending waits for the reader */
 #define WAIT_PIECE_MS 100     /* between two looks at the stop flag */
-#define LAST_WAIT_MS 5000     /* for the outcome, and for a slow reader once stopping */
+#define LAST_WAIT_MS 1000     /* for a reader that takes nothing, once asked to stop */
 
 struct events {
         int fd;
@@ -84,7 +84,7 @@ static int send(struct events *events, json_t *line, bool last) {
         if (r < 0)
                 return r;
         if (last)
-                return drain(events, 0, LAST_WAIT_MS);
+                return drain(events, 0, -1);
         r = drain(events, 0, 0);
         if (r == -ETIMEDOUT)
                 r = events->queue.len > MAX_QUEUED ? drain(events, MAX_QUEUED, -1) : 0;

@@ -26,5 +26,5 @@ void events_free(struct events *events);
 /* Each sends one line. 0 · -EPIPE, -EIO, …: nobody reads any more; the rest is swallowed. · -ENOMEM */
 int events_send_metric(struct events *events, enum metric metric, uint64_t step, double epoch, double value);
 int events_send_progress(struct events *events, double value);
-/* The last line; waits for the reader up to some seconds. */
+/* The last line; waits for the reader. */
 int events_send_outcome(struct events *events, const struct outcome *outcome);

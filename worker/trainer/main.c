@@ -1,0 +1,146 @@
+/* sweep-trainer: one training, or one of its tools, per process. Whatever happens to it (out of memory, NaN, a kill)
+ * ends one trial, never the worker that started it. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <gnu/libc-version.h>
+
+#include "common/buf.h"
+#include "common/cleanup.h"
+#include "common/config.h"
+#include "common/digest.h"
+#include "common/log.h"
+#include "kernels/kernels.h"
+#include "train/train.h"
+#include "trainer/bench.h"
+#include "trainer/predict.h"
+#include "trainer/tokenize.h"
+
+static volatile sig_atomic_t stop_requested;
+
+static const struct config_option options[] = {{0}};
+
+static const struct config_program program = {
+        .name = "sweep-trainer",
+        .usage = "[tokenize|predict|bench] [OPTION…]",
+        .summary = "Without a word: one training, as the JSON object on standard input says; metrics and outcome as JSON\n"
+                   "lines on standard output. SIGTERM: checkpoint, release, exit 0.\n"
+                   "  tokenize  sentence pairs to token ids\n"
+                   "  predict   sentence pairs to labels, by a finished model\n"
+                   "  bench     how fast a training step is on this machine\n"
+                   "Each has its own --help.",
+        .options = options,
+};
+
+static const struct {
+        const char *name;
+        int (*main)(int argc, char **argv);
+} commands[] = {
+        {"tokenize", tokenize_main},
+        {"predict", predict_main},
+        {"bench", bench_main},
+};
+
+static void request_stop(int signal) {
+        (void)signal;
+        stop_requested = 1;
+}
+
+/* Without SA_RESTART: a read or a wait that blocks returns, and the flag is seen. */
+static void catch_signals(void) {
+        struct sigaction action = {.sa_handler = request_stop};
+        sigemptyset(&action.sa_mask);
+        sigaction(SIGTERM, &action, NULL);
+        sigaction(SIGINT, &action, NULL);
+        signal(SIGPIPE, SIG_IGN);
+}
+
+/* 0 · -EINTR when asked to stop · -EFBIG · other. */
+static int read_input(struct buf *input) {
+        char piece[16384];
+        for (;;) {
+                if (stop_requested)
+                        return -EINTR;
+                ssize_t n = read(STDIN_FILENO, piece, sizeof piece);
+                if (n < 0 && errno != EINTR)
+                        return -errno;
+                int r = n > 0 ? buf_append(input, piece, (size_t)n) : 0;
+                if (r < 0 || n == 0)
+                        return r;
+        }
+}
+
+/* This program's bytes, the C library and the BLAS in use: checkpoints of anything else might not continue exactly. */
+static void describe_build(char *ret, size_t size) {
+        char self[DIGEST_HEX_SIZE] = "unknown", blas[256];
+        struct error err = {0};
+        if (digest_file("/proc/self/exe", self, &err) < 0)
+                log_warning("cannot read this program's own file", log_s("detail", err.text));
+        kernels_describe_blas(blas, sizeof blas);
+        snprintf(ret, size, "%s %s glibc %s, %s", SWEEPD_VERSION, self, gnu_get_libc_version(), blas);
+}
+
+static void train(struct events *events, struct outcome *ret) {
+        _cleanup_buf_ struct buf input = BUF_INIT(JOB_MAX_BYTES);
+        struct error err = {0};
+        struct job job = {0};
+        char build[512], blas[256];
+        int r = read_input(&input);
+        if (r == -EINTR) {
+                *ret = (struct outcome){.state = OUTCOME_RELEASED};
+                return;
+        }
+        if (r < 0)
+                error_set(&err, r, "cannot read the configuration from standard input: %s", strerror(-r));
+        else
+                r = job_read(input.data ? input.data : "", input.len, &job, &err);
+        if (r < 0) {
+                *ret = (struct outcome){.state = OUTCOME_FAILED, .reason = r == -ENOMEM ? "out_of_memory" : "bad_config"};
+                snprintf(ret->detail, sizeof ret->detail, "%s", err.text);
+                return;
+        }
+        kernels_describe_blas(blas, sizeof blas);
+        log_info("sweep-trainer", log_s("version", SWEEPD_VERSION), log_s("blas", blas), log_i("threads", job.threads));
+        describe_build(build, sizeof build);
+        train_run(&job, build, events, &stop_requested, ret);
+        job_fini(&job);
+}
+
+static int train_main(void) {
+        struct events *events;
+        struct outcome outcome = {0};
+        catch_signals();
+        if (events_new(STDOUT_FILENO, &stop_requested, &events) < 0)
+                return EXIT_FAILURE;
+        train(events, &outcome);
+        if (outcome.state == OUTCOME_FAILED)
+                log_error("training failed", log_s("reason", outcome.reason), log_s("detail", outcome.detail));
+        int r = events_send_outcome(events, &outcome);
+        if (r < 0)
+                log_error("the outcome could not be told", log_s("error", strerror(-r)));
+        events_free(events);
+        return r < 0 || outcome.state == OUTCOME_FAILED ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+CLEANUP_DEFINE(struct config *, cleanup_config, config_free)
+
+int main(int argc, char **argv) {
+        for (size_t i = 0; i < sizeof commands / sizeof *commands && argc > 1; i++) {
+                if (strcmp(argv[1], commands[i].name) == 0)
+                        return commands[i].main(argc - 1, argv + 1);
+        }
+        _cleanup_(cleanup_config) struct config *config = NULL;
+        struct error err = {0};
+        int r = config_parse(&program, argc, argv, &config, &err);
+        if (r == CONFIG_DONE)
+                return EXIT_SUCCESS;
+        if (r < 0) {
+                fprintf(stderr, "%s: %s\n", program.name, err.text);
+                return 2;
+        }
+        return train_main();
+}
