@@ -1,19 +1,17 @@
-/* Exactly one line out per line in, in order, written before the next line is read, so that a program can converse. */
 #include "trainer/predict.h"
 
 #include <math.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
+#include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/config.h"
 #include "common/fs.h"
-#include "common/json.h"
 #include "common/log.h"
 #include "model/folder.h"
 #include "token/token.h"
+#include "trainer/answer.h"
 
 static const struct config_option options[] = {
         {.name = "model", .type = CONFIG_TEXT, .argument = "DIR", .help = "folder of the finished model", .command_line_only = true},
@@ -93,16 +91,10 @@ static json_t *describe(const float *logits, int n) {
         return json_pack("{s:i, s:o, s:f}", "label", label, "logits", list, "probability", 1.0 / sum);
 }
 
-static json_t *answer(struct predictor *predictor, const char *line, size_t len, struct error *err) {
-        _cleanup_json_ json_t *pair = NULL;
-        if (json_read(line, len, &pair, err) < 0)
-                return NULL;
-        const json_t *a = json_object_get(pair, "a"), *b = json_object_get(pair, "b");
-        if (!json_is_string(a) || !json_is_string(b))
-                return error_set(err, -EINVAL, "a line is an object with the texts a and b"), NULL;
+static json_t *answer(void *user, const char *a, size_t a_len, const char *b, size_t b_len, struct error *err) {
+        struct predictor *predictor = user;
         size_t n;
-        if (tokenizer_encode_pair(predictor->tokenizer, TRUNCATION_HF_FAST, json_string_value(a), json_string_length(a), json_string_value(b),
-                                  json_string_length(b), predictor->max_length, predictor->ids, &n, err) < 0)
+        if (tokenizer_encode_pair(predictor->tokenizer, TRUNCATION_HF_FAST, a, a_len, b, b_len, predictor->max_length, predictor->ids, &n, err) < 0)
                 return NULL;
         struct batch batch = {.n_sequences = 1, .n_tokens = (int)n, .ids = predictor->ids, .offsets = (int32_t[]){0, (int32_t)n}};
         model_forward(predictor->model, &batch, predictor->logits);
@@ -110,32 +102,6 @@ static json_t *answer(struct predictor *predictor, const char *line, size_t len,
         if (!found)
                 error_set(err, -ERANGE, "the model answers with numbers that are not finite");
         return found;
-}
-
-static bool answer_line(struct predictor *predictor, const char *line, size_t len) {
-        struct error err = {0};
-        _cleanup_json_ json_t *found = answer(predictor, line, len, &err);
-        if (!found)
-                found = json_pack("{s:s}", "error", err.text);
-        if (!found)
-                found = json_pack("{s:s}", "error", "not UTF-8");
-        _cleanup_free_ char *text = json_text(found);
-        return text && printf("%s\n", text) >= 0 && fflush(stdout) == 0;
-}
-
-static int answer_all(struct predictor *predictor) {
-        _cleanup_free_ char *line = NULL;
-        size_t capacity = 0;
-        ssize_t len;
-        while ((len = getline(&line, &capacity, stdin)) >= 0) {
-                if (len > 0 && line[len - 1] == '\n')
-                        len--;
-                if (!answer_line(predictor, line, (size_t)len)) {
-                        log_error("cannot write to standard output");
-                        return EXIT_FAILURE;
-                }
-        }
-        return ferror(stdin) ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 CLEANUP_DEFINE(struct config *, cleanup_config, config_free)
@@ -154,9 +120,9 @@ int predict_main(int argc, char **argv) {
         }
         _cleanup_(predictor_fini) struct predictor predictor = {0};
         r = open_all(&predictor, config_text(config, "model"), (int)config_integer(config, "threads"), &err);
-        if (r < 0) {
-                log_error("cannot open the model", log_s("detail", err.text));
-                return EXIT_FAILURE;
-        }
-        return answer_all(&predictor);
+        if (r == 0)
+                r = answer_pairs(STDIN_FILENO, STDOUT_FILENO, answer, &predictor, &err);
+        if (r < 0)
+                log_error("cannot predict", log_s("detail", err.text));
+        return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
