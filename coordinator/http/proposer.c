@@ -10,10 +10,10 @@
 struct proposer {
         pthread_t thread;
         pthread_mutex_t lock;
-        pthread_cond_t changed; /* a job came, or stopping */
+        pthread_cond_t changed; /* a job came, stopping, or ended */
         struct plan_job *jobs[JOBS_MAX]; /* ring, guarded by lock */
         size_t first, n;
-        bool stopping;
+        bool stopping, ended;
         void (*done)(void *data, struct plan_job *job);
         void *data;
 };
@@ -39,6 +39,8 @@ static void *run(void *data) {
                 proposer->done(proposer->data, job);
                 pthread_mutex_lock(&proposer->lock);
         }
+        proposer->ended = true;
+        pthread_cond_signal(&proposer->changed);
         pthread_mutex_unlock(&proposer->lock);
         return NULL;
 }
@@ -73,13 +75,18 @@ int proposer_submit(struct proposer *proposer, struct plan_job *job) {
 int proposer_free(struct proposer *proposer, unsigned timeout_ms) {
         if (!proposer)
                 return 0;
+        struct timespec until = clock_at(clock_mono_ms() + timeout_ms);
         pthread_mutex_lock(&proposer->lock);
         proposer->stopping = true;
         pthread_cond_signal(&proposer->changed);
+        int r = 0;
+        while (!proposer->ended && r == 0)
+                r = pthread_cond_timedwait(&proposer->changed, &proposer->lock, &until);
+        bool ended = proposer->ended;
         pthread_mutex_unlock(&proposer->lock);
-        struct timespec until = clock_at(clock_mono_ms() + timeout_ms);
-        if (pthread_clockjoin_np(proposer->thread, NULL, CLOCK_MONOTONIC, &until) != 0)
+        if (!ended)
                 return -ETIMEDOUT;
+        pthread_join(proposer->thread, NULL);
         while (proposer->n > 0)
                 plan_job_free(take(proposer));
         pthread_cond_destroy(&proposer->changed);
