@@ -172,7 +172,11 @@ class Daemon:
         return self.post("/v1/sweeps", spec, expect=201)
 
     def register(self, name="w", slots=1, trainers=("external",), **members):
-        return self.post("/v1/workers", {"name": name, "slots": slots, "trainers": list(trainers), **members}, expect=201)
+        body = {"name": name, "slots": slots, "trainers": list(trainers), **members}
+        response = self.request("POST", "/v1/workers", body)
+        if response.status_code not in (200, 201):
+            raise AssertionError(f"register: {response.status_code}: {response.text}")
+        return response.json()
 
     def claim(self, worker, claim_id, wait_s=0, expect=200, **members):
         """The claimed trials; an empty list for a 204."""

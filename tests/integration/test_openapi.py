@@ -1,0 +1,255 @@
+"""The server does what /openapi.json says: every operation of it, against the running server."""
+import re
+
+import pytest
+from daemon import ROOT, Daemon
+from schema import Validator
+
+pytestmark = pytest.mark.coordinator
+METHODS = ("get", "post", "patch", "delete", "put")
+TOKENS = {"admin": "secret-admin", "worker": "secret-worker", "viewer": "secret-viewer"}
+ALLOWED = {"admin": {"none", "viewer", "worker", "admin"}, "worker": {"none", "worker"}, "viewer": {"none", "viewer"}}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("openapi")
+    token_file = folder / "tokens"
+    token_file.write_text("".join(f"{role} {role} {token}\n" for role, token in TOKENS.items()))
+    token_file.chmod(0o600)
+    with Daemon(folder, "--token-file", token_file, auth=True, token=TOKENS["admin"]) as daemon:
+        yield daemon
+
+
+@pytest.fixture(scope="module")
+def contract(server):
+    return server.get("/openapi.json")
+
+
+def operations(contract):
+    for path, item in contract["paths"].items():
+        for method in METHODS:
+            if method in item:
+                yield path, method, item[method]
+
+
+def references(node):
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key == "$ref":
+                yield value
+            else:
+                yield from references(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from references(item)
+
+
+def ask(server, method, path, token=None, **options):
+    headers = {"Authorization": f"Bearer {token}"} if token else {"Authorization": None}
+    return server.request(method.upper(), path.replace("{id}", "nobody"), headers=headers, **options)
+
+
+def check_problem(contract, response):
+    assert response.headers["Content-Type"] == "application/problem+json"
+    Validator(contract).assert_valid(response.json(), {"$ref": "#/components/schemas/Problem"})
+    assert response.json()["status"] == response.status_code
+
+
+def test_every_reference_leads_somewhere(contract):
+    validator = Validator(contract)
+    for reference in references(contract):
+        validator.resolve(reference)
+
+
+def test_operation_ids_are_unique(contract):
+    ids = [operation["operationId"] for _, _, operation in operations(contract)]
+    assert len(set(ids)) == len(ids)
+
+
+def test_the_description_and_the_route_table_are_one(contract):
+    """The server's own table and the description name the same operations with the same roles."""
+    source = (ROOT / "proto/route.h").read_text()
+    table = re.findall(r'X\(ROUTE_\w+, "(\w+)", "([^"]+)", ROLE_(\w+)\)', source)
+    assert {(path, method.lower(), role.lower()) for method, path, role in table} == \
+        {(path, method, operation["x-role"]) for path, method, operation in operations(contract)}
+
+
+def test_operations_that_need_a_token_refuse_without_one(server, contract):
+    for path, method, operation in operations(contract):
+        response = ask(server, method, path)
+        if operation["x-role"] == "none":
+            assert response.status_code == 200, path
+        else:
+            assert response.status_code == 401, path
+            assert response.headers["WWW-Authenticate"].startswith("Bearer")
+            check_problem(contract, response)
+            assert ask(server, method, path, token="wrong").status_code == 401
+
+
+def test_roles_open_what_they_should_and_nothing_else(server, contract):
+    for role, token in TOKENS.items():
+        for path, method, operation in operations(contract):
+            response = ask(server, method, path, token=token)
+            refused = operation["x-role"] not in ALLOWED[role]
+            assert (response.status_code == 403) == refused, f"{role} {method} {path}: {response.status_code}"
+            if refused:
+                check_problem(contract, response)
+
+
+def test_methods_that_are_not_described_get_405_with_those_that_are(server, contract):
+    for path, item in contract["paths"].items():
+        described = {method.upper() for method in METHODS if method in item}
+        expected = described | ({"HEAD"} if "GET" in described else set())
+        for method in {"PUT", "DELETE", "PATCH", "POST", "GET", "OPTIONS"} - expected:
+            response = ask(server, method, path, token=TOKENS["admin"])
+            assert response.status_code == 405, f"{method} {path}"
+            assert {one.strip() for one in response.headers["Allow"].split(",")} == expected
+            check_problem(contract, response)
+
+
+def test_ids_that_nobody_has_get_404(server, contract):
+    bodies = {
+        "changeSweep": {"priority": 1},
+        "createTrials": {"params": {}},
+        "reportTrial": {"lease": "l", "seq": 1},
+    }
+    for path, method, operation in operations(contract):
+        if "{id}" in path:
+            response = ask(server, method, path, token=TOKENS["admin"], json=bodies.get(operation["operationId"]))
+            assert response.status_code == 404, f"{method} {path}: {response.status_code} {response.text}"
+            check_problem(contract, response)
+
+
+def test_unknown_keys_are_named_everywhere(server, contract):
+    for path, method, operation in operations(contract):
+        if "requestBody" not in operation or "{id}" in path:
+            continue
+        response = ask(server, method, path, token=TOKENS["admin"], json={"flavour": 1})
+        assert response.status_code == 422, f"{method} {path}"
+        check_problem(contract, response)
+        assert any(fault["pointer"] == "/flavour" and "flavour" in fault["detail"] for fault in response.json()["errors"])
+
+
+def test_unknown_queries_are_refused(server, contract):
+    for path, method, operation in operations(contract):
+        if method == "get" and operation["x-role"] != "none" and "{id}" not in path:
+            response = ask(server, method, path + "?flavour=1", token=TOKENS["admin"])
+            assert response.status_code == 422, path
+            check_problem(contract, response)
+
+
+# --- a whole life, each answer held to its schema -----------------------------------------------------
+
+
+class Checked:
+    """Requests whose answers must fit the description."""
+
+    def __init__(self, server, contract):
+        self.server, self.contract, self.seen = server, contract, set()
+        self.validator = Validator(contract)
+        self.by_id = {operation["operationId"]: (path, method, operation) for path, method, operation in operations(contract)}
+
+    def call(self, operation_id, id=None, query="", body=None, expect=200):
+        path, method, operation = self.by_id[operation_id]
+        if body is not None:
+            schema = self.validator.resolve(operation["requestBody"]["$ref"]) if "$ref" in operation["requestBody"] else operation["requestBody"]
+            self.validator.assert_valid(body, schema["content"]["application/json"]["schema"])
+        response = self.server.request(method.upper(), path.replace("{id}", id or "") + query, body)
+        assert response.status_code == expect, f"{operation_id}: {response.status_code} {response.text}"
+        described = operation["responses"][str(expect)]
+        self.seen.add(operation_id)
+        if "content" not in described:
+            assert not response.content
+            return None
+        kind = response.headers["Content-Type"].split(";")[0]
+        if kind != "application/json":
+            assert kind in described["content"]
+            return response.text
+        self.validator.assert_valid(response.json(), described["content"]["application/json"]["schema"])
+        return response.json()
+
+
+def test_answers_fit_their_schemas(server, contract):
+    api = Checked(server, contract)
+    spec = {"name": "life", "method": "random", "trainer": "external", "seed": 3, "run_cap": 4,
+            "metric": {"name": "loss", "goal": "minimize"}, "parameters": {"x": {"min": 0.0, "max": 1.0}, "g": {"parameters": {"n": {"min": 1, "max": 9}}}}}
+    sweep = api.call("createSweep", body=spec, expect=201)
+    assert sweep["spec"] == spec
+    worker = server.register("schema-worker", slots=2)
+    api.call("listWorkers")
+    items = api.call("createTrials", sweep["id"], body={"trials": [{"params": {"x": 0.5, "g": {"n": 3}}},
+                                                                    {"params": {"x": 0.25, "g": {"n": 2}}, "value": 0.85}]}, expect=201)["items"]
+    assert [trial["state"] for trial in items] == ["queued", "completed"]
+    claimed = api.call("claim", body={"worker": worker["id"], "claim_id": "c1", "slots": 1, "wait_s": 0, "sweep": sweep["id"]})["trials"][0]
+    assert claimed["id"] == items[0]["id"] and claimed["params"] == {"x": 0.5, "g": {"n": 3}}
+    points = [{"name": "loss", "step": step, "value": 1 / step, "epoch": 0.5} for step in (1, 2, 4)]
+    api.call("reportTrial", claimed["id"], body={"lease": claimed["lease"], "seq": 1, "metrics": points, "progress": 0.5})
+    assert [p["value"] for p in api.call("listMetrics", claimed["id"], "?name=loss&limit=2")["items"]] == [1, 0.5]
+    api.call("reportTrial", claimed["id"], body={"lease": claimed["lease"], "seq": 2, "outcome": {"state": "completed"}})
+    assert api.call("getTrial", claimed["id"])["value"] == 0.25
+    assert api.call("getBest", sweep["id"])["trial"]["id"] == claimed["id"]
+    second = api.call("claim", body={"worker": worker["id"], "claim_id": "c2", "wait_s": 5, "sweep": sweep["id"]})["trials"][0]
+    assert second["resume"] is None and 0 <= second["params"]["x"] <= 1
+    assert api.call("cancelTrial", second["id"])["state"] == "cancelled"
+    assert api.call("retryTrial", second["id"])["state"] == "queued"
+    assert len(api.call("listTrials", sweep["id"], "?sort=value&limit=10")["items"]) == 3
+    api.call("listSweeps", query="?limit=1")
+    api.call("getSweep", sweep["id"])
+    api.call("exportSweep", sweep["id"])
+    assert "0.85" in api.call("exportSweep", sweep["id"], "?format=csv")
+    api.call("exportSweep", sweep["id"], "?format=jsonl")
+    assert api.call("changeSweep", sweep["id"], body={"state": "paused"})["state"] == "paused"
+    api.call("changeSweep", sweep["id"], body={"state": "cancelled"})
+    api.call("claim", body={"worker": worker["id"], "claim_id": "c3", "wait_s": 0, "sweep": sweep["id"]}, expect=204)
+    api.call("drainWorker", worker["id"])
+    api.call("deleteSweep", sweep["id"], expect=204)
+    for operation in ("getHealth", "getReadiness", "getContract"):
+        api.call(operation)
+    assert api.seen | {"registerWorker"} == set(api.by_id), "every operation was walked"
+
+
+# --- the spec's schema and the server's parser agree --------------------------------------------------
+
+METRIC = {"name": "m", "goal": "maximize"}
+BASE = {"method": "random", "trainer": "external", "parameters": {"x": {"min": 0.0, "max": 1.0}}}
+GOOD = [
+    BASE,
+    {**BASE, "method": "bayes", "metric": METRIC, "run_cap": 3, "seed": 0, "priority": -5, "tags": ["a"], "kind": "sweep"},
+    {"method": "grid", "program": "train.py", "parameters": {"x": {"values": [1, "a", None]}, "c": {"value": {"k": 1}}}},
+    {"method": "ofat", "trainer": "external", "metric": METRIC, "levels": {"x": [1, 2]}, "baseline": {"x": 0}},
+    {"method": "staged", "trainer": "external", "metric": METRIC, "baseline": {"x": 0},
+     "parameters": {"x": {"distribution": "q_uniform", "min": 0, "max": 9}},
+     "stages": [{"method": "ofat", "levels": {"x": [1]}}, {"method": "grid", "values": {"x": [1]}, "select_top": 1, "pause_after": True},
+                {"method": "bayes", "run_cap": 3, "warm_start": True}]},
+    {**BASE, "parameters": {"a": {"distribution": "log_uniform", "min": -3, "max": 0}, "b": {"distribution": "q_beta", "q": 0.1},
+                            "c": {"distribution": "log_normal"}, "d": {"distribution": "inv_log_uniform_values", "min": 0.1, "max": 1},
+                            "e": {"distribution": "q_normal", "mu": 3}, "f": {"parameters": {"g": {"min": 1, "max": 2}}}}},
+]
+BAD = [
+    {**BASE, "method": "custom"}, {**BASE, "colour": 1}, {**BASE, "run_cap": 0}, {**BASE, "run_cap": 1.5}, {**BASE, "seed": -1},
+    {**BASE, "parameters": {}}, {**BASE, "parameters": {"x": {}}}, {**BASE, "parameters": {"x": 3}}, {**BASE, "parameters": {"9x": {"value": 1}}},
+    {**BASE, "parameters": {"x": {"distribution": "log_uniform_values", "min": 0, "max": 1}}},
+    {**BASE, "parameters": {"x": {"distribution": "beta", "a": 0}}}, {**BASE, "parameters": {"x": {"values": []}}},
+    {**BASE, "method": "bayes"}, {**BASE, "metric": {"goal": "minimize"}}, {**BASE, "metric": {"name": "m", "goal": "up"}},
+    {"method": "random", "parameters": {"x": {"value": 1}}}, {"method": "staged", "trainer": "external", "metric": METRIC},
+    {**BASE, "levels": {"x": [1]}}, {**BASE, "early_terminate": {"type": "hyperband", "min_iter": 3}}, {**BASE, "repeats": 3},
+    {**BASE, "kind": "job"}, {**BASE, "max_hours": 0}, {**BASE, "priority": 1001},
+]
+
+
+@pytest.mark.parametrize("spec", GOOD)
+def test_specs_that_the_schema_accepts_are_created(server, contract, spec):
+    Validator(contract).assert_valid(spec, {"$ref": "#/components/schemas/SweepSpec"})
+    sweep = server.post("/v1/sweeps", spec, expect=201)
+    assert sweep["spec"] == spec
+    server.patch(f"/v1/sweeps/{sweep['id']}", {"state": "cancelled"})
+
+
+@pytest.mark.parametrize("spec", BAD)
+def test_specs_that_the_schema_refuses_are_422(server, contract, spec):
+    assert Validator(contract).errors(spec, {"$ref": "#/components/schemas/SweepSpec"})
+    response = server.request("POST", "/v1/sweeps", spec)
+    assert response.status_code == 422
+    check_problem(contract, response)
+    assert response.json()["errors"]
