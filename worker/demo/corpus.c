@@ -15,7 +15,7 @@
 
 #define MAX_FILE_BYTES (1u << 20)
 #define PERCENT_PARAPHRASES 67
-#define PERCENT_WRONG_LABELS 3
+#define PERCENT_WRONG_LABELS 2
 #define ABSENT (-1)
 
 /* A concept number for each class; modifiers may be absent. */

@@ -56,8 +56,9 @@ enum {
         N_POSITION = 20,
         AT_PARTNER = AT_POSITION + N_POSITION, /* block 0 writes it */
         N_PARTNER = 4,
-        AT_SUMMARY = AT_PARTNER + N_PARTNER, /* block 1 writes it at [CLS] */
-        N_SUMMARY = 4,
+        AT_PARTNER_CLASS = AT_PARTNER + N_PARTNER,
+        AT_SUMMARY = AT_PARTNER_CLASS + N_CLASS, /* block 1 writes it at [CLS] */
+        N_SUMMARY = 4 + N_CLASS,
         MAX_LIKENESS = 8, /* of two concepts' codes: scalar product */
         AT_OWN = AT_SUMMARY + N_SUMMARY, /* the word's own noise */
 };
@@ -66,7 +67,7 @@ enum {
 static const double concept_size = 1.0, synonym_noise = 0.35, class_size = 0.7, content_size = 2.0, special_size = 4.0,
                     position_size = 0.8, own_size = 0.5, function_size = 1.0;
 static const double match_sharpness = 1.5, self_avoidance = 2.4, nobody_score = 2.8;
-static const double partner_size = 1.2, summary_size = 1.0, average_sharpness = 3.0;
+static const double partner_size = 1.2, partner_class_size = 3.0, summary_size = 1.0, average_sharpness = 3.0;
 static const double weight_noise = 0.01;
 
 static const char *const special_words[] = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
@@ -234,6 +235,10 @@ static void build_partner_search(struct encoder *e) {
         b->v.weight[0 * DIM + AT_SPECIAL] -= 1;
         for (int i = 0; i < N_PARTNER; i++)
                 b->out.weight[(AT_PARTNER + i) * DIM + 0] += (float)(partner_size * draw_sign(&e->rng));
+        for (int i = 0; i < N_CLASS; i++) {
+                b->v.weight[(1 + i) * DIM + AT_CLASS + i] += 1;
+                b->out.weight[(AT_PARTNER_CLASS + i) * DIM + 1 + i] += (float)partner_class_size;
+        }
 }
 
 /* Head 0 of block 1: averages over content words whether they have a partner. */
@@ -244,8 +249,10 @@ static void build_average(struct encoder *e) {
         b->k.weight[0 * DIM + AT_CONTENT] += (float)average_sharpness;
         for (int i = 0; i < N_PARTNER; i++)
                 b->v.weight[0 * DIM + AT_PARTNER + i] += found->out.weight[(AT_PARTNER + i) * DIM] > 0 ? 1 : -1;
+        for (int i = 0; i < N_CLASS; i++)
+                b->v.weight[(1 + i) * DIM + AT_PARTNER_CLASS + i] += 1;
         for (int i = 0; i < N_SUMMARY; i++)
-                b->out.weight[(AT_SUMMARY + i) * DIM + 0] += (float)(summary_size * draw_sign(&e->rng));
+                b->out.weight[(AT_SUMMARY + i) * DIM + (i < N_CLASS ? 1 + i : 0)] += (float)(summary_size * draw_sign(&e->rng));
 }
 
 /* --- the rotation ----------------------------------------------------------------------------------- */

@@ -7,7 +7,7 @@
 #include "demo/corpus.h"
 #include "demo/encoder.h"
 
-enum { N_TRAIN = 480, N_DEV = 200 };
+enum { N_TRAIN = 640, N_DEV = 200 };
 #define SEED 20240531
 
 static int make_model(const char *out, struct error *err) {
