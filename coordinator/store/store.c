@@ -235,6 +235,11 @@ int store_savepoint_undo(struct store *store) {
         return r < 0 ? r : store_execute(store, "RELEASE unit");
 }
 
+int store_probe(struct store *store) {
+        int r = store_execute(store, "INSERT INTO idempotency_keys VALUES ('probe', '', '', '', 0, '', 0)");
+        return r < 0 ? r : store_execute(store, "DELETE FROM idempotency_keys WHERE path = 'probe'");
+}
+
 const char *store_error(const struct store *store) {
         return store->fault;
 }

@@ -36,6 +36,9 @@ int store_savepoint(struct store *store);
 int store_savepoint_release(struct store *store);
 int store_savepoint_undo(struct store *store);
 
+/* Writes something that leaves no trace: whether writing works again is known when the transaction is committed. */
+int store_probe(struct store *store);
+
 const char *store_error(const struct store *store);
 
 /* --- sweeps (store_sweeps.c) --------------------------------------------------------------------------- */

@@ -1,0 +1,223 @@
+/* Private to api/: what the coordinator keeps in memory, and the helpers that its resources share.
+ *
+ * Everything here is a cache of the store. A write that fails half-way, or a commit that fails, sets `stale`; the next
+ * access reads everything again. What only lives here (parked claims, when a lease expires, when a worker was last seen)
+ * may be lost with the process: workers retry, leases start anew. */
+#pragma once
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/api.h"
+#include "common/cleanup.h"
+#include "common/json.h"
+#include "common/log.h"
+#include "plan/plan.h"
+#include "proto/limits.h"
+#include "proto/message.h"
+#include "proto/spec.h"
+#include "store/store.h"
+#include "sweep/ending.h"
+#include "sweep/lease.h"
+
+#define API_NEVER UINT64_MAX
+#define ID_CHARS 16    /* 80 bits, after a prefix */
+#define LEASE_CHARS 26 /* 130 bits */
+
+/* A sweep with its plan. Loaded on demand; running and paused ones stay. */
+struct live {
+        struct sweep_row row;
+        struct sweep_spec *spec;
+        struct plan *plan;
+        const struct plan_job *job; /* out for computing, not ours to touch; NULL = none */
+        uint64_t n_queued, n_running, n_served;
+        bool is_idle;      /* nothing to hand out until something about this sweep changes */
+        bool is_unsettled; /* it may have come to its end: live_settle has not looked yet */
+        bool are_hours_over;
+        uint64_t used; /* turn in which it was last needed */
+};
+
+/* A worker as registered, and when it was last heard of. */
+struct peer {
+        struct worker_row row;
+        json_t *trainers;  /* array of strings */
+        uint64_t seen_ms;  /* mono; 0 = not since this process started */
+        uint64_t seen_wall_ms;
+};
+
+/* A claim that waits. The message borrows from call->request.body. */
+struct parked {
+        struct api_call *call;
+        struct claim_request message;
+        int64_t worker, sweep; /* sweep 0 = any */
+        uint64_t deadline_ms;  /* the client's */
+        bool is_fresh;         /* not tried yet */
+        bool is_computing;     /* a proposal that it may get is being computed */
+};
+
+struct api {
+        struct api_config config;
+        struct store *store;
+        const struct world *world;
+        uint64_t turn;
+
+        struct live **lives;
+        size_t n_lives, cap_lives;
+
+        struct peer *peers; /* sorted by row id */
+        size_t n_peers, cap_peers;
+
+        struct lease_table leases;
+        struct parked *parked; /* in order of arrival */
+        size_t n_parked, cap_parked;
+
+        struct api_call *answers, **answers_end; /* done() after the commit */
+        bool wake;      /* parked claims may have something to get */
+        bool stale;     /* forget everything that came from the store */
+        bool is_loaded; /* peers and leases are there */
+        bool is_draining, is_healthy;
+        bool turn_failed; /* something could not be written in this turn */
+        uint64_t reservation_ms;   /* when a released trial becomes anybody's */
+        uint64_t retry_ms;         /* no timers before this, after a failure */
+        uint64_t prune_ms;         /* when old keys are forgotten next */
+};
+
+static inline uint64_t api_now(const struct api *api) {
+        return world_mono_ms(api->world);
+}
+static inline uint64_t api_wall(const struct api *api) {
+        return world_wall_ms(api->world);
+}
+static inline uint64_t api_lease_ms(const struct api *api) {
+        return (uint64_t)(api->config.lease_s * 1000);
+}
+
+/* --- handlers ---------------------------------------------------------------------------------------------
+ * Each fills call->response. 0 · HANDLER_PARKED (a claim: api keeps the call) · negative errno: the unit is undone and
+ * the answer is 503. A handler that answers 400 or more has changed nothing. */
+#define HANDLER_PARKED 1
+
+int sweeps_create(struct api *api, struct api_call *call);
+int sweeps_list(struct api *api, struct api_call *call);
+int sweeps_get(struct api *api, struct api_call *call);
+int sweeps_patch(struct api *api, struct api_call *call);
+int sweeps_delete(struct api *api, struct api_call *call);
+int sweeps_best(struct api *api, struct api_call *call);
+int trials_enqueue(struct api *api, struct api_call *call);
+int trials_list(struct api *api, struct api_call *call);
+int trials_get(struct api *api, struct api_call *call);
+int trials_metrics(struct api *api, struct api_call *call);
+int trials_cancel(struct api *api, struct api_call *call);
+int trials_retry(struct api *api, struct api_call *call);
+int trials_export(struct api *api, struct api_call *call);
+int reports_post(struct api *api, struct api_call *call);
+int workers_register(struct api *api, struct api_call *call);
+int workers_list(struct api *api, struct api_call *call);
+int workers_drain(struct api *api, struct api_call *call);
+int claims_post(struct api *api, struct api_call *call);
+
+/* --- replies (reply.c) ----------------------------------------------------------------------------------- */
+
+int reply_json(struct api_call *call, int status, json_t *body); /* takes body; NULL = -ENOMEM */
+int reply_text(struct api_call *call, int status, char *text, const char *content_type); /* takes text; NULL = -ENOMEM */
+int reply_empty(struct api_call *call);                          /* 204 */
+int reply_problem(struct api_call *call, int status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+int reply_faults(struct api_call *call, struct faults *faults); /* 422 with all of them; frees them */
+int reply_fault(struct api_call *call, const char *pointer, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void reply_unavailable(struct api_call *call, const char *detail); /* 503 with Retry-After */
+void reply_clear(struct api_call *call);
+
+/* Decodes a query; 0, or the answer stands in call (positive), or negative. */
+#define ANSWERED 2
+int reply_query(struct api_call *call, enum list_kind kind, struct list_query *ret);
+int reply_decoded(struct api_call *call, int r, struct faults *faults); /* after a *_decode: 0 · ANSWERED · negative */
+
+/* {"items":items,"next":cursor|null}; takes both. */
+int reply_page(struct api_call *call, json_t *items, char *cursor);
+
+/* --- cursors (cursor.c) ----------------------------------------------------------------------------------- */
+
+/* An opaque, URL-safe position of one list: fields are numbers, tail is any text (may be ""). Owned; NULL = no memory. */
+#define CURSOR_FIELDS 6
+char *cursor_encode(const int64_t fields[static CURSOR_FIELDS], const char *tail);
+/* false for anything that cursor_encode did not make. tail: 129 bytes. */
+bool cursor_decode(const char *text, int64_t ret[static CURSOR_FIELDS], char ret_tail[static 129]);
+
+/* --- bodies (encode.c) ------------------------------------------------------------------------------------ */
+
+json_t *encode_time(uint64_t ms); /* null for 0 */
+json_t *encode_text(const char *text); /* null for NULL */
+json_t *encode_stored(const char *json); /* stored JSON; null for NULL */
+int encode_trial(struct api *api, const struct trial_row *row, json_t **ret);
+int encode_sweep(struct api *api, const struct sweep_row *row, json_t **ret);
+
+/* --- sweeps in memory (live.c) ---------------------------------------------------------------------------- */
+
+/* 0 and a live sweep (valid for this unit) · STORE_NONE · negative errno. */
+int live_get(struct api *api, int64_t id, struct live **ret);
+int live_load_running(struct api *api);
+void live_forget(struct api *api, int64_t id);
+void live_forget_all(struct api *api);
+void live_evict(struct api *api); /* at the end of a turn: keeps memory bounded */
+
+/* Something about it changed: claims look again, its end is judged again. */
+void live_touch(struct api *api, struct live *live);
+/* The plan's target and max_hours are looked at again. */
+int live_judge_closed(struct api *api, struct live *live);
+unsigned live_stage(struct live *live);
+int live_set_state(struct api *api, struct live *live, enum sweep_state state);
+/* Asks the plan whether a sweep without open trials is over (or comes to a pause); starts computing ahead. */
+int live_settle(struct api *api, struct live *live);
+void live_submit(struct api *api, struct live *live, struct plan_job *job);
+/* Mono time at which a sweep's max_hours are over; API_NEVER without. */
+uint64_t live_hours_deadline(const struct api *api, const struct live *live);
+
+/* --- moves of trials (moves.c): the only place that changes a trial's state --------------------------------- */
+
+/* A new trial, queued or (import) completed; row gets id, public_id and number. params, proposal: borrowed JSON. */
+struct trial_seed {
+        enum trial_origin origin;
+        unsigned stage;
+        const json_t *params, *proposal;
+        bool has_value;
+        double value;
+};
+int move_create(struct api *api, struct live *live, const struct trial_seed *seed, struct trial_row *ret);
+int move_lease(struct api *api, struct live *live, struct trial_row *row, const struct peer *peer, int64_t claim, char ret_lease[static LEASE_CHARS + 1]);
+/* The present attempt is over. resume: JSON of a release, borrowed. */
+int move_end(struct api *api, struct live *live, struct trial_row *row, const struct ending *ending, const char *ended_as, const char *detail,
+             const json_t *resume);
+int move_cancel(struct api *api, struct live *live, struct trial_row *row);
+int move_retry(struct api *api, struct live *live, struct trial_row *row);
+int move_cancel_all(struct api *api, struct live *live);
+/* The lease is over without a report: lost or out of time. */
+int move_lease_over(struct api *api, const struct lease *lease, enum lease_end end);
+uint64_t move_stall_deadline(const struct api *api, const struct live *live);
+
+/* --- workers (workers.c) ---------------------------------------------------------------------------------- */
+
+int peers_load(struct api *api);
+void peers_fini(struct api *api);
+struct peer *peer_find(struct api *api, const char *public_id);
+struct peer *peer_by_row(struct api *api, int64_t id);
+void peer_seen(struct api *api, struct peer *peer); /* written to the store now and then */
+enum worker_state peer_state(const struct api *api, const struct peer *peer);
+/* NULL when the worker may have trials of the sweep; else why not, in text. */
+const char *peer_excluded(const struct peer *peer, const struct live *live, char text[static 256]);
+
+/* --- claims (claims.c) ------------------------------------------------------------------------------------ */
+
+int claims_wake(struct api *api); /* hands out what there is to parked claims, ends those whose time is over */
+uint64_t claims_deadline(const struct api *api);
+void claims_refuse_all(struct api *api, const char *detail); /* 503 */
+void claims_release_worker(struct api *api, int64_t worker); /* 204: its process is gone */
+
+/* --- the turn (api.c) ------------------------------------------------------------------------------------- */
+
+void api_answer(struct api *api, struct api_call *call); /* after the commit */
+/* Runs `what` inside a savepoint; when it fails it alone is undone, the failure is logged, and the caches are stale.
+ * 0 · UNIT_FAILED · negative errno when the whole transaction is lost. */
+#define UNIT_FAILED 1
+int api_unit(struct api *api, int (*what)(struct api *api, void *data), void *data);
+int api_load(struct api *api); /* reads what is not in memory, or stale */

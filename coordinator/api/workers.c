@@ -1,0 +1,338 @@
+/* Workers: registering, listing, draining; who is there and who may have which sweep's trials. */
+#include <stdio.h>
+#include <string.h>
+
+#include "api/core.h"
+
+#define PAGE 64
+
+/* --- in memory ----------------------------------------------------------------------------------------------- */
+
+static void peer_fini(struct peer *peer) {
+        worker_row_fini(&peer->row);
+        json_decref(peer->trainers);
+}
+
+void peers_fini(struct api *api) {
+        for (size_t i = 0; i < api->n_peers; i++)
+                peer_fini(&api->peers[i]);
+        free(api->peers);
+        api->peers = NULL;
+        api->n_peers = api->cap_peers = 0;
+}
+
+/* Takes the row. Ids only grow, so appending keeps the order. */
+static int peer_add(struct api *api, struct worker_row *row) {
+        if (api->n_peers == api->cap_peers) {
+                size_t cap = api->cap_peers ? api->cap_peers * 2 : 16;
+                struct peer *peers = realloc(api->peers, cap * sizeof *peers);
+                if (!peers)
+                        return -ENOMEM;
+                api->peers = peers;
+                api->cap_peers = cap;
+        }
+        json_t *trainers = encode_stored(row->trainers);
+        if (!trainers)
+                return -ENOMEM;
+        api->peers[api->n_peers++] = (struct peer){.row = *row, .trainers = trainers, .seen_wall_ms = row->last_seen_ms};
+        *row = (struct worker_row){0};
+        return 0;
+}
+
+struct peer *peer_by_row(struct api *api, int64_t id) {
+        size_t low = 0, high = api->n_peers;
+        while (low < high) {
+                size_t middle = low + (high - low) / 2;
+                if (api->peers[middle].row.id < id)
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        return low < api->n_peers && api->peers[low].row.id == id ? &api->peers[low] : NULL;
+}
+
+struct peer *peer_find(struct api *api, const char *public_id) {
+        for (size_t i = 0; i < api->n_peers; i++)
+                if (strcmp(api->peers[i].row.public_id, public_id) == 0)
+                        return &api->peers[i];
+        return NULL;
+}
+
+/* Reads all of them; when they were last seen is kept from before. Who was alive when the coordinator last heard of
+ * anybody is given the benefit of its absence. */
+int peers_load(struct api *api) {
+        struct api before = {.peers = api->peers, .n_peers = api->n_peers, .cap_peers = api->cap_peers};
+        api->peers = NULL;
+        api->n_peers = api->cap_peers = 0;
+        struct worker_row rows[PAGE];
+        uint64_t latest = 0;
+        int r = store_worker_last_seen(api->store, &latest);
+        size_t n = PAGE;
+        for (int64_t after = 0; r == 0 && n == PAGE;) {
+                n = 0;
+                r = store_worker_list(api->store, after, PAGE, rows, &n);
+                for (size_t i = 0; i < n; i++) {
+                        after = rows[i].id;
+                        if (r == 0)
+                                r = peer_add(api, &rows[i]);
+                        worker_row_fini(&rows[i]);
+                }
+        }
+        for (size_t i = 0; i < api->n_peers; i++) {
+                struct peer *peer = &api->peers[i];
+                const struct peer *old = peer_by_row(&before, peer->row.id);
+                peer->seen_ms = old ? old->seen_ms : peer->row.last_seen_ms + 2 * api_lease_ms(api) > latest ? api_now(api) : 0;
+                if (old)
+                        peer->seen_wall_ms = old->seen_wall_ms;
+        }
+        peers_fini(&before);
+        return r;
+}
+
+void peer_seen(struct api *api, struct peer *peer) {
+        uint64_t wall = api_wall(api);
+        peer->seen_ms = api_now(api);
+        peer->seen_wall_ms = wall;
+        uint64_t apart = wall > peer->row.last_seen_ms ? wall - peer->row.last_seen_ms : peer->row.last_seen_ms - wall;
+        if (apart >= api_lease_ms(api) / 2 && store_worker_touch(api->store, peer->row.id, wall) == 0)
+                peer->row.last_seen_ms = wall;
+}
+
+enum worker_state peer_state(const struct api *api, const struct peer *peer) {
+        if (peer->seen_ms == 0 || api_now(api) - peer->seen_ms > 2 * api_lease_ms(api))
+                return WORKER_GONE;
+        return peer->row.draining ? WORKER_DRAINING : WORKER_ACTIVE;
+}
+
+/* --- who may have what ----------------------------------------------------------------------------------------- */
+
+static bool offers(const struct peer *peer, const char *trainer) {
+        size_t i;
+        json_t *item;
+        json_array_foreach(peer->trainers, i, item)
+                if (strcmp(json_string_value(item), trainer) == 0)
+                        return true;
+        return false;
+}
+
+static bool differs(const char *wanted, const char *has) {
+        return wanted && (!has || strcmp(wanted, has) != 0);
+}
+
+const char *peer_excluded(const struct peer *peer, const struct live *live, char text[static 256]) {
+        const struct sweep_spec *spec = live->spec;
+        char trainer[192];
+        snprintf(trainer, sizeof trainer, "%s%s%s", spec->trainer, spec->program ? ":" : "", spec->program ? spec->program : "");
+        if (!offers(peer, trainer))
+                snprintf(text, 256, "the worker has no trainer '%s'", trainer);
+        else if (differs(live->row.model_sha256, peer->row.model_sha256))
+                snprintf(text, 256, "the sweep's model is %.64s, the worker's is %.64s", live->row.model_sha256,
+                         peer->row.model_sha256 ? peer->row.model_sha256 : "not known");
+        else if (differs(live->row.data_sha256, peer->row.data_sha256))
+                snprintf(text, 256, "the sweep's data is %.64s, the worker's is %.64s", live->row.data_sha256,
+                         peer->row.data_sha256 ? peer->row.data_sha256 : "not known");
+        else
+                return NULL;
+        return text;
+}
+
+/* --- bodies ---------------------------------------------------------------------------------------------------- */
+
+static int append_id(void *data, int64_t id, const char *public_id) {
+        (void)id;
+        return json_array_append_new(data, json_string(public_id)) < 0 ? -ENOMEM : 0;
+}
+
+static json_t *list_excluded(struct api *api, const struct peer *peer) {
+        json_t *list = json_array();
+        char text[256];
+        for (size_t i = 0; i < api->n_lives; i++) {
+                const struct live *live = api->lives[i];
+                bool open = live->row.state == SWEEP_RUNNING || live->row.state == SWEEP_PAUSED;
+                if (open && peer_excluded(peer, live, text))
+                        json_array_append_new(list, json_pack("{s:s, s:s}", "sweep", live->row.public_id, "why", text));
+        }
+        return list;
+}
+
+static int encode_worker(struct api *api, const struct peer *peer, json_t **ret) {
+        _cleanup_json_ json_t *trials = json_array();
+        int r = trials ? store_trial_each_running(api->store, peer->row.id, append_id, trials) : -ENOMEM;
+        if (r < 0)
+                return r;
+        const struct worker_row *row = &peer->row;
+        json_t *worker = json_pack("{s:s, s:s, s:i, s:o, s:s, s:O, s:o, s:o, s:O, s:o, s:o, s:o, s:o, s:o}", "id", row->public_id, "name", row->name,
+                                   "slots", (int)row->slots, "lease_s", json_number(api->config.lease_s, 1), "state",
+                                   worker_state_name(peer_state(api, peer)), "trials", trials, "last_seen", encode_time(peer->seen_wall_ms),
+                                   "instance", encode_text(row->instance), "trainers", peer->trainers, "model", encode_stored(row->model), "data",
+                                   encode_stored(row->data), "facts", encode_stored(row->facts), "registered", encode_time(row->registered_ms),
+                                   "excluded", list_excluded(api, peer));
+        if (!worker)
+                return -ENOMEM;
+        *ret = worker;
+        return 0;
+}
+
+/* --- handlers -------------------------------------------------------------------------------------------------- */
+
+static int replace(char **text, const char *with, int *r) {
+        free(*text);
+        *text = with ? strdup(with) : NULL;
+        if (with && !*text)
+                *r = -ENOMEM;
+        return *r;
+}
+
+static int replace_json(char **text, const json_t *with, int *r) {
+        free(*text);
+        *text = with ? json_text(with) : NULL;
+        if (with && !*text)
+                *r = -ENOMEM;
+        return *r;
+}
+
+static int fill_row(struct worker_row *row, const struct worker_registration *message) {
+        int r = 0;
+        row->slots = message->slots;
+        replace(&row->instance, message->instance, &r);
+        replace_json(&row->trainers, message->trainers_json, &r);
+        replace_json(&row->model, message->model, &r);
+        replace_json(&row->data, message->data, &r);
+        replace_json(&row->facts, message->facts, &r);
+        replace(&row->model_sha256, message->model_sha256, &r);
+        replace(&row->data_sha256, message->data_sha256, &r);
+        return r;
+}
+
+static int register_new(struct api *api, const struct worker_registration *message, struct peer **ret) {
+        char id[ID_CHARS + 2];
+        world_make_id(api->world, "w", ID_CHARS, id);
+        struct worker_row row = {.public_id = strdup(id), .name = strdup(message->name), .registered_ms = api_wall(api), .last_seen_ms = api_wall(api)};
+        int r = row.public_id && row.name ? fill_row(&row, message) : -ENOMEM;
+        if (r == 0)
+                r = store_worker_insert(api->store, &row, &row.id);
+        if (r == 0)
+                r = peer_add(api, &row);
+        worker_row_fini(&row);
+        if (r == 0)
+                *ret = &api->peers[api->n_peers - 1];
+        return r;
+}
+
+/* All leases of a process that is no more. */
+static int lose_leases(struct api *api, int64_t worker) {
+        for (size_t i = 0; i < api->leases.n;) {
+                const struct lease lease = api->leases.items[i];
+                if (lease.worker != worker) {
+                        i++;
+                        continue;
+                }
+                int r = move_lease_over(api, &lease, LEASE_EXPIRED); /* takes it out of the table */
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static bool is_other_process(const char *before, const char *now) {
+        return before && now ? strcmp(before, now) != 0 : before != now;
+}
+
+static int register_again(struct api *api, struct peer *peer, const struct worker_registration *message) {
+        bool other = is_other_process(peer->row.instance, message->instance);
+        int r = other ? lose_leases(api, peer->row.id) : 0;
+        if (r < 0)
+                return r;
+        if (other)
+                claims_release_worker(api, peer->row.id);
+        if (other || !message->instance)
+                peer->row.draining = false;
+        r = fill_row(&peer->row, message);
+        peer->row.last_seen_ms = api_wall(api);
+        if (r == 0)
+                r = store_worker_update(api->store, &peer->row);
+        json_t *trainers = r == 0 ? encode_stored(peer->row.trainers) : NULL;
+        if (!trainers)
+                return r < 0 ? r : -ENOMEM;
+        json_decref(peer->trainers);
+        peer->trainers = trainers;
+        return 0;
+}
+
+static struct peer *find_name(struct api *api, const char *name) {
+        for (size_t i = 0; i < api->n_peers; i++)
+                if (strcmp(api->peers[i].row.name, name) == 0)
+                        return &api->peers[i];
+        return NULL;
+}
+
+static int answer_worker(struct api *api, struct api_call *call, int status, const struct peer *peer) {
+        json_t *body = NULL;
+        int r = encode_worker(api, peer, &body);
+        return r < 0 ? r : reply_json(call, status, body);
+}
+
+int workers_register(struct api *api, struct api_call *call) {
+        struct worker_registration message;
+        struct faults faults = {0};
+        int r = reply_decoded(call, worker_registration_decode(call->request.body, &faults, &message), &faults);
+        if (r != 0)
+                return r < 0 ? r : 0;
+        struct peer *peer = find_name(api, message.name);
+        bool is_new = !peer;
+        r = is_new ? register_new(api, &message, &peer) : register_again(api, peer, &message);
+        worker_registration_fini(&message);
+        if (r < 0)
+                return r;
+        peer->seen_ms = api_now(api);
+        peer->seen_wall_ms = api_wall(api);
+        api->wake = true;
+        log_info("worker registered", log_s("worker", peer->row.public_id), log_s("name", peer->row.name), log_i("slots", peer->row.slots));
+        return answer_worker(api, call, is_new ? 201 : 200, peer);
+}
+
+int workers_drain(struct api *api, struct api_call *call) {
+        struct faults faults = {0};
+        int r = reply_decoded(call, empty_decode(call->request.body, &faults), &faults);
+        if (r != 0)
+                return r < 0 ? r : 0;
+        struct peer *peer = peer_find(api, call->request.id);
+        if (!peer)
+                return reply_problem(call, 404, "there is no worker '%s'", call->request.id);
+        peer->row.draining = true;
+        r = store_worker_update(api->store, &peer->row);
+        return r < 0 ? r : answer_worker(api, call, 200, peer);
+}
+
+int workers_list(struct api *api, struct api_call *call) {
+        struct list_query query;
+        int r = reply_query(call, LIST_WORKERS, &query);
+        if (r != 0)
+                return r < 0 ? r : 0;
+        int64_t fields[CURSOR_FIELDS] = {LIST_WORKERS, 0, query.state}, from[CURSOR_FIELDS] = {0};
+        char tail[129];
+        if (query.after) {
+                if (!cursor_decode(query.after, from, tail) || from[0] != LIST_WORKERS || from[2] != query.state)
+                        return reply_fault(call, "/after", "is no cursor of this list");
+                fields[1] = from[1];
+        }
+        _cleanup_json_ json_t *items = json_array();
+        bool more = false;
+        for (size_t i = 0; items && i < api->n_peers && !more; i++) {
+                const struct peer *peer = &api->peers[i];
+                if (peer->row.id <= fields[1] || (query.state >= 0 && (int)peer_state(api, peer) != query.state))
+                        continue;
+                if (json_array_size(items) == query.limit) {
+                        more = true;
+                        break;
+                }
+                json_t *item = NULL;
+                r = encode_worker(api, peer, &item);
+                if (r < 0)
+                        return r;
+                json_array_append_new(items, item);
+                from[1] = peer->row.id;
+        }
+        fields[1] = from[1];
+        return reply_page(call, TAKE(items), more ? cursor_encode(fields, "") : NULL);
+}
