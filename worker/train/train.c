@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "common/cleanup.h"
 #include "common/fs.h"
@@ -12,6 +13,8 @@
 #include "data/data.h"
 #include "model/folder.h"
 #include "train/loop.h"
+
+#define BLAS_BUFFER_BYTES ((size_t)128 << 20) /* of OpenBLAS on x86-64, a thread */
 
 /* What is only needed until the examples are encoded. */
 struct sources {
@@ -113,6 +116,16 @@ static int make_model(struct training *t, const struct model_shape *shape) {
         struct error err = {0};
         int r = model_new(shape, &limits, &t->model, &err);
         return r < 0 ? loop_fail(t->outcome, "bad_model", r, "%s", err.text) : 0;
+}
+
+/* OpenBLAS waits for ever for its own buffers when there is no room for them, so room is looked for before it does. */
+static int check_blas_room(struct training *t) {
+        size_t bytes = (size_t)t->job->threads * BLAS_BUFFER_BYTES;
+        void *room = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (room == MAP_FAILED)
+                return loop_fail(t->outcome, "out_of_memory", -ENOMEM, "no memory for the buffers of %d threads", t->job->threads);
+        munmap(room, bytes);
+        return 0;
 }
 
 static int make_arrays(struct training *t) {
@@ -221,6 +234,8 @@ static int run(struct training *t, struct job *job, struct sources *sources, con
         int r = open_sources(t, job, &shape, sources);
         if (r == 0)
                 r = make_model(t, &shape);
+        if (r == 0)
+                r = check_blas_room(t);
         if (r == 0)
                 r = make_arrays(t);
         if (r == 0)
