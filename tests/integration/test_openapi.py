@@ -62,6 +62,15 @@ def test_every_reference_leads_somewhere(contract):
         validator.resolve(reference)
 
 
+def test_no_text_was_cut_at_a_comma(contract):
+    """An unquoted comma in YAML's braces makes a key without value of the rest."""
+    def walk(node, where):
+        assert node is not None, where
+        for key, value in (node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()):
+            walk(value, f"{where}/{key}")
+    walk({key: value for key, value in contract.items()}, "")
+
+
 def test_operation_ids_are_unique(contract):
     ids = [operation["operationId"] for _, _, operation in operations(contract)]
     assert len(set(ids)) == len(ids)
