@@ -229,6 +229,16 @@ def test_ended_trials_leave_no_folder_and_the_best_model_is_kept(server, start):
     assert json.loads((kept[0] / "trial.json").read_text())["value"] == 0.9
 
 
+def test_machine_on_which_all_fails_takes_rests(server, start):
+    trials = [server.add_trial({"script": [{"exit": 1}]}) for _ in range(12)]
+    worker = start(server, "--max-trials", 12)
+    assert worker.wait() == 0
+    assert all(t.outcome["reason"] == "crashed" for t in trials)
+    assert worker.log().count("is this machine in order") == 3
+    moments = [stamp for route, stamp in server.moments if route == "claim"]
+    assert moments[-1] - moments[-3] > 1
+
+
 # --- commands of the coordinator -------------------------------------------------------------------------
 
 

@@ -63,6 +63,7 @@ class FakeCoordinator:
         self.workers = {}  # name: {"id", "instance", "body"}
         self.claims = {}  # (worker, claim_id): answer
         self.calls = []  # (route, body), as they arrived
+        self.moments = []  # (route, when), as they arrived
         self.statuses = []  # (route, status)
         self.faults = {}  # route: [fault, …]
         self.violations = []
@@ -227,6 +228,7 @@ class FakeCoordinator:
     def handle(self, handler, route, trial_id, body):
         with self.lock:
             self.calls.append((route, body))
+            self.moments.append((route, time.monotonic()))
             kind, options = self.take_fault(route)
             self.lock.notify_all()
         if kind == "delay":

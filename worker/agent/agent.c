@@ -27,6 +27,7 @@
 #define CLAIM_SLACK_S 15.0
 #define CALL_TIMEOUT_S 15.0
 #define CLAIM_PAUSE_MS 500       /* between claims that are answered 204 at once */
+#define SUSPECT_MAX 10           /* trials in a row that fail at once, before the worker takes rests */
 #define LAST_DELIVERY_MS 17000   /* after a SIGTERM: from then on the outbox waits for the next start */
 
 enum phase { PHASE_DELIVERING, PHASE_REGISTERING, PHASE_SERVING, PHASE_ENDING, PHASE_OVER };
@@ -53,6 +54,8 @@ struct agent {
         uint64_t request_ms;               /* mono, when it was sent */
         unsigned claimed_slots;            /* asked for by the claim under way */
         struct backoff backoff;            /* of registrations and claims */
+        unsigned n_suspect;  /* trials in a row that failed at once */
+        struct backoff rest; /* between claims while that goes on: one bad machine must not burn a whole sweep */
         uint64_t n_taken;
         uint64_t idle_since_ms, asked_ms; /* asked: when a claim last came back */
         bool disk_was_short;
@@ -220,6 +223,8 @@ static unsigned slots_to_claim(struct agent *agent) {
 /* A claim is sent again under its id until it is answered: a lost answer gives the same trials. */
 static void send_claim(struct agent *agent, uint64_t now_ms) {
         if (!agent->claim_id[0]) {
+                if (!backoff_is_due(&agent->rest, now_ms))
+                        return;
                 agent->claimed_slots = slots_to_claim(agent);
                 if (agent->claimed_slots == 0)
                         return;
@@ -338,6 +343,17 @@ static void on_freed(void *data) {
         pump(agent);
 }
 
+static void on_ended(void *data, bool suspect) {
+        struct agent *agent = data;
+        agent->n_suspect = suspect ? agent->n_suspect + 1 : 0;
+        if (!suspect)
+                backoff_reset(&agent->rest);
+        if (agent->n_suspect < SUSPECT_MAX)
+                return;
+        double rest_s = backoff_fail(&agent->rest, world_mono_ms(agent->world), 0);
+        log_error("one trial after the other fails at once: is this machine in order?", log_i("in_a_row", agent->n_suspect), log_f("rest_s", rest_s));
+}
+
 /* --- life ------------------------------------------------------------------------------------------- */
 
 static int open_net(struct agent *agent, struct error *err) {
@@ -367,6 +383,7 @@ static int open_slots(struct agent *agent, struct error *err) {
                 .delivery = agent->delivery,
                 .data = agent,
                 .freed = on_freed,
+                .ended = on_ended,
         };
         registration_divide(options, &agent->n_slots, &shared->threads);
         shared->slots = calloc(agent->n_slots, sizeof *shared->slots);
@@ -439,6 +456,7 @@ int agent_run(const struct agent_options *options, struct error *err) {
         uint64_t seed;
         agent->world->random_bytes(agent->world->data, &seed, sizeof seed);
         backoff_init(&agent->backoff, seed, 0.25, 10);
+        backoff_init(&agent->rest, rng_mix(seed), 1, 60);
         int r = set_up(agent, err);
         if (r == 0) {
                 log_info("started", log_s("coordinator", options->coordinator), log_s("name", options->name), log_i("undelivered", delivery_count(agent->delivery)));

@@ -20,6 +20,7 @@
 
 #define STOP_PATIENCE_MS 30000    /* after a stopping rule */
 #define RELEASE_PATIENCE_MS 12000 /* when the worker goes: it has 20 s in all */
+#define SUSPECT_MS 10000          /* a trial that fails sooner may never have had a chance here */
 #define BAD_LINES_MAX 1000
 #define BAD_LINES_LOGGED 5
 
@@ -40,6 +41,7 @@ struct slot {
         bool keeps_folder; /* of a lost lease: the trial may come back here and go on from its checkpoint */
         unsigned n_bad_lines;
         char complaint[128]; /* why the worker killed the trainer; empty = it did not */
+        uint64_t taken_ms;   /* mono */
         uint64_t kill_at_ms; /* mono; 0 = not planned */
         int64_t oom_kills_before;
 };
@@ -113,6 +115,18 @@ static void keep_model(struct slot *slot, const json_t *outcome) {
                 workdir_keep_output(slot->shared->workdir, slot->sweep, slot->id, description, slot->maximize);
 }
 
+/* Did it fail at once, in a way that a missing library, a full disk or a wrong file would explain? */
+static bool is_suspect(const struct slot *slot, const json_t *outcome) {
+        static const char *const reasons[] = {"crashed", "io", "out_of_memory", "bad_model", "bad_data"};
+        const char *reason = json_string_value(json_object_get(outcome, "reason"));
+        if (!reason || world_mono_ms(slot->shared->world) - slot->taken_ms > SUSPECT_MS)
+                return false;
+        for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++)
+                if (strcmp(reason, reasons[i]) == 0)
+                        return true;
+        return false;
+}
+
 /* The trial has ended with this outcome (reference taken): into the outbox, the disk is tidied, the slot is free. */
 static void conclude(struct slot *slot, json_t *given) {
         _cleanup_json_ json_t *outcome = given;
@@ -127,6 +141,7 @@ static void conclude(struct slot *slot, json_t *given) {
         if (outcome && !is_released(outcome)) {
                 keep_model(slot, outcome);
                 workdir_drop_trial(workdir, slot->id);
+                slot->shared->ended(slot->shared->data, is_suspect(slot, outcome));
         }
         become_idle(slot);
 }
@@ -388,6 +403,7 @@ static void start_if_possible(struct slot *slot) {
 
 void slot_take(struct slot *slot, json_t *trial) {
         slot->trial = json_incref(trial);
+        slot->taken_ms = world_mono_ms(slot->shared->world);
         slot->id = json_string_value(json_object_get(trial, "id"));
         slot->sweep = json_string_value(json_object_get(trial, "sweep"));
         slot->lease = json_string_value(json_object_get(trial, "lease"));

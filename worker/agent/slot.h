@@ -1,6 +1,7 @@
 /* One slot: runs the trainer of one trial at a time and says what becomes of it (slot_state.h has the diagram). */
 #pragma once
 #include <jansson.h>
+#include <stdbool.h>
 #include <uv.h>
 
 #include "agent/agent.h"
@@ -23,6 +24,7 @@ struct slot_shared {
         size_t n_slots;
         void *data;
         void (*freed)(void *data); /* a slot became idle */
+        void (*ended)(void *data, bool suspect); /* before that: a trial ended; suspect: at once, and it may be this machine's fault */
 };
 
 struct slot;
