@@ -24,6 +24,7 @@ struct dataset {
         char sha256[DIGEST_HEX_SIZE]; /* fingerprint: over label, a and b of every train and dev pair in order */
 };
 
-/* Reads a folder in either form. -EINVAL names file and line (too few columns, label not 0 or 1, not UTF-8). */
+/* Reads a folder in either form (GLUE's when it has both); the MSR file's rows that dev_ids.tsv, in the same folder, names
+ * by their two ids are dev, all others train. -EINVAL names file and line (too few columns, label not 0 or 1, not UTF-8). */
 int dataset_open(const char *folder, struct dataset **ret, struct error *err);
 void dataset_free(struct dataset *dataset);

@@ -6,11 +6,12 @@
 #include "common/digest.h"
 #include "model/model.h"
 
-/* config.json → shape. -EINVAL names the key. */
+/* config.json → shape, with DistilBERT's or BERT's keys. -EINVAL names the key; also when vocab.txt (if there is one) has
+ * more tokens than the embeddings have rows. */
 int model_folder_read_shape(const char *folder, struct model_shape *ret, struct error *err);
 
 /* Fills the model's weights. The head is drawn from head_seed (normal(0, initializer_range), zero bias) when the file has
- * none: *ret_drew_head tells. Errors name the tensor that is missing, misshapen or unknown. */
+ * none: *ret_drew_head tells. A failure leaves the weights half filled. Errors name the tensor that is missing, misshapen or unknown. */
 int model_folder_read_weights(const char *folder, struct model *model, uint64_t head_seed, bool *ret_drew_head, struct error *err);
 
 /* Writes config.json, model.safetensors (F32), vocab.txt and tokenizer_config.json (the last two copied from

@@ -11,6 +11,7 @@
 #include "common/buf.h"
 #include "common/cleanup.h"
 #include "common/fs.h"
+#include "token/words.h"
 
 #define SPECIALS "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n"
 #define WORDS "un\n##able\n##a\nable\nhello\nworld\n,\n[\n]\na\n##b\nb\n\xe4\xb8\xad\ne\n!\nsep\n"
@@ -146,6 +147,28 @@ static void the_odd_id_goes_to_the_first_or_to_the_longer_sentence(void **state)
         EXPECT(TRUNCATION_HF_FAST, ",", "!!!!!!!!!", 8, CLS, COMMA, SEP, BANG, BANG, BANG, BANG, SEP);
 }
 
+static void expect_word(enum truncation mode, const char *text, size_t n, const uint32_t *points) {
+        struct words words = {.text = text, .len = strlen(text), .mode = mode};
+        struct word word;
+        assert_int_equal(words_next(&words, &word), 1);
+        assert_int_equal(word.n, n);
+        assert_memory_equal(word.points, points, n * sizeof *points);
+        assert_int_equal(words_next(&words, &word), 0);
+}
+
+/* Combining classes: U+1D16D 226, U+1D165 216; U+0901 is a mark of class 0; U+1193D is 9 since Unicode 13. */
+static void marks_that_stay_are_put_in_canonical_order(void **state) {
+        (void)state;
+        static const uint32_t sorted[] = {'a', 0x1d165, 0x1d165, 0x1d16d}, barred[] = {'a', 0x1d16d, 0x1d165};
+        static const uint32_t slow[] = {'a', 0x1193d, 0x1d165}, fast[] = {'a', 0x1d165, 0x1193d};
+        for (int mode = TRUNCATION_HF_FAST; mode <= TRUNCATION_HF_SLOW; mode++) {
+                expect_word(mode, "a\xf0\x9d\x85\xad\xcc\x81\xf0\x9d\x85\xa5\xe2\x80\x8b\xf0\x9d\x85\xa5", 4, sorted);
+                expect_word(mode, "a\xf0\x9d\x85\xad\xe0\xa4\x81\xf0\x9d\x85\xa5", 3, barred);
+        }
+        expect_word(TRUNCATION_HF_SLOW, "a\xf0\x9d\x85\xa5\xf0\x91\xa4\xbd", 3, slow);
+        expect_word(TRUNCATION_HF_FAST, "a\xf0\x9d\x85\xa5\xf0\x91\xa4\xbd", 3, fast);
+}
+
 static void malformed_text_and_lengths_are_refused(void **state) {
         (void)state;
         int32_t ids[8];
@@ -237,6 +260,7 @@ int main(void) {
                 cmocka_unit_test(an_empty_second_sentence_is_none_to_the_fast_rules_only),
                 cmocka_unit_test(slow_truncation_equals_dropping_one_id_after_the_other),
                 cmocka_unit_test(the_odd_id_goes_to_the_first_or_to_the_longer_sentence),
+                cmocka_unit_test(marks_that_stay_are_put_in_canonical_order),
                 cmocka_unit_test(malformed_text_and_lengths_are_refused),
                 cmocka_unit_test(a_megabyte_without_a_space_takes_no_longer_than_with),
                 cmocka_unit_test(errors_of_the_vocabulary_are_named),
