@@ -231,7 +231,7 @@ static size_t find_anchors(const struct evidence *evidence, const struct opt_his
  * values are rare. Proposals keep close to the trials at first, and anywhere once the radius reaches half the cube (the
  * shape is Vizier's, the numbers are from our benchmark). */
 static double trust_radius(const struct opt_space *space, size_t n) {
-        double radius = 0.1 + 0.2 * (double)n / (5 * (double)(space->n_dims + 1));
+        double radius = 0.02 + 0.15 * (double)n / (5 * (double)(space->n_dims + 1));
         return radius < 0.5 ? radius : 0;
 }
 

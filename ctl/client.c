@@ -1,0 +1,206 @@
+#include "client.h"
+
+#include <curl/curl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "common/cleanup.h"
+#include "common/fs.h"
+#include "common/json.h"
+#include "common/world.h"
+
+#define ATTEMPTS_MAX 4
+#define FIRST_PAUSE_S 0.25
+#define PAUSE_MAX_S 10.0
+#define CONNECT_TIMEOUT_S 10L
+#define TIMEOUT_S 120L
+#define TOKEN_BYTES_MAX 512
+
+struct client {
+        CURL *curl;
+        char *url; /* without a slash at its end */
+        char *authorization; /* header line, NULL = none */
+        char *ca_file;
+};
+
+CLEANUP_DEFINE(struct client *, cleanup_client, client_free)
+CLEANUP_DEFINE(struct curl_slist *, cleanup_slist, curl_slist_free_all)
+
+static int read_token(const char *path, char **ret_header, struct error *err) {
+        _cleanup_buf_ struct buf text = BUF_INIT(TOKEN_BYTES_MAX);
+        struct stat status;
+        int r = fs_read(path, &text, err);
+        if (r < 0)
+                return r;
+        if (stat(path, &status) < 0 || (status.st_mode & 077))
+                return error_set(err, -EPERM, "%s: others can read the token; chmod 600 it", path);
+        char *token = text.data ? text.data : "";
+        size_t len = strcspn(token, "\r\n");
+        if (len == 0 || strspn(token + len, "\r\n") != text.len - len)
+                return error_set(err, -EINVAL, "%s: expected one line with the token alone", path);
+        for (size_t i = 0; i < len; i++)
+                if (token[i] <= ' ' || token[i] > '~')
+                        return error_set(err, -EINVAL, "%s: expected one line with the token alone", path);
+        if (asprintf(ret_header, "Authorization: Bearer %.*s", (int)len, token) < 0)
+                r = -ENOMEM;
+        explicit_bzero(text.data, text.len);
+        return r;
+}
+
+int client_new(const char *url, const char *token_file, const char *ca_file, struct client **ret, struct error *err) {
+        _cleanup_(cleanup_client) struct client *client = calloc(1, sizeof *client);
+        if (!client)
+                return error_set(err, -ENOMEM, "out of memory");
+        if (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0)
+                return error_set(err, -EINVAL, "the server's URL begins with http:// or https://, not '%s'", url);
+        size_t len = strlen(url);
+        while (len > 0 && url[len - 1] == '/')
+                len--;
+        client->url = strndup(url, len);
+        client->ca_file = ca_file ? strdup(ca_file) : NULL;
+        client->curl = curl_easy_init();
+        if (!client->url || (ca_file && !client->ca_file) || !client->curl)
+                return error_set(err, -ENOMEM, "out of memory");
+        int r = token_file ? read_token(token_file, &client->authorization, err) : 0;
+        if (r < 0)
+                return r;
+        *ret = TAKE(client);
+        return 0;
+}
+
+void client_free(struct client *client) {
+        if (!client)
+                return;
+        if (client->authorization)
+                explicit_bzero(client->authorization, strlen(client->authorization));
+        free(client->authorization);
+        free(client->url);
+        free(client->ca_file);
+        curl_easy_cleanup(client->curl);
+        free(client);
+}
+
+void answer_fini(struct answer *answer) {
+        buf_fini(&answer->text);
+        json_decref(answer->body);
+        *answer = (struct answer){0};
+}
+
+static size_t receive(char *data, size_t size, size_t n, void *user) {
+        return buf_append(user, data, size * n) < 0 ? 0 : size * n;
+}
+
+static int add_header(struct curl_slist **headers, const char *line) {
+        struct curl_slist *longer = curl_slist_append(*headers, line);
+        if (!longer)
+                return -ENOMEM;
+        *headers = longer;
+        return 0;
+}
+
+/* Not for loopback addresses: a proxy there is never meant. */
+static bool is_loopback(const char *url) {
+        const char *host = strstr(url, "://") + 3;
+        return strncmp(host, "127.", 4) == 0 || strncmp(host, "[::1]", 5) == 0 || strncasecmp(host, "localhost", 9) == 0;
+}
+
+static void prepare(struct client *client, const char *method, const char *url, const char *body, struct curl_slist *headers,
+                    struct buf *text, char *failure) {
+        CURL *curl = client->curl;
+        curl_easy_reset(curl); /* keeps the connection */
+        curl_easy_setopt(curl, CURLOPT_URL, url);
+        curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
+        curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+        curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+        curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+        curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, CONNECT_TIMEOUT_S);
+        curl_easy_setopt(curl, CURLOPT_TIMEOUT, TIMEOUT_S);
+        curl_easy_setopt(curl, CURLOPT_USERAGENT, "sweepctl/" SWEEPD_VERSION);
+        curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, receive);
+        curl_easy_setopt(curl, CURLOPT_WRITEDATA, text);
+        curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, failure);
+        if (client->ca_file)
+                curl_easy_setopt(curl, CURLOPT_CAINFO, client->ca_file);
+        if (is_loopback(url))
+                curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
+        if (body) {
+                curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body);
+                curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)strlen(body));
+        } else if (strcmp(method, "POST") == 0) {
+                curl_easy_setopt(curl, CURLOPT_POSTFIELDS, "");
+                curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE, 0L);
+        }
+}
+
+static void pause_s(double seconds) {
+        struct timespec rest = {.tv_sec = (time_t)seconds, .tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9)};
+        while (nanosleep(&rest, &rest) < 0 && errno == EINTR)
+                ;
+}
+
+/* Is it worth asking again, and after how long? */
+static bool should_retry(CURL *curl, CURLcode code, long status, int attempt, double *ret_pause_s) {
+        curl_off_t after = 0;
+        if (attempt + 1 >= ATTEMPTS_MAX)
+                return false;
+        *ret_pause_s = FIRST_PAUSE_S * (1 << attempt);
+        if (code != CURLE_OK)
+                return code == CURLE_COULDNT_CONNECT || code == CURLE_GOT_NOTHING || code == CURLE_SEND_ERROR || code == CURLE_RECV_ERROR ||
+                       code == CURLE_OPERATION_TIMEDOUT || code == CURLE_PARTIAL_FILE;
+        if (status != 429 && status != 503)
+                return false;
+        if (curl_easy_getinfo(curl, CURLINFO_RETRY_AFTER, &after) == CURLE_OK && after > 0)
+                *ret_pause_s = (double)after < PAUSE_MAX_S ? (double)after : PAUSE_MAX_S;
+        return true;
+}
+
+static int make_headers(const struct client *client, bool has_body, bool idempotent, struct curl_slist **ret) {
+        int r = add_header(ret, "Accept: application/json, */*;q=0.1");
+        if (r == 0 && client->authorization)
+                r = add_header(ret, client->authorization);
+        if (r == 0)
+                r = add_header(ret, has_body ? "Content-Type: application/json" : "Content-Type:");
+        if (r == 0)
+                r = add_header(ret, "Expect:");
+        if (r == 0 && idempotent) {
+                char id[40], line[80];
+                world_make_id(world_real(), "ctl-", 26, id);
+                snprintf(line, sizeof line, "Idempotency-Key: %s", id);
+                r = add_header(ret, line);
+        }
+        return r;
+}
+
+int client_request(struct client *client, const char *method, const char *path, const json_t *body, bool idempotent, struct answer *ret,
+                   struct error *err) {
+        _cleanup_(cleanup_slist) struct curl_slist *headers = NULL;
+        _cleanup_free_ char *text = body ? json_text(body) : NULL, *url = NULL;
+        char failure[CURL_ERROR_SIZE] = "";
+        *ret = (struct answer){.text = BUF_INIT(CLIENT_ANSWER_BYTES_MAX)};
+        if ((body && !text) || asprintf(&url, "%s%s", client->url, path) < 0 || make_headers(client, body, idempotent, &headers) < 0)
+                return error_set(err, -ENOMEM, "out of memory");
+        CURLcode code = CURLE_OK;
+        long status = 0;
+        double rest = 0;
+        for (int attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+                buf_clear(&ret->text);
+                prepare(client, method, url, text, headers, &ret->text, failure);
+                code = curl_easy_perform(client->curl);
+                status = 0;
+                curl_easy_getinfo(client->curl, CURLINFO_RESPONSE_CODE, &status);
+                if (!should_retry(client->curl, code, status, attempt, &rest))
+                        break;
+                pause_s(rest);
+        }
+        if (code != CURLE_OK)
+                return error_set(err, -EIO, "no answer from %s: %s", client->url, *failure ? failure : curl_easy_strerror(code));
+        ret->status = (int)status;
+        if (ret->text.len > 0 && json_read(ret->text.data, ret->text.len, &ret->body, NULL) < 0)
+                ret->body = NULL;
+        return 0;
+}

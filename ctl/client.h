@@ -1,0 +1,28 @@
+/* One coordinator, asked one request at a time. What may be asked twice is asked again after a lost connection or a 429 or
+ * 503: reads, and writes that the contract makes repeatable (an Idempotency-Key, or a change that is the same twice). */
+#pragma once
+#include <jansson.h>
+#include <stddef.h>
+
+#include "common/buf.h"
+#include "common/error.h"
+
+#define CLIENT_ANSWER_BYTES_MAX (256u << 20) /* an export of a large sweep */
+
+struct client;
+
+/* The token file holds the token alone and must be readable by its owner only; NULL = no token. */
+int client_new(const char *url, const char *token_file, const char *ca_file, struct client **ret, struct error *err);
+void client_free(struct client *client);
+
+struct answer {
+        int status;      /* HTTP */
+        struct buf text; /* the body as it came */
+        json_t *body;    /* parsed, NULL when it is no JSON */
+};
+void answer_fini(struct answer *answer);
+
+/* body: borrowed, NULL = none. idempotent: send an Idempotency-Key. 0 whenever the server answered, whatever the status;
+ * negative with a text when it did not. The answer is to be freed in either case. */
+int client_request(struct client *client, const char *method, const char *path, const json_t *body, bool idempotent, struct answer *ret,
+                   struct error *err);

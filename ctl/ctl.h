@@ -1,0 +1,65 @@
+/* What the commands of sweepctl share. A command gets its arguments checked for number, prints results on stdout and
+ * everything else on stderr, and returns the exit code. */
+#pragma once
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "client.h"
+#include "common/config.h"
+#include "document.h"
+
+enum { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+struct ctl {
+        const struct config *config;
+        struct client *client;   /* NULL for commands that need no server */
+        bool json;               /* --json: print what the server answered */
+        const char *const *args; /* after the command's name */
+};
+
+/* One request. EXIT_FINE for a 2xx answer. Everything else is told on stderr, every fault with its line of `document` (may
+ * be NULL), and with --json the answer itself on stdout; then the exit code. The answer is to be freed in either case. */
+int ctl_call(struct ctl *ctl, const char *method, const char *path, const json_t *body, bool idempotent, const struct document *document,
+             struct answer *ret);
+
+/* "/v1/sweeps/ID/rest" in a new string. Ids with other characters than ids have are told and give NULL. */
+char *ctl_path(const char *collection, const char *id, const char *rest);
+
+/* All items of a list, page after page, up to --limit: {"items":[…],"next":…}. query: "state=running" or "". */
+int ctl_list(struct ctl *ctl, const char *path, const char *query, json_t **ret);
+
+/* One line of JSON on stdout. */
+void ctl_print_json(const json_t *value);
+
+/* Says an error of ours. Returns EXIT_FAILED. */
+int ctl_fail(const struct error *err);
+
+/* Field access for answers, which may lack anything: NULL and 0 instead of trouble. */
+const char *field_text(const json_t *object, const char *key);
+double field_number(const json_t *object, const char *key);
+
+/* --- commands, one file a resource ----------------------------------------------------------------- */
+
+int command_create(struct ctl *ctl);
+int command_check(struct ctl *ctl);
+int command_list(struct ctl *ctl);
+int command_show(struct ctl *ctl);
+int command_best(struct ctl *ctl);
+int command_pause(struct ctl *ctl);
+int command_resume(struct ctl *ctl);
+int command_cancel(struct ctl *ctl);
+int command_extend(struct ctl *ctl);
+int command_export(struct ctl *ctl);
+int command_watch(struct ctl *ctl);
+
+int command_trials(struct ctl *ctl);
+int command_trial(struct ctl *ctl);
+int command_enqueue(struct ctl *ctl);
+int command_reproduce(struct ctl *ctl);
+
+int command_workers(struct ctl *ctl);
+int command_drain(struct ctl *ctl);
+
+/* Shared by commands: the lines that describe one trial. */
+void print_trial(const json_t *trial, FILE *out);

@@ -1,0 +1,23 @@
+/* A file that a person wrote, as JSON or YAML, and its faults told back by line. */
+#pragma once
+#include <stdio.h>
+
+#include "proto/problem.h"
+#include "yaml_read.h"
+
+struct document {
+        json_t *value; /* owned */
+        const char *name; /* borrowed: the path, or "standard input" */
+        struct yaml_notes notes; /* empty for JSON */
+};
+
+void document_fini(struct document *document);
+
+/* "-" is standard input. JSON when the name ends in .json or the text parses as JSON, else YAML. Errors name the file. */
+int document_read(const char *path, struct document *ret, struct error *err);
+
+/* "sweep.yaml:7: /parameters/lr/min: must be > 0", or without a line where none is known. */
+void document_print_fault(const struct document *document, const char *pointer, const char *detail, FILE *out);
+
+/* Warnings of the YAML reader, one a line. */
+void document_print_warnings(const struct document *document, FILE *out);

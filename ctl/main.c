@@ -1,0 +1,158 @@
+/* sweepctl: the command line client. Every command is one row of the table below: its arguments, the options it takes
+ * beside the common ones, and the function that does it. */
+#include <curl/curl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "ctl.h"
+
+#define DEFAULT_SERVER "http://127.0.0.1:8484"
+
+static const struct command {
+        const char *name;
+        const char *arguments;
+        const char *options; /* " sort state ": beside the common ones */
+        bool offline;
+        int (*run)(struct ctl *ctl);
+        const char *help;
+} commands[] = {
+        {"create", "FILE|-", "", false, command_create, "create a sweep from a spec in YAML or JSON"},
+        {"check", "FILE|-", "", true, command_check, "find all faults of a spec, without a server"},
+        {"list", "", " state limit ", false, command_list, "sweeps"},
+        {"show", "SWEEP", "", false, command_show, "one sweep: state, progress, stages, best trial"},
+        {"trials", "SWEEP", " sort state limit ", false, command_trials, "trials of a sweep"},
+        {"trial", "TRIAL", "", false, command_trial, "one trial"},
+        {"best", "SWEEP", "", false, command_best, "the best trial so far"},
+        {"watch", "SWEEP", " interval ", false, command_watch, "follow a sweep until it ends (exit 0: finished, 1: cancelled)"},
+        {"pause", "SWEEP", "", false, command_pause, "hand out no more trials; running ones end"},
+        {"resume", "SWEEP", "", false, command_resume, "go on"},
+        {"cancel", "SWEEP", "", false, command_cancel, "stop for good"},
+        {"extend", "SWEEP", " run-cap ", false, command_extend, "change how many trials it may run: --run-cap N"},
+        {"enqueue", "SWEEP FILE|-", "", false, command_enqueue, "add configurations, or finished ones with their value"},
+        {"export", "SWEEP", " format ", false, command_export, "all trials: --format csv, json or jsonl"},
+        {"workers", "", " state limit ", false, command_workers, "workers and what they do"},
+        {"drain", "WORKER", " limit ", false, command_drain, "hand a worker (id or name) no more trials"},
+        {"reproduce", "TRIAL", " model data threads ", false, command_reproduce, "what sweep-trainer needs on stdin to run a trial again"},
+};
+#define N_COMMANDS (sizeof commands / sizeof *commands)
+
+static const struct config_option options[] = {
+        {"server", CONFIG_TEXT, "URL", NULL, 0, 0, "the coordinator (default $SWEEPD_URL, else " DEFAULT_SERVER ")", true},
+        {"token-file", CONFIG_TEXT, "FILE", NULL, 0, 0, "file with the token alone, mode 0600", true},
+        {"ca", CONFIG_TEXT, "FILE", NULL, 0, 0, "PEM certificates to trust for https", true},
+        {"json", CONFIG_FLAG, NULL, NULL, 0, 0, "print the server's answer", true},
+        {"sort", CONFIG_TEXT, "ORDER", NULL, 0, 0, "trials: created, value or -value", true},
+        {"state", CONFIG_TEXT, "STATE", NULL, 0, 0, "list, trials, workers: only those in this state", true},
+        {"limit", CONFIG_INTEGER, "N", "1000", 1, 1000000, "list, trials, workers: at most so many", true},
+        {"run-cap", CONFIG_INTEGER, "N", NULL, 1, 1000000000, "extend: the new number", true},
+        {"format", CONFIG_TEXT, "FORMAT", "csv", 0, 0, "export: csv, json or jsonl", true},
+        {"interval", CONFIG_INTEGER, "SECONDS", "2", 1, 3600, "watch: time between looks", true},
+        {"model", CONFIG_TEXT, "DIR", NULL, 0, 0, "reproduce: the model's folder", true},
+        {"data", CONFIG_TEXT, "DIR", NULL, 0, 0, "reproduce: the data's folder", true},
+        {"threads", CONFIG_INTEGER, "N", "2", 1, 1024, "reproduce: threads of the trainer", true},
+        {0},
+};
+
+static const char common_options[] = " server token-file ca json ";
+
+static bool is_listed(const char *list, const char *name) {
+        char word[64];
+        snprintf(word, sizeof word, " %s ", name);
+        return strstr(list, word) != NULL;
+}
+
+static const struct command *find_command(const char *name) {
+        for (size_t i = 0; i < N_COMMANDS; i++)
+                if (strcmp(commands[i].name, name) == 0)
+                        return &commands[i];
+        return NULL;
+}
+
+static size_t count_words(const char *text) {
+        size_t n = *text ? 1 : 0;
+        for (; *text; text++)
+                n += *text == ' ';
+        return n;
+}
+
+static int usage(const char *format, const char *what) {
+        fprintf(stderr, "sweepctl: ");
+        fprintf(stderr, format, what);
+        fprintf(stderr, " (try sweepctl --help)\n");
+        return EXIT_USAGE;
+}
+
+static int check_usage(const struct config *config, const struct command *command, size_t n_arguments) {
+        if (n_arguments != count_words(command->arguments)) {
+                fprintf(stderr, "usage: sweepctl %s%s%s\n", command->name, *command->arguments ? " " : "", command->arguments);
+                return EXIT_USAGE;
+        }
+        for (const struct config_option *option = options; option->name; option++)
+                if (config_is_set(config, option->name) && !is_listed(common_options, option->name) &&
+                    !is_listed(command->options, option->name)) {
+                        fprintf(stderr, "sweepctl: --%s is no option of '%s'\n", option->name, command->name);
+                        return EXIT_USAGE;
+                }
+        return EXIT_FINE;
+}
+
+static int run(const struct config *config, const struct command *command, const char *const *arguments) {
+        struct ctl ctl = {.config = config, .json = config_flag(config, "json"), .args = arguments};
+        struct error err;
+        const char *url = config_text(config, "server");
+        if (!url)
+                url = getenv("SWEEPD_URL");
+        if (!command->offline && client_new(url && *url ? url : DEFAULT_SERVER, config_text(config, "token-file"),
+                                            config_text(config, "ca"), &ctl.client, &err) < 0)
+                return ctl_fail(&err);
+        int code = command->run(&ctl);
+        client_free(ctl.client);
+        if (fflush(stdout) != 0 || ferror(stdout)) {
+                fprintf(stderr, "sweepctl: cannot write the result\n");
+                return EXIT_FAILED;
+        }
+        return code;
+}
+
+static char *make_summary(void) {
+        struct buf text = BUF_INIT(0);
+        int r = buf_puts(&text, "The command line client of sweepd, the coordinator of hyperparameter sweeps.\n\ncommands:");
+        for (size_t i = 0; r == 0 && i < N_COMMANDS; i++) {
+                char left[64];
+                snprintf(left, sizeof left, "%s %s", commands[i].name, commands[i].arguments);
+                r = buf_printf(&text, "\n  %-28s %s", left, commands[i].help);
+        }
+        if (r < 0)
+                buf_fini(&text);
+        return text.data;
+}
+
+int main(int argc, char **argv) {
+        _cleanup_free_ char *summary = make_summary();
+        const struct config_program program = {.name = "sweepctl", .usage = "COMMAND [ARGUMENT…] [OPTION…]",
+                                               .summary = summary ? summary : "", .options = options, .max_positional = 8};
+        struct config *config;
+        struct error err;
+        size_t n;
+        int r = config_parse(&program, argc, argv, &config, &err);
+        if (r == CONFIG_DONE)
+                return EXIT_FINE;
+        if (r < 0)
+                return usage("%s", err.text);
+        const char *const *words = config_positional(config, &n);
+        const struct command *command = n > 0 ? find_command(words[0]) : NULL;
+        int code;
+        if (!command)
+                code = n > 0 ? usage("unknown command '%s'", words[0]) : usage("%s", "a command is needed");
+        else
+                code = check_usage(config, command, n - 1);
+        if (code == EXIT_FINE) {
+                curl_global_init(CURL_GLOBAL_DEFAULT);
+                code = run(config, command, words + 1);
+                curl_global_cleanup();
+        }
+        config_free(config);
+        return code;
+}

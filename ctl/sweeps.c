@@ -1,0 +1,254 @@
+/* Commands about sweeps. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "ctl.h"
+#include "proto/spec.h"
+#include "sweeps.h"
+#include "table.h"
+
+double count_of(const json_t *sweep, const char *state) {
+        return field_number(json_object_get(sweep, "counts"), state);
+}
+
+double count_ended(const json_t *sweep) {
+        return count_of(sweep, "completed") + count_of(sweep, "stopped") + count_of(sweep, "failed") + count_of(sweep, "cancelled");
+}
+
+static int add_row(struct table *table, const json_t *sweep) {
+        char id[CELL_BYTES], name[CELL_BYTES], method[CELL_BYTES], state[CELL_BYTES], running[32], ended[32], cap[CELL_BYTES], best[CELL_BYTES],
+                eta[32];
+        json_t *eta_s = json_object_get(sweep, "eta_s");
+        snprintf(running, sizeof running, "%.0f", count_of(sweep, "running"));
+        snprintf(ended, sizeof ended, "%.0f", count_ended(sweep));
+        return table_add(table, (const char *[]){text_of(json_object_get(sweep, "id"), id, sizeof id),
+                                                 text_of(json_object_get(sweep, "name"), name, 48),
+                                                 text_of(json_object_get(sweep, "method"), method, sizeof method),
+                                                 text_of(json_object_get(sweep, "state"), state, sizeof state), running, ended,
+                                                 text_of(json_object_get(sweep, "run_cap"), cap, sizeof cap),
+                                                 text_of_number(json_object_get(json_object_get(sweep, "best"), "value"), best, sizeof best),
+                                                 text_of_seconds(eta_s ? json_is_number(eta_s) ? json_number_value(eta_s) : -1 : -1, eta,
+                                                                 sizeof eta)});
+}
+
+int command_list(struct ctl *ctl) {
+        __attribute__((cleanup(table_fini))) struct table table = {0};
+        _cleanup_json_ json_t *list = NULL;
+        const char *state = config_text(ctl->config, "state");
+        char query[64] = "";
+        if (state && strspn(state, "abcdefghijklmnopqrstuvwxyz_") != strlen(state)) {
+                fprintf(stderr, "sweepctl: '%s' is no state\n", state);
+                return EXIT_USAGE;
+        }
+        if (state)
+                snprintf(query, sizeof query, "state=%.40s", state);
+        int code = ctl_list(ctl, "/v1/sweeps", query, &list);
+        if (code != EXIT_FINE)
+                return code;
+        if (ctl->json) {
+                ctl_print_json(list);
+                return EXIT_FINE;
+        }
+        int r = table_init(&table, (const char *[]){"SWEEP", "NAME", "METHOD", "STATE", ">RUNNING", ">ENDED", ">CAP", ">BEST", ">ETA", NULL});
+        size_t i;
+        json_t *sweep;
+        json_array_foreach(json_object_get(list, "items"), i, sweep) {
+                if (r == 0)
+                        r = add_row(&table, sweep);
+        }
+        table_print(&table, stdout);
+        return r < 0 ? EXIT_FAILED : EXIT_FINE;
+}
+
+int get_sweep(struct ctl *ctl, const char *id, const char *rest, struct answer *ret) {
+        _cleanup_free_ char *path = ctl_path("sweeps", id, rest);
+        return path ? ctl_call(ctl, "GET", path, NULL, false, NULL, ret) : EXIT_FAILED;
+}
+
+static void print_stage(const json_t *stage) {
+        char text[512];
+        if (!json_is_object(stage))
+                return;
+        printf("stage        %.0f, %s", field_number(stage, "index") + 1, text_of(json_object_get(stage, "method"), text, sizeof text));
+        if (json_is_number(json_object_get(stage, "total")))
+                printf(", %.0f of %.0f proposed", field_number(stage, "proposed"), field_number(stage, "total"));
+        putchar('\n');
+        if (json_is_array(json_object_get(stage, "selected")))
+                printf("selected     %s\n", text_of(json_object_get(stage, "selected"), text, sizeof text));
+        size_t i;
+        json_t *impact, *impacts = json_object_get(stage, "impacts");
+        json_array_foreach(impacts, i, impact) {
+                char name[CELL_BYTES], value[CELL_BYTES];
+                printf("%s%-24s %s\n", i == 0 ? "impact       " : "             ", text_of(json_object_get(impact, "parameter"), name, sizeof name),
+                       text_of_number(json_object_get(impact, "impact"), value, sizeof value));
+        }
+}
+
+static void print_sweep(const json_t *sweep) {
+        static const char *const fields[] = {"id", "name", "method", "state", "run_cap", "seed", "created", NULL};
+        char text[1024];
+        for (const char *const *field = fields; *field; field++)
+                if (json_object_get(sweep, *field))
+                        printf("%-12s %s\n", *field, text_of(json_object_get(sweep, *field), text, sizeof text));
+        const char *state;
+        json_t *n;
+        printf("trials      ");
+        json_object_foreach(json_object_get(sweep, "counts"), state, n)
+                printf(" %s %s", text_of(n, text, sizeof text), state);
+        putchar('\n');
+        if (json_is_number(json_object_get(sweep, "eta_s")))
+                printf("eta          %s\n", text_of_seconds(field_number(sweep, "eta_s"), text, sizeof text));
+        print_stage(json_object_get(sweep, "stage"));
+        json_t *best = json_object_get(sweep, "best");
+        if (!json_is_object(best))
+                return;
+        char value[CELL_BYTES];
+        printf("best         %s in trial %.0f (%s)\n", text_of(json_object_get(best, "value"), value, sizeof value), field_number(best, "number"),
+               text_of(json_object_get(best, "id"), text, sizeof text));
+        printf("             %s\n", text_of_params(json_object_get(best, "params"), text, sizeof text));
+}
+
+int command_show(struct ctl *ctl) {
+        __attribute__((cleanup(answer_fini))) struct answer answer = {0};
+        int code = get_sweep(ctl, ctl->args[0], "", &answer);
+        if (code != EXIT_FINE)
+                return code;
+        if (ctl->json)
+                ctl_print_json(answer.body);
+        else
+                print_sweep(answer.body);
+        return EXIT_FINE;
+}
+
+int command_best(struct ctl *ctl) {
+        __attribute__((cleanup(answer_fini))) struct answer answer = {0};
+        int code = get_sweep(ctl, ctl->args[0], "/best", &answer);
+        if (code != EXIT_FINE)
+                return code;
+        const json_t *trial = json_object_get(answer.body, "trial");
+        if (ctl->json) {
+                ctl_print_json(answer.body);
+        } else if (json_is_object(trial)) {
+                print_trial(trial, stdout);
+        } else {
+                fprintf(stderr, "sweepctl: no trial has a value yet\n");
+                return EXIT_FAILED;
+        }
+        return EXIT_FINE;
+}
+
+/* --- writing --------------------------------------------------------------------------------------- */
+
+static int print_changed(const struct ctl *ctl, const struct answer *answer) {
+        char id[CELL_BYTES], name[CELL_BYTES], state[CELL_BYTES];
+        if (ctl->json)
+                ctl_print_json(answer->body);
+        else
+                printf("%s  %s  %s\n", text_of(json_object_get(answer->body, "id"), id, sizeof id),
+                       text_of(json_object_get(answer->body, "state"), state, sizeof state),
+                       text_of(json_object_get(answer->body, "name"), name, sizeof name));
+        return EXIT_FINE;
+}
+
+int command_create(struct ctl *ctl) {
+        __attribute__((cleanup(document_fini))) struct document document = {0};
+        __attribute__((cleanup(answer_fini))) struct answer answer = {0};
+        struct error err;
+        if (document_read(ctl->args[0], &document, &err) < 0)
+                return ctl_fail(&err);
+        document_print_warnings(&document, stderr);
+        int code = ctl_call(ctl, "POST", "/v1/sweeps", document.value, true, &document, &answer);
+        return code == EXIT_FINE ? print_changed(ctl, &answer) : code;
+}
+
+/* Takes the body. Repeating the same change changes nothing, so that it may be asked again. */
+static int change(struct ctl *ctl, json_t *body) {
+        __attribute__((cleanup(answer_fini))) struct answer answer = {0};
+        _cleanup_json_ json_t *owned = body;
+        _cleanup_free_ char *path = ctl_path("sweeps", ctl->args[0], "");
+        int code = path && body ? ctl_call(ctl, "PATCH", path, body, false, NULL, &answer) : EXIT_FAILED;
+        return code == EXIT_FINE ? print_changed(ctl, &answer) : code;
+}
+
+int command_pause(struct ctl *ctl) {
+        return change(ctl, json_pack("{s:s}", "state", "paused"));
+}
+
+int command_resume(struct ctl *ctl) {
+        return change(ctl, json_pack("{s:s}", "state", "running"));
+}
+
+int command_cancel(struct ctl *ctl) {
+        return change(ctl, json_pack("{s:s}", "state", "cancelled"));
+}
+
+int command_extend(struct ctl *ctl) {
+        if (!config_is_set(ctl->config, "run-cap")) {
+                fprintf(stderr, "sweepctl: extend needs --run-cap N\n");
+                return EXIT_USAGE;
+        }
+        return change(ctl, json_pack("{s:I}", "run_cap", (json_int_t)config_integer(ctl->config, "run-cap")));
+}
+
+int command_export(struct ctl *ctl) {
+        __attribute__((cleanup(answer_fini))) struct answer answer = {0};
+        const char *format = ctl->json ? "json" : config_text(ctl->config, "format");
+        char rest[64];
+        if (strcmp(format, "csv") != 0 && strcmp(format, "json") != 0 && strcmp(format, "jsonl") != 0) {
+                fprintf(stderr, "sweepctl: --format is csv, json or jsonl, not '%s'\n", format);
+                return EXIT_USAGE;
+        }
+        snprintf(rest, sizeof rest, "/export?format=%s", format);
+        int code = get_sweep(ctl, ctl->args[0], rest, &answer);
+        if (code != EXIT_FINE)
+                return code;
+        fwrite(answer.text.data, 1, answer.text.len, stdout);
+        if (answer.text.len > 0 && answer.text.data[answer.text.len - 1] != '\n')
+                putchar('\n');
+        return EXIT_FINE;
+}
+
+/* --- check ----------------------------------------------------------------------------------------- */
+
+static void print_faults(const struct ctl *ctl, const struct document *document, const struct faults *faults) {
+        if (ctl->json) {
+                _cleanup_json_ json_t *problem = problem_encode(422, "the sweep spec has faults", faults);
+                for (size_t i = 0; i < faults->n; i++) {
+                        unsigned line = line_map_find(&document->notes.lines, faults->items[i].pointer);
+                        if (line > 0)
+                                json_object_set_new(json_array_get(json_object_get(problem, "errors"), i), "line", json_integer(line));
+                }
+                ctl_print_json(problem);
+                return;
+        }
+        for (size_t i = 0; i < faults->n; i++)
+                document_print_fault(document, faults->items[i].pointer, faults->items[i].detail, stdout);
+        if (faults->n_total > faults->n)
+                printf("  … and %zu more\n", faults->n_total - faults->n);
+}
+
+int command_check(struct ctl *ctl) {
+        __attribute__((cleanup(document_fini))) struct document document = {0};
+        __attribute__((cleanup(faults_fini))) struct faults faults = {0};
+        struct sweep_spec *spec = NULL;
+        struct error err;
+        if (document_read(ctl->args[0], &document, &err) < 0)
+                return ctl_fail(&err);
+        document_print_warnings(&document, stderr);
+        int r = sweep_spec_parse(document.value, &faults, &spec);
+        if (r == 0) {
+                if (ctl->json)
+                        ctl_print_json(document.value);
+                else
+                        printf("%s: a %s sweep of %zu parameters, no faults\n", document.name, method_name(spec->method), spec->parameters.n);
+                sweep_spec_free(spec);
+                return EXIT_FINE;
+        }
+        if (r == SPEC_FAULTY)
+                print_faults(ctl, &document, &faults);
+        else
+                fprintf(stderr, "sweepctl: out of memory\n");
+        return EXIT_FAILED;
+}

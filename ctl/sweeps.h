@@ -1,0 +1,9 @@
+/* What watch needs of the commands about sweeps. */
+#pragma once
+#include "ctl.h"
+
+/* GET /v1/sweeps/ID followed by `rest`; exit code as ctl_call. */
+int get_sweep(struct ctl *ctl, const char *id, const char *rest, struct answer *ret);
+
+double count_of(const json_t *sweep, const char *state);
+double count_ended(const json_t *sweep);
