@@ -120,10 +120,14 @@ class Daemon:
     def __enter__(self):
         return self
 
-    def __exit__(self, *ignored):
+    def __exit__(self, failure, *ignored):
         self.session.close()
-        if self.process and self.process.poll() is None:
+        if not self.process or self.process.poll() is not None:
+            return
+        if failure:
             self.kill()
+        elif self.stop() != 0:  # an unclean end, or what a sanitizer found
+            raise AssertionError(f"sweepd ended with code {self.process.returncode}:\n{self.log()[-4000:]}")
 
     # --- requests ------------------------------------------------------------------------------------
 
