@@ -407,7 +407,7 @@ void api_drain(struct api *api) {
 }
 
 bool api_is_healthy(const struct api *api) {
-        return api->is_healthy && !api->is_draining;
+        return api->is_healthy;
 }
 
 int api_new(const struct api_config *config, struct store *store, const struct world *world, struct api **ret, struct error *err) {
