@@ -47,7 +47,7 @@ static const struct config_option options[] = {
         {"max-connections", CONFIG_INTEGER, "N", "4096", 8, 60000, "open connections, waiting claims included", false},
         {"log-level", CONFIG_TEXT, "LEVEL", "info", 0, 0, "debug, info, warning or error", false},
         {"dump-config", CONFIG_FLAG, NULL, NULL, 0, 0, "print the effective configuration and end", true},
-        {"check-config", CONFIG_FLAG, NULL, NULL, 0, 0, "check configuration, token file and certificate, and end", true},
+        {"check-config", CONFIG_FLAG, NULL, NULL, 0, 0, "check the configuration and the files it names, and end", true},
         {0},
 };
 

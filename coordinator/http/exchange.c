@@ -13,11 +13,13 @@
 #include "common/digest.h"
 #include "common/json.h"
 #include "common/log.h"
+#include "http/clock.h"
 #include "http/server.h"
 #include "proto/openapi.h"
 
 #define DROPPED_BYTES_MAX (256u << 20) /* of one refused body; then the connection is closed */
 #define ALL_BODIES_FACTOR 16           /* bodies of all exchanges together: so many times the cap of one */
+#define BODY_TIMEOUT_MS 300000         /* from the headers to the body's end; a trickle must not hold a connection for ever */
 
 /* --- life -------------------------------------------------------------------------------------------- */
 
@@ -29,6 +31,7 @@ static struct exchange *exchange_new(struct http *http, struct MHD_Connection *c
         exchange->connection = connection;
         exchange->method = method;
         exchange->path = path;
+        exchange->begun_ms = clock_mono_ms();
         exchange->body = BUF_INIT(http->config.max_body_bytes);
         pthread_mutex_lock(&http->lock);
         http->n_active++;
@@ -67,8 +70,9 @@ void exchange_completed(void *cls, struct MHD_Connection *connection, void **con
 static enum MHD_Result take_body(struct exchange *exchange, const char *data, size_t len) {
         struct http *http = exchange->http;
         exchange->received += len;
-        if (exchange->received > DROPPED_BYTES_MAX && exchange->answer.status)
-                return MHD_NO;
+        bool too_late = clock_mono_ms() - exchange->begun_ms > BODY_TIMEOUT_MS;
+        if (too_late || (exchange->received > DROPPED_BYTES_MAX && exchange->answer.status))
+                return MHD_NO; /* closes the connection */
         if (exchange->answer.status || !exchange->has_body_method || exchange->wrong_type)
                 return MHD_YES;
         if (exchange->received > http->config.max_body_bytes) {

@@ -1,3 +1,7 @@
+/* The server's life: where it listens, how libmicrohttpd is set up, how it ends.
+ *
+ * What libmicrohttpd refuses before it calls us (malformed HTTP, too large headers, an unknown HTTP version) is answered
+ * by itself with a short HTML text: 0.9.75 has no hook for that. Everything else is a problem object of ours. */
 #include "http/http.h"
 
 #include <netdb.h>

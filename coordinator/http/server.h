@@ -42,6 +42,7 @@ struct exchange {
         const char *token;  /* name of the caller's token, "" without */
         bool has_body_method; /* POST, PATCH: others' bodies are read and dropped */
         bool wrong_type;    /* a body, if one comes, is not JSON */
+        uint64_t begun_ms;
         size_t received;
         struct buf body;
         struct answer answer;
