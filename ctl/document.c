@@ -51,6 +51,9 @@ int document_read(const char *path, struct document *ret, struct error *err) {
 }
 
 void document_print_fault(const struct document *document, const char *pointer, const char *detail, FILE *out) {
+        size_t wrapped = document && document->wrapped_in ? strlen(document->wrapped_in) : 0;
+        if (wrapped > 0 && strncmp(pointer, document->wrapped_in, wrapped) == 0)
+                pointer += wrapped;
         unsigned line = document ? line_map_find(&document->notes.lines, pointer) : 0;
         if (line > 0)
                 fprintf(out, "%s:%u: ", document->name, line);

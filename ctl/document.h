@@ -9,6 +9,7 @@ struct document {
         json_t *value; /* owned */
         const char *name; /* borrowed: the path, or "standard input" */
         struct yaml_notes notes; /* empty for JSON */
+        const char *wrapped_in;  /* "/trials": the server sees the document there; NULL = at the top */
 };
 
 void document_fini(struct document *document);

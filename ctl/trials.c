@@ -109,8 +109,7 @@ int command_trial(struct ctl *ctl) {
         return EXIT_FINE;
 }
 
-/* A list of configurations in a file becomes {"trials":[…]}; a pointer into the list keeps its line that way only where
- * the file already says "trials". */
+/* A file holds one configuration, {"trials":[…]}, or just the list. */
 int command_enqueue(struct ctl *ctl) {
         __attribute__((cleanup(document_fini))) struct document document = {0};
         __attribute__((cleanup(answer_fini))) struct answer answer = {0};
@@ -121,7 +120,9 @@ int command_enqueue(struct ctl *ctl) {
         if (document_read(ctl->args[1], &document, &err) < 0)
                 return ctl_fail(&err);
         document_print_warnings(&document, stderr);
-        _cleanup_json_ json_t *body = json_is_array(document.value) ? json_pack("{s:O}", "trials", document.value) : json_incref(document.value);
+        bool is_list = json_is_array(document.value);
+        document.wrapped_in = is_list ? "/trials" : NULL;
+        _cleanup_json_ json_t *body = is_list ? json_pack("{s:O}", "trials", document.value) : json_incref(document.value);
         int code = ctl_call(ctl, "POST", path, body, true, &document, &answer);
         if (code != EXIT_FINE)
                 return code;

@@ -33,14 +33,14 @@ int encode_trial(struct api *api, const struct trial_row *row, json_t **ret) {
         if (r < 0)
                 return r;
         json_t *trial = json_pack(
-                "{s:s, s:s, s:I, s:s, s:o, s:o, s:i, s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id", row->public_id, "sweep",
+                "{s:s, s:s, s:I, s:s, s:o, s:o, s:i, s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I}", "id", row->public_id, "sweep",
                 row->sweep_public_id, "number", (json_int_t)row->number, "state", trial_state_name(row->state), "params",
                 encode_stored(row->params), "value", encode_real(row->has_value, row->value), "attempt", (int)row->attempt, "worker",
                 encode_text(row->worker_public_id), "stage", (int)row->stage, "reason",
                 encode_text(row->reason < 0 ? NULL : failure_reason_name((enum failure_reason)row->reason)), "detail", encode_text(row->detail),
                 "proposal", encode_stored(row->proposal), "progress", encode_real(row->has_progress, row->progress), "evaluator",
                 encode_stored(attempt.evaluator), "created", encode_time(row->created_ms), "started", encode_time(row->started_ms), "finished",
-                encode_time(row->finished_ms));
+                encode_time(row->finished_ms), "seed", (json_int_t)plan_trial_seed(row->sweep_seed, row->number));
         attempt_row_fini(&attempt);
         if (!trial)
                 return -ENOMEM;

@@ -76,6 +76,7 @@ struct trial_row {
         int64_t id, sweep;
         char *public_id;
         char *sweep_public_id; /* read only */
+        uint64_t sweep_seed;   /* read only */
         uint64_t number;
         enum trial_state state;
         int origin; /* enum trial_origin of plan.h: 0 proposed, 1 enqueued, 2 imported */

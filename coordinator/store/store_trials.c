@@ -7,8 +7,8 @@
 #define TRIAL_COLUMNS \
         "t.id, t.sweep, t.public_id, s.public_id, t.number, t.state, t.origin, t.stage, t.params, t.proposal, t.value, t.reason, t.detail, " \
         "t.resume, t.progress, t.attempt, t.failures, t.place, t.worker, w.public_id, t.released_by, t.released_ms, t.created_ms, " \
-        "t.started_ms, t.finished_ms"
-#define N_TRIAL_COLUMNS 25
+        "t.started_ms, t.finished_ms, s.seed"
+#define N_TRIAL_COLUMNS 26
 #define TRIAL_TABLES "trials t JOIN sweeps s ON s.id = t.sweep LEFT JOIN workers w ON w.id = t.worker"
 #define SELECT_TRIAL "SELECT " TRIAL_COLUMNS " FROM " TRIAL_TABLES
 
@@ -74,6 +74,7 @@ static int read_trial(sqlite3_stmt *s, struct trial_row *ret) {
                 .created_ms = (uint64_t)sqlite3_column_int64(s, 22),
                 .started_ms = (uint64_t)sqlite3_column_int64(s, 23),
                 .finished_ms = (uint64_t)sqlite3_column_int64(s, 24),
+                .sweep_seed = (uint64_t)sqlite3_column_int64(s, 25),
         };
         if (r < 0)
                 trial_row_fini(&row);
