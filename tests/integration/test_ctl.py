@@ -1,0 +1,218 @@
+"""sweepctl against the real coordinator."""
+import json
+import os
+import subprocess
+import threading
+
+import pytest
+
+from daemon import PATIENCE_S, Daemon, program
+
+pytestmark = pytest.mark.coordinator
+
+SPEC = """\
+# a W&B file, with what is ours beside it
+method: random
+trainer: external
+name: "from yaml"
+metric: {name: eval/accuracy, goal: maximize}
+run_cap: 3
+seed: 7
+fixed: {epochs: 3}
+parameters:
+  learning_rate:
+    distribution: log_uniform_values
+    min: 1e-5
+    max: 5e-5
+  dropout: {values: [0.0, 0.1]}
+"""
+
+
+@pytest.fixture
+def server(tmp_path):
+    with Daemon(tmp_path) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def ctl(tmp_path):
+    """Runs sweepctl; the server's URL comes as SWEEPD_URL."""
+
+    def run(*args, url="http://127.0.0.1:9", stdin=None, expect=0):
+        done = subprocess.run([program("sweepctl"), *map(str, args)], input=stdin, capture_output=True, text=True, timeout=60 + PATIENCE_S,
+                              env={**os.environ, "SWEEPD_URL": url}, cwd=tmp_path)
+        assert done.returncode == expect, (args, done.returncode, done.stdout, done.stderr)
+        return done
+
+    return run
+
+
+def claim(server, sweep, number):
+    body = {"worker": worker(server), "claim_id": f"c{number}", "sweep": sweep}
+    return server.post("/v1/claims", body)["trials"][0]
+
+
+def worker(server):
+    return server.post("/v1/workers", {"name": "hand", "slots": 1, "trainers": ["external"]}, expect=None)["id"]
+
+
+def complete(server, trial, value):
+    outcome = {"state": "completed", "value": value}
+    server.post(f"/v1/trials/{trial['id']}/report", {"lease": trial["lease"], "seq": 1, "outcome": outcome})
+
+
+def test_a_sweep_from_yaml_to_its_end(server, ctl, tmp_path):
+    (tmp_path / "sweep.yaml").write_text(SPEC)
+    sweep = json.loads(ctl("create", "sweep.yaml", "--json", url=server.url).stdout)
+    assert sweep["spec"]["parameters"]["learning_rate"] == {"distribution": "log_uniform_values", "min": 1e-5, "max": 5e-5}
+    assert sweep["state"] == "running"
+    id = sweep["id"]
+
+    assert "from yaml" in ctl("list", url=server.url).stdout
+    ctl("best", id, url=server.url, expect=1)  # nothing yet
+    watching = subprocess.Popen([program("sweepctl"), "watch", id, "--interval", "1", "--server", server.url], stdout=subprocess.PIPE, text=True)
+    for number, value in enumerate([0.81, 0.86, 0.84]):
+        complete(server, claim(server, id, number), value)
+    output, _ = watching.communicate(timeout=30 + PATIENCE_S)
+    assert watching.returncode == 0
+    assert "finished" in output.splitlines()[-1] and "best 0.86 (trial 2)" in output and "\033" not in output
+
+    lines = ctl("trials", id, "--sort", "-value", url=server.url).stdout.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["2", "3", "1"]
+    assert len(json.loads(ctl("trials", id, "--state", "completed", "--limit", 2, "--json", url=server.url).stdout)["items"]) == 2
+    best = json.loads(ctl("best", id, "--json", url=server.url).stdout)["trial"]
+    assert best["value"] == 0.86
+    assert "0.86" in ctl("trial", best["id"], url=server.url).stdout
+    assert "trial 2" in ctl("show", id, url=server.url).stdout
+
+    assert len(ctl("export", id, "--format", "csv", url=server.url).stdout.splitlines()) == 4
+    assert [json.loads(line)["number"] for line in ctl("export", id, "--format", "jsonl", url=server.url).stdout.splitlines()] == [1, 2, 3]
+
+    ctl("extend", id, "--run-cap", 5, url=server.url)
+    assert server.get(f"/v1/sweeps/{id}")["run_cap"] == 5
+    assert server.get(f"/v1/sweeps/{id}")["state"] == "running"
+    ctl("pause", id, url=server.url)
+    assert server.get(f"/v1/sweeps/{id}")["state"] == "paused"
+    ctl("resume", id, url=server.url)
+    ctl("cancel", id, url=server.url)
+    assert server.get(f"/v1/sweeps/{id}")["state"] == "cancelled"
+    ctl("watch", id, url=server.url, expect=1)
+
+
+def test_faults_come_with_their_lines(server, ctl, tmp_path):
+    bad = SPEC.replace("min: 1e-5", "min: 0").replace("goal: maximize", "goal: best").replace("[0.0, 0.1]", "[]")
+    (tmp_path / "bad.yaml").write_text(bad)
+    offline = ctl("check", "bad.yaml", expect=1).stdout
+    online = ctl("create", "bad.yaml", url=server.url, expect=1).stderr
+    for text in (offline, online):
+        assert "bad.yaml:5: /metric/goal" in text
+        assert "bad.yaml:12: /parameters/learning_rate/min" in text
+        assert "bad.yaml:14: /parameters/dropout" in text
+    problem = json.loads(ctl("create", "bad.yaml", "--json", url=server.url, expect=1).stdout)
+    assert problem["status"] == 422
+    assert {fault["line"] for fault in json.loads(ctl("check", "bad.yaml", "--json", expect=1).stdout)["errors"]} == {5, 12, 14}
+    assert ctl("check", "-", stdin=SPEC).stdout
+    ctl("check", "nowhere.yaml", expect=1)
+    assert "line 2" in ctl("check", "-", stdin="a: 1\na: 2\n", expect=1).stderr
+    assert server.get("/v1/sweeps")["items"] == []
+
+
+def test_a_json_spec_on_stdin(server, ctl):
+    spec = {"method": "grid", "trainer": "external", "metric": {"name": "m"}, "parameters": {"a": {"values": [1, 2]}}}
+    sweep = json.loads(ctl("create", "-", "--json", url=server.url, stdin=json.dumps(spec)).stdout)
+    assert sweep["spec"] == spec
+
+
+def test_enqueued_configurations_and_how_to_reproduce_them(server, ctl, tmp_path):
+    id = json.loads(ctl("create", "-", "--json", url=server.url, stdin=SPEC).stdout)["id"]
+    (tmp_path / "more.yaml").write_text("- params: {learning_rate: 2e-5, dropout: 0.1}\n- params: {learning_rate: 3e-5, dropout: 0.0}\n  value: 0.8\n")
+    items = json.loads(ctl("enqueue", id, "more.yaml", "--json", url=server.url).stdout)["items"]
+    assert [item["state"] for item in items] == ["queued", "completed"]
+    (tmp_path / "wrong.yaml").write_text("- params: {learning_rate: 2e-5, dropout: 0.1}\n- params:\n    learning_rate: 1.0\n    dropout: 0.1\n")
+    assert "wrong.yaml:3: " in ctl("enqueue", id, "wrong.yaml", url=server.url, expect=1).stderr
+
+    trial = claim(server, id, 1)
+    assert trial["id"] == items[0]["id"]
+    again = json.loads(ctl("reproduce", trial["id"], "--model", "m", "--data", "d", url=server.url).stdout)
+    assert again["seed"] == trial["seed"] and again["params"] == trial["params"] and again["fixed"] == {"epochs": 3}
+    assert (again["model"], again["data"]) == ("m", "d")
+    assert again["metric"] == {"name": "eval/accuracy", "goal": "maximize"}
+
+
+def test_workers_are_drained_by_name(server, ctl):
+    worker(server)
+    assert "hand" in ctl("workers", url=server.url).stdout
+    ctl("drain", "hand", url=server.url)
+    assert server.get("/v1/workers")["items"][0]["state"] == "draining"
+    ctl("drain", "nobody", url=server.url, expect=1)
+
+
+def test_what_does_not_exist_is_named(server, ctl):
+    assert "404" in ctl("show", "nothing", url=server.url, expect=1).stderr
+    assert "not an id" in ctl("show", "../x", url=server.url, expect=1).stderr
+    assert json.loads(ctl("trial", "nothing", "--json", url=server.url, expect=1).stdout)["status"] == 404
+
+
+def test_wrong_usage_is_told_apart(ctl):
+    assert "'teleport'" in ctl("teleport", expect=2).stderr
+    ctl(expect=2)
+    ctl("show", expect=2)
+    ctl("list", "extra", expect=2)
+    assert "--colour" in ctl("list", "--colour", expect=2).stderr
+    ctl("show", "x", "--sort", "value", expect=2)
+    ctl("extend", "x", expect=2)
+    assert "sweepctl" in ctl("--version").stdout
+    assert "create" in ctl("--help").stdout
+    assert "no answer" in ctl("list", expect=1).stderr
+
+
+def test_a_token_is_sent_from_its_file(ctl, tmp_path):
+    tokens = tmp_path / "tokens"
+    tokens.write_text("admin root secret-of-root-0123456789\nviewer eye secret-of-eye-0123456789\n")
+    tokens.chmod(0o600)
+    mine, eye = tmp_path / "mine", tmp_path / "eye"
+    mine.write_text("secret-of-root-0123456789\n")
+    eye.write_text("secret-of-eye-0123456789\n")
+    mine.chmod(0o600)
+    eye.chmod(0o600)
+    with Daemon(tmp_path, "--token-file", tokens, auth=True) as server:
+        assert "401" in ctl("list", url=server.url, expect=1).stderr
+        ctl("create", "-", "--token-file", mine, url=server.url, stdin=SPEC)
+        assert "from yaml" in ctl("list", "--token-file", eye, url=server.url).stdout
+        assert "403" in ctl("create", "-", "--token-file", eye, url=server.url, stdin=SPEC, expect=1).stderr
+        mine.chmod(0o644)
+        assert "chmod" in ctl("list", "--token-file", mine, url=server.url, expect=1).stderr
+
+
+def test_a_lost_answer_creates_no_second_sweep(server, ctl):
+    """A proxy forwards the first create and hangs up before the answer; the client asks again."""
+    import http.server
+    import requests
+
+    class Proxy(http.server.BaseHTTPRequestHandler):
+        seen = []
+
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            headers = {name: self.headers[name] for name in ("Content-Type", "Idempotency-Key")}
+            answer = requests.post(server.url + self.path, data=body, headers=headers, timeout=PATIENCE_S)
+            Proxy.seen.append(headers["Idempotency-Key"])
+            if len(Proxy.seen) == 1:
+                self.connection.close()
+                return
+            self.send_response(answer.status_code)
+            self.send_header("Content-Length", str(len(answer.content)))
+            self.end_headers()
+            self.wfile.write(answer.content)
+
+        def log_message(self, *ignored):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Proxy) as proxy:
+        thread = threading.Thread(target=proxy.serve_forever, daemon=True)
+        thread.start()
+        ctl("create", "-", url=f"http://127.0.0.1:{proxy.server_port}", stdin=SPEC)
+        proxy.shutdown()
+        thread.join()
+    assert len(Proxy.seen) == 2 and Proxy.seen[0] == Proxy.seen[1]
+    assert len(server.get("/v1/sweeps")["items"]) == 1
