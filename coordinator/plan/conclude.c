@@ -48,6 +48,15 @@ static void sort_stable(struct impact *items, size_t n) {
         }
 }
 
+/* A difference of decimals without the dust of binary subtraction: 0.205, not 0.20500000000000007. */
+static double difference(double high, double low) {
+        double scale = fmax(fabs(high), fabs(low)) * 1e-13, d = high - low;
+        if (!(scale > 0) || !isfinite(d))
+                return d;
+        double unit = pow(10, ceil(log10(scale)));
+        return unit < 1 ? rint(d / unit) / rint(1 / unit) : rint(d / unit) * unit;
+}
+
 int conclude_ofat(struct plan *plan, unsigned stage) {
         const struct stage_spec *spec = &plan->spec->stages[stage];
         struct stage_state *state = &plan->stages[stage];
@@ -61,7 +70,7 @@ int conclude_ofat(struct plan *plan, unsigned stage) {
                 take_value(plan, stage, 0, worst, &low, &high);
                 for (size_t k = 0; k < json_array_size(spec->levels[f].values); k++)
                         take_value(plan, stage, index++, worst, &low, &high);
-                impacts[f] = (struct impact){spec->levels[f].name, isnan(low) ? 0 : high - low, low, high};
+                impacts[f] = (struct impact){spec->levels[f].name, isnan(low) ? 0 : difference(high, low), low, high};
         }
         sort_stable(impacts, spec->n_levels);
         free(state->impacts);
