@@ -1,0 +1,206 @@
+"""Coordinator, worker and trainer together on the demo's model: whatever is killed, the sweep ends with the same bits."""
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import time
+
+import pytest
+
+from daemon import Daemon, ROOT, SANITIZED, program
+
+PATIENCE_S = 300 if SANITIZED else 90
+PARAMS = {"learning_rate": 5e-4, "epochs": 5, "checkpoint_s": 1, "logging_steps": 2, "limit_eval": 64}
+
+
+def demo():
+    """The demo's folder: installed, else where the build makes it."""
+    places = [pathlib.Path(os.environ["SWEEPD_PREFIX"]) / "share" / "sweepd" / "demo"] if os.environ.get("SWEEPD_PREFIX") else []
+    places.append(pathlib.Path(os.environ.get("SWEEPD_BUILD", ROOT / "build")) / "worker" / "demo")
+    for place in places:
+        if (place / "model" / "model.safetensors").exists():
+            return place
+    pytest.skip("the demo is not built")
+
+
+class Worker:
+    def __init__(self, server, folder, name="w1", *args):
+        self.work = folder / name
+        self.log_path = folder / f"{name}.log"
+        command = [program("sweep-worker"), "--coordinator", server.url, "--name", name, "--work-dir", self.work, "--slots", "1", "--threads", "1",
+                   "--min-free-mb", "0", "--model", demo() / "model", "--data", demo() / "data", *args]
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(list(map(str, command)), stderr=log, stdout=subprocess.DEVNULL)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def terminate(self):
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(25)
+
+    def log(self):
+        return self.log_path.read_text(errors="replace")
+
+    def checkpoints(self):
+        return [path for path in self.work.glob("trials/*/checkpoint/*") if "tmp" not in path.name]
+
+
+@pytest.fixture
+def server(tmp_path):
+    folder = tmp_path / "server"
+    folder.mkdir()
+    with Daemon(folder) as daemon:
+        daemon.args += ["--listen", daemon.url.removeprefix("http://")]  # it comes back where it was
+        yield daemon
+
+
+@pytest.fixture
+def start(server, tmp_path):
+    workers = []
+
+    def start_worker(*args):
+        workers.append(Worker(server, tmp_path, *args))
+        return workers[-1]
+
+    yield start_worker
+    for worker in workers:
+        if worker.process.poll() is None:
+            worker.kill()
+
+
+def create(server, **members):
+    """A sweep of one trial with the usual parameters."""
+    parameters = {name: {"value": value} for name, value in {**PARAMS, **members}.items()}
+    parameters["dropout"] = {"values": [0.1]}
+    sweep = server.post("/v1/sweeps", {"name": "t", "method": "grid", "trainer": "distilbert-mrpc", "seed": 3, "parameters": parameters,
+                                       "metric": {"name": "eval/accuracy", "goal": "maximize"}}, expect=201)
+    return f"/v1/sweeps/{sweep['id']}"
+
+
+def the_trial(server, sweep):
+    items = server.get(f"{sweep}/trials")["items"]
+    return items[0] if items else None
+
+
+def wait_for(server, sweep, condition, timeout=PATIENCE_S):
+    deadline = time.monotonic() + timeout
+    while True:
+        trial = the_trial(server, sweep)
+        if trial and condition(trial):
+            return trial
+        assert time.monotonic() < deadline, f"never happened: {trial}"
+        time.sleep(0.05)
+
+
+def wait_for_checkpoint(server, sweep, worker):
+    wait_for(server, sweep, lambda trial: trial["state"] != "running" or worker.checkpoints())
+    trial = the_trial(server, sweep)
+    assert trial["state"] == "running", f"too quick to be disturbed: {trial}"
+    return trial
+
+
+def series(server, trial):
+    """(name, step, value) of all that does not depend on the clock."""
+    points, after = [], ""
+    while True:
+        page = server.get(f"/v1/trials/{trial['id']}/metrics?limit=1000{after}")
+        points += [(p["name"], p["step"], p["value"]) for p in page["items"] if not p["name"].startswith("perf/")]
+        if not page["next"]:
+            return sorted(points)
+        after = f"&after={page['next']}"
+
+
+calm = {}  # value and series of the trial to which nothing happened: the same for all tests
+
+
+def expect_same_as_undisturbed(server, start, trial):
+    assert trial["state"] == "completed", trial
+    if not calm:
+        sweep = create(server)
+        assert start("calm", "--max-trials", "1").process.wait(PATIENCE_S) == 0
+        other = the_trial(server, sweep)
+        assert other["state"] == "completed", other
+        calm.update(value=other["value"], series=series(server, other))
+    assert trial["value"] == calm["value"] and series(server, trial) == calm["series"]
+
+
+def test_killed_worker_goes_on_from_its_checkpoint_with_the_same_bits(server, start):
+    sweep = create(server)
+    worker = start()
+    wait_for_checkpoint(server, sweep, worker)
+    worker.kill()
+    assert start("w1", "--max-trials", "1").process.wait(PATIENCE_S) == 0
+    assert "resumes=1" in worker.log()
+    trial = the_trial(server, sweep)
+    assert trial["attempt"] == 2
+    expect_same_as_undisturbed(server, start, trial)
+
+
+def test_terminated_worker_releases_and_resumes_with_the_same_bits(server, start):
+    sweep = create(server)
+    worker = start()
+    wait_for(server, sweep, lambda trial: trial["state"] == "running" and series(server, trial))
+    began = time.monotonic()
+    assert worker.terminate() == 0 and time.monotonic() - began < 20
+    assert the_trial(server, sweep)["state"] == "queued" and worker.checkpoints()
+    assert start("w1", "--max-trials", "1").process.wait(PATIENCE_S) == 0
+    assert "resumes=1" in worker.log() and not worker.checkpoints()
+    expect_same_as_undisturbed(server, start, the_trial(server, sweep))
+
+
+def test_killed_coordinator_is_not_noticed_by_the_training(server, start):
+    sweep = create(server)
+    worker = start("w1", "--max-trials", "1")
+    wait_for(server, sweep, lambda trial: trial["state"] == "running" and series(server, trial))
+    server.kill()
+    time.sleep(1.5)
+    server.start()
+    assert worker.process.wait(PATIENCE_S) == 0
+    trial = the_trial(server, sweep)
+    assert trial["attempt"] == 1
+    expect_same_as_undisturbed(server, start, trial)
+
+
+def test_result_that_ends_while_the_coordinator_is_dead_is_not_lost(server, start):
+    sweep = create(server, epochs=1)
+    worker = start("w1", "--max-trials", "1")
+    wait_for(server, sweep, lambda trial: trial["state"] == "running")
+    server.kill()
+    deadline = time.monotonic() + PATIENCE_S
+    while not list(worker.work.glob("outbox/*.json")):
+        assert time.monotonic() < deadline and worker.process.poll() is None, worker.log()
+        time.sleep(0.05)
+    worker.kill()
+    server.start()
+    assert start("w1", "--exit-when-idle", "0").process.wait(PATIENCE_S) == 0
+    trial = the_trial(server, sweep)
+    assert trial["state"] == "completed" and trial["attempt"] == 1 and series(server, trial)
+
+
+def test_cancelled_trial_stops_training(server, start):
+    sweep = create(server, epochs=200)
+    worker = start("w1", "--max-trials", "1")
+    trial = wait_for(server, sweep, lambda trial: trial["state"] == "running" and series(server, trial))
+    server.post(f"/v1/trials/{trial['id']}/cancel")
+    assert worker.process.wait(60) == 0
+    assert list(worker.work.glob("trials/*")) == []
+
+
+def test_bad_configuration_fails_with_the_name_of_the_key(server, start):
+    sweep = create(server, learning_rate=-1)
+    assert start("w1", "--max-trials", "1").process.wait(PATIENCE_S) == 0
+    trial = the_trial(server, sweep)
+    assert trial["state"] == "failed" and trial["reason"] == "bad_config" and "learning_rate" in trial["detail"]
+
+
+def test_winning_model_is_kept_and_predicts(server, start):
+    sweep = create(server, epochs=1)
+    worker = start("w1", "--max-trials", "1")
+    assert worker.process.wait(PATIENCE_S) == 0
+    kept = list(worker.work.glob("models/*/*"))
+    assert len(kept) == 1 and json.loads((kept[0] / "trial.json").read_text())["value"] == the_trial(server, sweep)["value"]
+    answer = subprocess.run([program("sweep-trainer"), "predict", "--model", kept[0]], input='{"a":"one","b":"two"}\n', capture_output=True, text=True, timeout=60)
+    assert json.loads(answer.stdout)["label"] in (0, 1)
