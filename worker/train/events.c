@@ -39,6 +39,11 @@ void events_free(struct events *events) {
         free(events);
 }
 
+bool events_has_reader(const struct events *events) {
+        struct pollfd poller = {.fd = events->fd};
+        return !events->broken && !(poll(&poller, 1, 0) > 0 && (poller.revents & (POLLERR | POLLNVAL)));
+}
+
 /* Writes one piece when the reader has room within timeout_ms. 1 when it had not. */
 static int write_piece(struct events *events, int timeout_ms) {
         struct pollfd poller = {.fd = events->fd, .events = POLLOUT};

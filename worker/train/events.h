@@ -3,6 +3,7 @@
  * One thread calls. The process ignores SIGPIPE. */
 #pragma once
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/error.h"
@@ -26,5 +27,8 @@ void events_free(struct events *events);
 /* Each sends one line. 0 · -EPIPE, -EIO, …: nobody reads any more; the rest is swallowed. · -ENOMEM */
 int events_send_metric(struct events *events, enum metric metric, uint64_t step, double epoch, double value);
 int events_send_progress(struct events *events, double value);
+/* False once the reader is gone, also when nothing is sent. */
+bool events_has_reader(const struct events *events);
+
 /* The last line; waits for the reader. */
 int events_send_outcome(struct events *events, const struct outcome *outcome);

@@ -152,7 +152,7 @@ static int micro_step(struct training *t) {
 /* --- evaluation --------------------------------------------------------------------------------------- */
 
 static bool must_stop(const struct training *t) {
-        return *t->stop || t->reader_gone;
+        return *t->stop || t->reader_gone || !events_has_reader(t->events);
 }
 
 static bool finished(const struct training *t) {

@@ -51,6 +51,14 @@ static void request_stop(int signal) {
         stop_requested = 1;
 }
 
+static void mask_stop(int how) {
+        sigset_t set;
+        sigemptyset(&set);
+        sigaddset(&set, SIGTERM);
+        sigaddset(&set, SIGINT);
+        sigprocmask(how, &set, NULL);
+}
+
 /* Without SA_RESTART: a read or a wait that blocks returns, and the flag is seen. */
 static void catch_signals(void) {
         struct sigaction action = {.sa_handler = request_stop};
@@ -58,6 +66,7 @@ static void catch_signals(void) {
         sigaction(SIGTERM, &action, NULL);
         sigaction(SIGINT, &action, NULL);
         signal(SIGPIPE, SIG_IGN);
+        mask_stop(SIG_UNBLOCK);
 }
 
 /* 0 · -EINTR when asked to stop · -EFBIG · other. */
@@ -137,6 +146,7 @@ static void wait_politely(char **argv) {
         if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY") || len <= 0)
                 return;
         self[len] = 0;
+        mask_stop(SIG_BLOCK); /* a request to stop that comes meanwhile is kept until it can be obeyed */
         if (setenv("GOMP_SPINCOUNT", "1000", 1) == 0)
                 execv(self, argv);
 }
@@ -146,8 +156,10 @@ CLEANUP_DEFINE(struct config *, cleanup_config, config_free)
 int main(int argc, char **argv) {
         wait_politely(argv);
         for (size_t i = 0; i < sizeof commands / sizeof *commands && argc > 1; i++) {
-                if (strcmp(argv[1], commands[i].name) == 0)
+                if (strcmp(argv[1], commands[i].name) == 0) {
+                        mask_stop(SIG_UNBLOCK);
                         return commands[i].main(argc - 1, argv + 1);
+                }
         }
         _cleanup_(cleanup_config) struct config *config = NULL;
         struct error err = {0};

@@ -78,7 +78,9 @@ static void slow_reader_does_not_block_and_loses_nothing(void **state) {
 
 static void reader_that_is_gone_shows(void **state) {
         (void)state;
+        assert_true(events_has_reader(fixture.events));
         close(fixture.pipe[0]);
+        assert_false(events_has_reader(fixture.events));
         assert_int_equal(events_send_progress(fixture.events, 0.5), -EPIPE);
         assert_int_equal(events_send_progress(fixture.events, 0.6), -EPIPE);
         fixture.pipe[0] = -1;
