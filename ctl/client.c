@@ -23,7 +23,7 @@
 
 struct client {
         CURL *curl;
-        char *url; /* without a slash at its end */
+        char *url;           /* without a slash at its end */
         char *authorization; /* header line, NULL = none */
         char *ca_file;
 };

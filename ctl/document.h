@@ -6,8 +6,8 @@
 #include "yaml_read.h"
 
 struct document {
-        json_t *value; /* owned */
-        const char *name; /* borrowed: the path, or "standard input" */
+        json_t *value;           /* owned */
+        const char *name;        /* borrowed: the path, or "standard input" */
         struct yaml_notes notes; /* empty for JSON */
         const char *wrapped_in;  /* "/trials": the server sees the document there; NULL = at the top */
 };

@@ -6,7 +6,7 @@ struct line_map {
         struct line {
                 char *pointer;
                 unsigned number; /* from 1 */
-        } *items;
+        } * items;
         size_t n, cap;
 };
 

@@ -131,8 +131,11 @@ static char *make_summary(void) {
 
 int main(int argc, char **argv) {
         _cleanup_free_ char *summary = make_summary();
-        const struct config_program program = {.name = "sweepctl", .usage = "COMMAND [ARGUMENT…] [OPTION…]",
-                                               .summary = summary ? summary : "", .options = options, .max_positional = 8};
+        const struct config_program program = {.name = "sweepctl",
+                                               .usage = "COMMAND [ARGUMENT…] [OPTION…]",
+                                               .summary = summary ? summary : "",
+                                               .options = options,
+                                               .max_positional = 8};
         struct config *config;
         struct error err;
         size_t n;

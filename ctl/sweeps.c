@@ -18,19 +18,19 @@ double count_ended(const json_t *sweep) {
 }
 
 static int add_row(struct table *table, const json_t *sweep) {
-        char id[CELL_BYTES], name[CELL_BYTES], method[CELL_BYTES], state[CELL_BYTES], running[32], ended[32], cap[CELL_BYTES], best[CELL_BYTES],
-                eta[32];
+        char id[CELL_BYTES], name[CELL_BYTES], method[CELL_BYTES], state[CELL_BYTES], running[32], ended[32], cap[CELL_BYTES],
+                best[CELL_BYTES], eta[32];
         json_t *eta_s = json_object_get(sweep, "eta_s");
         snprintf(running, sizeof running, "%.0f", count_of(sweep, "running"));
         snprintf(ended, sizeof ended, "%.0f", count_ended(sweep));
-        return table_add(table, (const char *[]){text_of(json_object_get(sweep, "id"), id, sizeof id),
-                                                 text_of(json_object_get(sweep, "name"), name, 48),
-                                                 text_of(json_object_get(sweep, "method"), method, sizeof method),
-                                                 text_of(json_object_get(sweep, "state"), state, sizeof state), running, ended,
-                                                 text_of(json_object_get(sweep, "run_cap"), cap, sizeof cap),
-                                                 text_of_number(json_object_get(json_object_get(sweep, "best"), "value"), best, sizeof best),
-                                                 text_of_seconds(eta_s ? json_is_number(eta_s) ? json_number_value(eta_s) : -1 : -1, eta,
-                                                                 sizeof eta)});
+        return table_add(
+                table,
+                (const char *[]){text_of(json_object_get(sweep, "id"), id, sizeof id), text_of(json_object_get(sweep, "name"), name, 48),
+                                 text_of(json_object_get(sweep, "method"), method, sizeof method),
+                                 text_of(json_object_get(sweep, "state"), state, sizeof state), running, ended,
+                                 text_of(json_object_get(sweep, "run_cap"), cap, sizeof cap),
+                                 text_of_number(json_object_get(json_object_get(sweep, "best"), "value"), best, sizeof best),
+                                 text_of_seconds(json_is_number(eta_s) ? json_number_value(eta_s) : -1, eta, sizeof eta)});
 }
 
 int command_list(struct ctl *ctl) {
@@ -51,7 +51,8 @@ int command_list(struct ctl *ctl) {
                 ctl_print_json(list);
                 return EXIT_FINE;
         }
-        int r = table_init(&table, (const char *[]){"SWEEP", "NAME", "METHOD", "STATE", ">RUNNING", ">ENDED", ">CAP", ">BEST", ">ETA", NULL});
+        int r = table_init(&table,
+                           (const char *[]){"SWEEP", "NAME", "METHOD", "STATE", ">RUNNING", ">ENDED", ">CAP", ">BEST", ">ETA", NULL});
         size_t i;
         json_t *sweep;
         json_array_foreach(json_object_get(list, "items"), i, sweep) {
@@ -81,7 +82,8 @@ static void print_stage(const json_t *stage) {
         json_t *impact, *impacts = json_object_get(stage, "impacts");
         json_array_foreach(impacts, i, impact) {
                 char name[CELL_BYTES], value[CELL_BYTES];
-                printf("%s%-24s %s\n", i == 0 ? "impact       " : "             ", text_of(json_object_get(impact, "parameter"), name, sizeof name),
+                printf("%s%-24s %s\n", i == 0 ? "impact       " : "             ",
+                       text_of(json_object_get(impact, "parameter"), name, sizeof name),
                        text_of_number(json_object_get(impact, "impact"), value, sizeof value));
         }
 }
@@ -95,8 +97,9 @@ static void print_sweep(const json_t *sweep) {
         const char *state;
         json_t *n;
         printf("trials      ");
-        json_object_foreach(json_object_get(sweep, "counts"), state, n)
+        json_object_foreach(json_object_get(sweep, "counts"), state, n) {
                 printf(" %s %s", text_of(n, text, sizeof text), state);
+        }
         putchar('\n');
         if (json_is_number(json_object_get(sweep, "eta_s")))
                 printf("eta          %s\n", text_of_seconds(field_number(sweep, "eta_s"), text, sizeof text));
@@ -105,8 +108,8 @@ static void print_sweep(const json_t *sweep) {
         if (!json_is_object(best))
                 return;
         char value[CELL_BYTES];
-        printf("best         %s in trial %.0f (%s)\n", text_of(json_object_get(best, "value"), value, sizeof value), field_number(best, "number"),
-               text_of(json_object_get(best, "id"), text, sizeof text));
+        printf("best         %s in trial %.0f (%s)\n", text_of(json_object_get(best, "value"), value, sizeof value),
+               field_number(best, "number"), text_of(json_object_get(best, "id"), text, sizeof text));
         printf("             %s\n", text_of_params(json_object_get(best, "params"), text, sizeof text));
 }
 
@@ -242,7 +245,8 @@ int command_check(struct ctl *ctl) {
                 if (ctl->json)
                         ctl_print_json(document.value);
                 else
-                        printf("%s: a %s sweep of %zu parameters, no faults\n", document.name, method_name(spec->method), spec->parameters.n);
+                        printf("%s: a %s sweep of %zu parameters, no faults\n", document.name, method_name(spec->method),
+                               spec->parameters.n);
                 sweep_spec_free(spec);
                 return EXIT_FINE;
         }

@@ -8,7 +8,7 @@
 
 struct table {
         size_t n_columns, n_rows;
-        char **cells; /* rows after one another, the first one holds the headings */
+        char **cells;                  /* rows after one another, the first one holds the headings */
         bool right[TABLE_COLUMNS_MAX]; /* numbers are aligned to the right */
 };
 

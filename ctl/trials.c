@@ -18,15 +18,17 @@ static double seconds_between(const json_t *trial, const char *from, const char 
 }
 
 static int add_row(struct table *table, const json_t *trial) {
-        char number[CELL_BYTES], id[CELL_BYTES], state[CELL_BYTES], value[CELL_BYTES], source[CELL_BYTES], took[CELL_BYTES], params[CELL_BYTES];
+        char number[CELL_BYTES], id[CELL_BYTES], state[CELL_BYTES], value[CELL_BYTES], source[CELL_BYTES], took[CELL_BYTES],
+                params[CELL_BYTES];
         const char *reason = field_text(trial, "reason"), *name = field_text(trial, "state");
         snprintf(state, sizeof state, "%s%s%s%s", name ? name : "-", reason ? " (" : "", reason ? reason : "", reason ? ")" : "");
-        return table_add(table, (const char *[]){
-                text_of(json_object_get(trial, "number"), number, sizeof number), text_of(json_object_get(trial, "id"), id, sizeof id), state,
-                text_of_number(json_object_get(trial, "value"), value, sizeof value),
-                text_of(json_object_get(json_object_get(trial, "proposal"), "source"), source, sizeof source),
-                text_of_seconds(seconds_between(trial, "started", "finished"), took, sizeof took),
-                text_of_params(json_object_get(trial, "params"), params, sizeof params)});
+        return table_add(table,
+                         (const char *[]){text_of(json_object_get(trial, "number"), number, sizeof number),
+                                          text_of(json_object_get(trial, "id"), id, sizeof id), state,
+                                          text_of_number(json_object_get(trial, "value"), value, sizeof value),
+                                          text_of(json_object_get(json_object_get(trial, "proposal"), "source"), source, sizeof source),
+                                          text_of_seconds(seconds_between(trial, "started", "finished"), took, sizeof took),
+                                          text_of_params(json_object_get(trial, "params"), params, sizeof params)});
 }
 
 int command_trials(struct ctl *ctl) {
@@ -41,8 +43,8 @@ int command_trials(struct ctl *ctl) {
                 return EXIT_USAGE;
         }
         char query[128];
-        snprintf(query, sizeof query, "%s%s%s%s%.40s", sort ? "sort=" : "", sort ? sort : "", sort && state ? "&" : "", state ? "state=" : "",
-                 state ? state : "");
+        snprintf(query, sizeof query, "%s%s%s%s%.40s", sort ? "sort=" : "", sort ? sort : "", sort && state ? "&" : "",
+                 state ? "state=" : "", state ? state : "");
         _cleanup_free_ char *path = ctl_path("sweeps", ctl->args[0], "/trials");
         _cleanup_json_ json_t *list = NULL;
         int code = path ? ctl_list(ctl, path, query, &list) : EXIT_FAILED;
@@ -83,8 +85,8 @@ static void print_params(const json_t *params, const char *prefix, FILE *out) {
 }
 
 void print_trial(const json_t *trial, FILE *out) {
-        static const char *const fields[] = {"id", "sweep", "number", "state", "value", "reason", "detail", "attempt", "worker", "stage", "progress",
-                                             "created", "started", "finished", NULL};
+        static const char *const fields[] = {"id",     "sweep", "number",   "state",   "value",   "reason",   "detail", "attempt",
+                                             "worker", "stage", "progress", "created", "started", "finished", NULL};
         for (const char *const *field = fields; *field; field++)
                 print_line(out, *field, json_object_get(trial, *field));
         char took[64];

@@ -73,8 +73,8 @@ static void draw_trials(const json_t *trials) {
                         r = table_add(&table, (const char *[]){text_of(json_object_get(trial, "number"), number, sizeof number),
                                                                text_of(json_object_get(trial, "state"), state, sizeof state), progress,
                                                                text_of_number(json_object_get(trial, "value"), value, sizeof value),
-                                                               text_of(json_object_get(json_object_get(trial, "proposal"), "source"), source,
-                                                                       sizeof source),
+                                                               text_of(json_object_get(json_object_get(trial, "proposal"), "source"),
+                                                                       source, sizeof source),
                                                                text_of_params(json_object_get(trial, "params"), params, sizeof params)});
         }
         table_print(&table, stdout);

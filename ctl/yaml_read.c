@@ -31,8 +31,8 @@ struct reader {
         struct error *err;
         struct anchor *anchors;
         size_t n_anchors;
-        size_t n_nodes;     /* so far, aliases counted as what they stand for */
-        unsigned deepest;   /* reached so far in the anchored node being read */
+        size_t n_nodes;   /* so far, aliases counted as what they stand for */
+        unsigned deepest; /* reached so far in the anchored node being read */
 };
 
 static int read_node(struct reader *reader, yaml_event_t *event, const char *pointer, unsigned depth, json_t **ret);
@@ -208,7 +208,8 @@ static json_t *read_tagged(const yaml_event_t *event, const char *tag, bool *ret
 
 /* Keys of a sweep file whose values are words, also when they look like numbers. */
 static bool holds_words(const char *pointer) {
-        static const char *const keys[] = {"/name", "/description", "/project", "/entity", "/program", "/command", "/tags", "/apiVersion", NULL};
+        static const char *const keys[] = {"/name",    "/description", "/project",    "/entity", "/program",
+                                           "/command", "/tags",        "/apiVersion", NULL};
         for (const char *const *key = keys; *key; key++)
                 if (strncmp(pointer, *key, strlen(*key)) == 0)
                         return true;
@@ -307,7 +308,8 @@ static int merge(struct reader *reader, unsigned line, json_t *object, const jso
 }
 
 /* One key and its value. *merged collects what << brings: it counts last, wherever it is written. */
-static int read_entry(struct reader *reader, const yaml_event_t *key, const char *pointer, unsigned depth, json_t *object, json_t **merged) {
+static int read_entry(struct reader *reader, const yaml_event_t *key, const char *pointer, unsigned depth, json_t *object,
+                      json_t **merged) {
         const char *name = (const char *)key->data.scalar.value;
         char inner[POINTER_BYTES];
         unsigned line = line_of(key);

@@ -18,13 +18,13 @@
 #include "opt/sobol.h"
 #include "opt/space.h"
 
-#define MAX_LISTED 2048      /* points of a finite space that are simply all scored */
+#define MAX_LISTED 2048 /* points of a finite space that are simply all scored */
 #define N_SCATTERED 768
-#define N_AROUND 12          /* steps per anchor and width */
-#define N_STARTS 5           /* of the local search */
+#define N_AROUND 12 /* steps per anchor and width */
+#define N_STARTS 5  /* of the local search */
 #define MAX_ROUNDS 4
-#define FINE_LEVELS 20       /* a discrete numeric dimension with more is relaxed for quasi-Newton steps */
-#define MAX_MOVES 16         /* per discrete dimension */
+#define FINE_LEVELS 20 /* a discrete numeric dimension with more is relaxed for quasi-Newton steps */
+#define MAX_MOVES 16   /* per discrete dimension */
 #define SAME_UNIT 1e-6
 
 /* --- expected improvement -------------------------------------------------------------------------- */
@@ -153,7 +153,8 @@ static int score(const struct acquire_problem *problem, struct candidates *list,
         for (size_t i = 0; r == 0 && i < list->n; i++) {
                 double dmean, dsd;
                 list->value[i] = allow_repeats || !tried_contains(problem->tried, candidate_features(list, i))
-                        ? log_expected_improvement(list->mean[i], list->sd[i], problem->incumbent, &dmean, &dsd) : -INFINITY;
+                                         ? log_expected_improvement(list->mean[i], list->sd[i], problem->incumbent, &dmean, &dsd)
+                                         : -INFINITY;
                 double distance = problem->radius > 0 ? remoteness(problem->tried, candidate_features(list, i)) : 0;
                 if (distance > problem->radius)
                         list->value[i] -= 1e4 + distance; /* the nearest of them, if there is nothing else */
@@ -203,9 +204,9 @@ static void scatter(const struct acquire_problem *problem, struct candidates *li
 
 struct local {
         const struct acquire_problem *problem;
-        struct candidates current;  /* one point with its prediction */
-        struct candidates moves;    /* neighbours of it */
-        size_t *smooth, n_smooth;   /* dimensions of quasi-Newton steps */
+        struct candidates current;             /* one point with its prediction */
+        struct candidates moves;               /* neighbours of it */
+        size_t *smooth, n_smooth;              /* dimensions of quasi-Newton steps */
         double *features, *dmean, *dsd, *unit; /* n_dims each; unit has its bounds behind it */
         struct rng rng;
 };
@@ -263,7 +264,8 @@ static int smooth_step(struct local *local, int max_evaluations, bool *ret_moved
         memcpy(local->moves.x, local->current.x, n_dims * sizeof *local->moves.x);
         for (size_t i = 0; i < n; i++)
                 if (isfinite(local->unit[i]))
-                        local->moves.x[local->smooth[i]] = opt_dim_from_unit(&local->problem->space->dims[local->smooth[i]], local->unit[i]);
+                        local->moves.x[local->smooth[i]] =
+                                opt_dim_from_unit(&local->problem->space->dims[local->smooth[i]], local->unit[i]);
         int r = score(local->problem, &local->moves, false);
         if (r == 0)
                 *ret_moved |= take_if_better(local, &local->moves, 0);
@@ -324,7 +326,8 @@ static void local_fini(struct local *local) {
 
 static int local_init(struct local *local, const struct acquire_problem *problem) {
         size_t d = problem->space->n_dims;
-        *local = (struct local){.problem = problem, .smooth = malloc((d + 1) * sizeof *local->smooth),
+        *local = (struct local){.problem = problem,
+                                .smooth = malloc((d + 1) * sizeof *local->smooth),
                                 .features = malloc((6 * d + 1) * sizeof *local->features)};
         if (!local->smooth || !local->features || candidates_init(&local->current, 1, d) < 0 ||
             candidates_init(&local->moves, d * MAX_MOVES + 1, d) < 0)

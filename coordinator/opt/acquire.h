@@ -28,19 +28,19 @@ bool tried_find_gap(const struct tried *tried, uint64_t seed, double *ret_x);
 struct acquire_problem {
         const struct opt_space *space;
         struct gp *gp;
-        double incumbent;             /* in the gp's units, larger is better */
+        double incumbent; /* in the gp's units, larger is better */
         const struct tried *tried;
         const double *const *anchors; /* natural units: good points to search around, best first */
         size_t n_anchors;
-        double radius;                /* trust region: how far from the nearest trial, in unit coordinates; 0 = anywhere */
+        double radius; /* trust region: how far from the nearest trial, in unit coordinates; 0 = anywhere */
         uint64_t seed;
 };
 
 struct acquire_result {
-        double *x;           /* n_dims, the caller's */
-        double mean, sd;     /* in the gp's units */
-        double value;        /* log expected improvement */
-        bool is_repeat;      /* every point of the space was tried: the best of them again */
+        double *x;       /* n_dims, the caller's */
+        double mean, sd; /* in the gp's units */
+        double value;    /* log expected improvement */
+        bool is_repeat;  /* every point of the space was tried: the best of them again */
 };
 
 /* 0 or -ENOMEM. */

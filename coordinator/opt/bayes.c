@@ -21,20 +21,20 @@
 #include "opt/space.h"
 #include "opt/warp.h"
 
-#define MAX_MODEL 1000   /* ended trials in the posterior */
-#define MAX_PENDING 250  /* the latest, beside them */
-#define MAX_FIT 150      /* trials that hyperparameters are fitted on */
+#define MAX_MODEL 1000  /* ended trials in the posterior */
+#define MAX_PENDING 250 /* the latest, beside them */
+#define MAX_FIT 150     /* trials that hyperparameters are fitted on */
 #define N_ANCHORS 4
 #define MIN_OBSERVED 2
 
 /* The evidence as the model wants it. */
 struct evidence {
         size_t n_dims;
-        double *features;      /* every trial of the history, n × n_dims */
-        bool *is_categorical;  /* n_dims */
-        size_t *chosen;        /* indices into the history: ended trials first, then pending ones */
+        double *features;     /* every trial of the history, n × n_dims */
+        bool *is_categorical; /* n_dims */
+        size_t *chosen;       /* indices into the history: ended trials first, then pending ones */
         size_t n_ended, n_pending;
-        double *x, *y;         /* features and z of the chosen ones */
+        double *x, *y; /* features and z of the chosen ones */
         struct warp warp;
 };
 
@@ -139,8 +139,8 @@ static int choose(struct evidence *evidence, const struct opt_history *history, 
 }
 
 static struct gp_data evidence_data(const struct evidence *evidence, size_t n) {
-        return (struct gp_data){.n = n, .n_dims = evidence->n_dims, .x = evidence->x, .y = evidence->y,
-                                .is_categorical = evidence->is_categorical};
+        return (struct gp_data){
+                .n = n, .n_dims = evidence->n_dims, .x = evidence->x, .y = evidence->y, .is_categorical = evidence->is_categorical};
 }
 
 /* Few trials afford restarts; of many, every k-th is enough to learn the length scales from. */
@@ -259,9 +259,11 @@ static int propose_by_model(const struct opt_space *space, const struct opt_hist
         gp_free(gp);
         if (r != 0)
                 return r;
-        *ret = (struct opt_proposal){.x = ret->x, .source = result.is_repeat ? OPT_SOURCE_EXPLOIT : OPT_SOURCE_GP,
+        *ret = (struct opt_proposal){.x = ret->x,
+                                     .source = result.is_repeat ? OPT_SOURCE_EXPLOIT : OPT_SOURCE_GP,
                                      .why = result.is_repeat ? "every point of the space was tried" : NULL,
-                                     .has_prediction = true, .acquisition = result.value};
+                                     .has_prediction = true,
+                                     .acquisition = result.value};
         warp_invert(&evidence->warp, result.mean, result.sd, &ret->mean, &ret->sd);
         return 0;
 }

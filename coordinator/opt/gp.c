@@ -248,9 +248,9 @@ static int factorise(struct gp *gp, double noise) {
                 double unused;
                 for (size_t j = 0; j < n; j++) {
                         for (size_t i = j; i < n; i++)
-                                gp->factor[j * n + i] =
-                                        gp->signal * matern(scaled_distance2(&gp->data, gp->inverse_squared, gp->data.x + i * d,
-                                                                             gp->data.x + j * d), &unused);
+                                gp->factor[j * n + i] = gp->signal * matern(scaled_distance2(&gp->data, gp->inverse_squared,
+                                                                                             gp->data.x + i * d, gp->data.x + j * d),
+                                                                            &unused);
                         gp->noise = noise + jitter * fmax(gp->signal, 1);
                         gp->factor[j * n + j] += gp->noise;
                 }
@@ -312,7 +312,8 @@ int gp_predict(const struct gp *gp, size_t m, const double *points, double *ret_
                         double *row = rows + c * n;
                         for (size_t i = 0; i < n; i++)
                                 row[i] = gp->signal * matern(scaled_distance2(&gp->data, gp->inverse_squared, gp->data.x + i * d,
-                                                                              points + (first + c) * d), &unused);
+                                                                              points + (first + c) * d),
+                                                             &unused);
                         ret_mean[first + c] = cblas_ddot((int)n, row, 1, gp->alpha, 1);
                 }
                 cblas_dtrsm(CblasColMajor, CblasLeft, CblasLower, CblasNoTrans, CblasNonUnit, (int)n, (int)count, 1, gp->factor, (int)n,

@@ -70,7 +70,8 @@ def test_a_sweep_from_yaml_to_its_end(server, ctl, tmp_path):
 
     assert "from yaml" in ctl("list", url=server.url).stdout
     ctl("best", id, url=server.url, expect=1)  # nothing yet
-    watching = subprocess.Popen([program("sweepctl"), "watch", id, "--interval", "1", "--server", server.url], stdout=subprocess.PIPE, text=True)
+    watch = [program("sweepctl"), "watch", id, "--interval", "1", "--server", server.url]
+    watching = subprocess.Popen(watch, stdout=subprocess.PIPE, text=True)
     for number, value in enumerate([0.81, 0.86, 0.84]):
         complete(server, claim(server, id, number), value)
     output, _ = watching.communicate(timeout=30 + PATIENCE_S)
@@ -125,10 +126,11 @@ def test_a_json_spec_on_stdin(server, ctl):
 
 def test_enqueued_configurations_and_how_to_reproduce_them(server, ctl, tmp_path):
     id = json.loads(ctl("create", "-", "--json", url=server.url, stdin=SPEC).stdout)["id"]
-    (tmp_path / "more.yaml").write_text("- params: {learning_rate: 2e-5, dropout: 0.1}\n- params: {learning_rate: 3e-5, dropout: 0.0}\n  value: 0.8\n")
+    queued, finished = "- params: {learning_rate: 2e-5, dropout: 0.1}\n", "- params: {learning_rate: 3e-5, dropout: 0.0}\n  value: 0.8\n"
+    (tmp_path / "more.yaml").write_text(queued + finished)
     items = json.loads(ctl("enqueue", id, "more.yaml", "--json", url=server.url).stdout)["items"]
     assert [item["state"] for item in items] == ["queued", "completed"]
-    (tmp_path / "wrong.yaml").write_text("- params: {learning_rate: 2e-5, dropout: 0.1}\n- params:\n    learning_rate: 1.0\n    dropout: 0.1\n")
+    (tmp_path / "wrong.yaml").write_text(queued + "- params:\n    learning_rate: 1.0\n    dropout: 0.1\n")
     assert "wrong.yaml:3: " in ctl("enqueue", id, "wrong.yaml", url=server.url, expect=1).stderr
 
     trial = claim(server, id, 1)

@@ -50,13 +50,12 @@ static double *covariance(size_t n, size_t d, const double *x, const bool *is_ca
         double *k = malloc(n * n * sizeof *k);
         for (size_t i = 0; i < n; i++)
                 for (size_t j = 0; j < n; j++)
-                        k[i * n + j] = kernel(d, is_categorical, theta, x + i * d, x + j * d) +
-                                       (i == j ? exp(theta[d + 1]) + jitter : 0);
+                        k[i * n + j] = kernel(d, is_categorical, theta, x + i * d, x + j * d) + (i == j ? exp(theta[d + 1]) + jitter : 0);
         return k;
 }
 
-void naive_gp_predict(size_t n, size_t d, const double *x, const double *y, const bool *is_categorical, const double *theta,
-                      double jitter, const double *point, double *ret_mean, double *ret_sd) {
+void naive_gp_predict(size_t n, size_t d, const double *x, const double *y, const bool *is_categorical, const double *theta, double jitter,
+                      const double *point, double *ret_mean, double *ret_sd) {
         double *k = covariance(n, d, x, is_categorical, theta, jitter), *row = malloc(n * sizeof *row);
         double variance = exp(theta[d]);
         for (size_t i = 0; i < n; i++)

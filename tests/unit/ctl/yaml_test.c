@@ -49,7 +49,8 @@ static void whole_and_real_literals_stay_apart(void **state) {
 static void words_are_what_pyyaml_takes_them_for(void **state) {
         (void)state;
         assert_reads("[true, yes, On, false, NO, off, y, ~, null, nullx, 1.2.3, 1e, e5, 2020-01-01, 12:30, 0x, '']",
-                     "[true,true,true,false,false,false,\"y\",null,null,\"nullx\",\"1.2.3\",\"1e\",\"e5\",\"2020-01-01\",\"12:30\",\"0x\",\"\"]");
+                     "[true,true,true,false,false,false,\"y\",null,null,\"nullx\",\"1.2.3\",\"1e\",\"e5\",\"2020-01-01\",\"12:30\",\"0x\","
+                     "\"\"]");
         assert_reads("'yes'", "\"yes\"");
         assert_reads("a:\nb: x\n", "{\"a\":null,\"b\":\"x\"}");
         assert_reads("!!str 5", "\"5\"");
@@ -78,7 +79,8 @@ static void repeated_keys_are_refused_with_both_lines(void **state) {
 static void aliases_and_merge_keys_are_followed(void **state) {
         (void)state;
         assert_reads("a: &x {min: 0, max: 1}\nb: *x\nc: {<<: *x, max: 5}\nd: {max: 7, <<: [*x, {q: 2, min: 9}]}\n",
-                     "{\"a\":{\"min\":0,\"max\":1},\"b\":{\"min\":0,\"max\":1},\"c\":{\"max\":5,\"min\":0},\"d\":{\"max\":7,\"min\":0,\"q\":2}}");
+                     "{\"a\":{\"min\":0,\"max\":1},\"b\":{\"min\":0,\"max\":1},\"c\":{\"max\":5,\"min\":0},\"d\":{\"max\":7,\"min\":0,"
+                     "\"q\":2}}");
         assert_refuses("a: *nothing\n", "nothing");
         assert_refuses("a: &a [*a]\n", "*a");
 }
@@ -123,7 +125,8 @@ static void what_json_cannot_hold_is_refused(void **state) {
 
 static void every_value_knows_its_line(void **state) {
         (void)state;
-        const char *yaml = "method: bayes\nparameters:\n  lr:\n    min: 1\n    max: 0\n  \"a/b~c\":\n    values:\n      - 1\n      - 2\nshared: &s\n  k: 1\nused: *s\n";
+        const char *yaml = "method: bayes\nparameters:\n  lr:\n    min: 1\n    max: 0\n  \"a/b~c\":\n    values:\n      - 1\n      - "
+                           "2\nshared: &s\n  k: 1\nused: *s\n";
         struct yaml_notes notes = {0};
         json_t *value = NULL;
         assert_int_equal(yaml_read(yaml, strlen(yaml), &value, &notes, NULL), 0);

@@ -38,8 +38,8 @@ static void likelihood_is_the_textbook_one(void **state) {
         other[0] = 0.4; /* the prior is known: only its difference is left */
         double ours = gp_objective(&data, theta, scratch, NULL) - gp_objective(&data, other, scratch, NULL);
         double mean = M_SQRT2 + 0.5 * log(D), prior = (pow(-0.7 - mean, 2) - pow(0.4 - mean, 2)) / 6;
-        double naive = naive_gp_likelihood(N, D, x, y, is_categorical, theta, 1e-8) -
-                       naive_gp_likelihood(N, D, x, y, is_categorical, other, 1e-8);
+        double naive =
+                naive_gp_likelihood(N, D, x, y, is_categorical, theta, 1e-8) - naive_gp_likelihood(N, D, x, y, is_categorical, other, 1e-8);
         assert_true(fabs(ours - naive - prior) < 1e-7);
         free(scratch);
 }
@@ -131,12 +131,9 @@ static void repeated_points_without_noise_are_survived(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(likelihood_is_the_textbook_one),
-                cmocka_unit_test(objective_gradient_matches_finite_differences),
-                cmocka_unit_test(posterior_is_the_textbook_one),
-                cmocka_unit_test(posterior_gradient_matches_finite_differences),
-                cmocka_unit_test(fit_finds_what_matters),
-                cmocka_unit_test(repeated_points_without_noise_are_survived),
+                cmocka_unit_test(likelihood_is_the_textbook_one), cmocka_unit_test(objective_gradient_matches_finite_differences),
+                cmocka_unit_test(posterior_is_the_textbook_one),  cmocka_unit_test(posterior_gradient_matches_finite_differences),
+                cmocka_unit_test(fit_finds_what_matters),         cmocka_unit_test(repeated_points_without_noise_are_survived),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,7 +11,7 @@
 /* In natural order; e.g. Bratley & Fox (1988), Joe & Kuo (2008). */
 static void first_points_are_the_published_ones(void **state) {
         (void)state;
-        static const double expected[8][3] = {{0, 0, 0}, {.5, .5, .5}, {.25, .75, .75}, {.75, .25, .25},
+        static const double expected[8][3] = {{0, 0, 0},          {.5, .5, .5},       {.25, .75, .75},    {.75, .25, .25},
                                               {.125, .625, .375}, {.625, .125, .875}, {.375, .375, .625}, {.875, .875, .125}};
         for (uint32_t i = 0; i < 8; i++)
                 for (size_t k = 0; k < 3; k++)
@@ -90,7 +90,7 @@ static void seeds_give_different_points(void **state) {
         double sum = 0;
         for (uint64_t seed = 0; seed < 1000; seed++)
                 sum += sobol_scrambled(seed, 3, 0);
-        assert_true(fabs(sum / 1000 - 0.5) < 0.04); /* the first point is uniform over the seeds */
+        assert_true(fabs(sum / 1000 - 0.5) < 0.04);                            /* the first point is uniform over the seeds */
         assert_true(sobol_scrambled(1, 200, 5) != sobol_scrambled(1, 201, 5)); /* beyond the table: independent draws */
         assert_true(sobol_scrambled(1, 200, 5) != sobol_scrambled(1, 200, 6));
 }

@@ -27,9 +27,12 @@ static void quantiles_invert_their_distributions(void **state) {
 static void continuous_dimensions_go_there_and_back(void **state) {
         (void)state;
         const struct opt_dim dims[] = {
-                {.kind = OPT_UNIFORM, .low = -3, .high = 7},      {.kind = OPT_LOG_UNIFORM, .low = 1e-5, .high = 5e-5},
-                {.kind = OPT_INV_LOG_UNIFORM, .low = 1e-3, .high = 10}, {.kind = OPT_NORMAL, .mu = 2, .sigma = 3},
-                {.kind = OPT_LOG_NORMAL, .mu = -1, .sigma = 0.5}, {.kind = OPT_BETA, .a = 2, .b = 3},
+                {.kind = OPT_UNIFORM, .low = -3, .high = 7},
+                {.kind = OPT_LOG_UNIFORM, .low = 1e-5, .high = 5e-5},
+                {.kind = OPT_INV_LOG_UNIFORM, .low = 1e-3, .high = 10},
+                {.kind = OPT_NORMAL, .mu = 2, .sigma = 3},
+                {.kind = OPT_LOG_NORMAL, .mu = -1, .sigma = 0.5},
+                {.kind = OPT_BETA, .a = 2, .b = 3},
         };
         for (size_t i = 0; i < 6; i++)
                 for (double u = 0.001; u < 1; u += 0.0173)
@@ -102,7 +105,8 @@ static void evidence_outside_the_bounds_is_clamped(void **state) {
 
 static void cardinality_of_spaces(void **state) {
         (void)state;
-        struct opt_dim dims[] = {{.kind = OPT_INTEGER, .low = 1, .high = 4}, {.kind = OPT_CATEGORICAL, .n_choices = 3},
+        struct opt_dim dims[] = {{.kind = OPT_INTEGER, .low = 1, .high = 4},
+                                 {.kind = OPT_CATEGORICAL, .n_choices = 3},
                                  {.kind = OPT_UNIFORM, .low = 2, .high = 2}};
         struct opt_space space = {dims, 3};
         assert_int_equal(opt_space_cardinality(&space), 12);
