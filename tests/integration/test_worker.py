@@ -338,6 +338,20 @@ def test_training_goes_on_while_the_coordinator_is_away(server, start):
     wait_until(lambda: not worker.outbox())
 
 
+def test_points_of_a_killed_worker_are_sent_when_the_trial_resumes(server, start):
+    trial = server.add_trial({"script": [{"metric": ["a", 1, 1]}, {"checkpoint": "x"}, {"metric": ["a", 2, 2]}, SLEEP, done(0.5)], "resumable": True})
+    server.fault("report", "drop_request", times=1000)
+    worker = start(server)
+    wait_until(lambda: any('"step":2' in path.read_text() for path in worker.work.glob("trials/*/points.jsonl")))
+    worker.kill()
+    with server.lock:
+        server.faults.clear()
+        trial.params["script"][3] = {"sleep": 0}
+    assert not trial.points
+    assert start(server, "--max-trials", 1).wait() == 0
+    assert trial.points == {("a", 1): 1, ("a", 2): 2} and trial.attempt == 2
+
+
 def test_result_survives_a_killed_worker_and_is_delivered_before_the_next_registers(server, start):
     trial = server.add_trial({"script": [{"metric": ["a", 1, 1]}, done(0.5)]})
     server.fault("report", "drop_request", times=1000)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "agent/backoff.h"
+#include "agent/journal.h"
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "proto/limits.h"
@@ -25,6 +26,7 @@ struct reporter {
         json_t **points; /* owned references, oldest first */
         size_t n_points, cap_points;
         uint64_t n_dropped;
+        struct journal *journal; /* of points and body; NULL when there is none */
         bool has_progress, progress_is_news;
         double progress;
         json_t *body; /* not answered yet */
@@ -67,6 +69,7 @@ void reporter_free(struct reporter *reporter) {
         for (size_t i = 0; i < reporter->n_points; i++)
                 json_decref(reporter->points[i]);
         free(reporter->points);
+        journal_close(reporter->journal);
         json_decref(reporter->body);
         json_decref(reporter->trial);
         free(reporter);
@@ -79,7 +82,7 @@ static void drop_oldest(struct reporter *reporter, size_t n) {
         reporter->n_points -= n;
 }
 
-void reporter_add_point(struct reporter *reporter, json_t *point) {
+static void queue_point(struct reporter *reporter, json_t *point) {
         if (reporter->n_points >= POINTS_WAITING_MAX) {
                 if (reporter->n_dropped == 0)
                         log_warning("too many metric points wait: the oldest are dropped", log_s("trial", reporter->id));
@@ -97,6 +100,24 @@ void reporter_add_point(struct reporter *reporter, json_t *point) {
                 reporter->cap_points = cap;
         }
         reporter->points[reporter->n_points++] = point;
+}
+
+void reporter_keep_journal(struct reporter *reporter, const char *path, bool resumes) {
+        struct error err;
+        journal_close(TAKE(reporter->journal));
+        if (journal_open(path, resumes, &reporter->journal, &err) < 0) {
+                log_warning("metric points are not kept on disk", log_s("trial", reporter->id), log_s("why", err.text));
+                return;
+        }
+        _cleanup_json_ json_t *points = journal_read(reporter->journal);
+        for (size_t i = 0; i < json_array_size(points); i++)
+                queue_point(reporter, json_incref(json_array_get(points, i)));
+}
+
+void reporter_add_point(struct reporter *reporter, json_t *point) {
+        if (reporter->journal)
+                journal_append(reporter->journal, point);
+        queue_point(reporter, point);
 }
 
 void reporter_set_progress(struct reporter *reporter, double progress) {
@@ -126,6 +147,8 @@ static json_t *make_body(struct reporter *reporter, json_t *outcome) {
 static void on_answered(struct reporter *reporter, const struct net_answer *answer) {
         backoff_reset(&reporter->backoff);
         json_decref(TAKE(reporter->body));
+        if (reporter->journal && reporter->n_points == 0)
+                journal_clear(reporter->journal);
         double lease_s = json_number_value(json_object_get(answer->body, "lease_s"));
         reporter->lease_s = lease_s > 0 ? lease_s : reporter->lease_s;
         const char *command = json_string_value(json_object_get(answer->body, "command"));

@@ -8,6 +8,7 @@
  * The end of a trial is not sent from here: reporter_seal turns all that is unsent into a parcel for the outbox. */
 #pragma once
 #include <jansson.h>
+#include <stdbool.h>
 
 #include "common/world.h"
 #include "net/net.h"
@@ -26,6 +27,10 @@ struct reporter;
 /* trial: a claimed trial, kept by reference. */
 int reporter_new(struct net *net, const struct world *world, json_t *trial, reporter_callback *callback, void *data, struct reporter **ret);
 void reporter_free(struct reporter *reporter);
+
+/* Keeps points that are not acknowledged in the file at path too. resumes: those that lie there are sent first, since the
+ * trainer goes on behind them; else they are forgotten. Without the file the reporter works from memory alone. */
+void reporter_keep_journal(struct reporter *reporter, const char *path, bool resumes);
 
 void reporter_add_point(struct reporter *reporter, json_t *point); /* takes the reference; the oldest go when 50000 wait */
 void reporter_set_progress(struct reporter *reporter, double progress);

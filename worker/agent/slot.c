@@ -347,10 +347,12 @@ static int start(struct slot *slot, struct error *err) {
         if (r < 0)
                 return r;
         _cleanup_free_ char *folder = workdir_trial(workdir, slot->id, NULL), *checkpoint = workdir_trial(workdir, slot->id, "checkpoint"),
-                            *output = workdir_trial(workdir, slot->id, "output");
+                            *output = workdir_trial(workdir, slot->id, "output"), *journal = workdir_trial(workdir, slot->id, "points.jsonl");
         if (!folder || !checkpoint || !output)
                 return error_set(err, -ENOMEM, "out of memory");
         slot->had_checkpoint = workdir_has_checkpoint(workdir, slot->id);
+        if (journal)
+                reporter_keep_journal(slot->reporter, journal, slot->had_checkpoint);
         r = command_line(slot, &argv);
         if (r == 0)
                 r = environment(slot, checkpoint, output, &variables);

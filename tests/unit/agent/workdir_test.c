@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -5,9 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "agent/journal.h"
 #include "agent/outbox.h"
 #include "agent/workdir.h"
 #include "common/cleanup.h"
@@ -125,7 +128,9 @@ static void newest_leftovers_survive_and_none_on_a_short_disk(void **state) {
                 char name[8];
                 snprintf(name, sizeof name, "t%d", i);
                 assert_int_equal(workdir_prepare(workdir, name, NULL), 0);
-                usleep(2000);
+                _cleanup_free_ char *path = workdir_trial(workdir, name, NULL);
+                struct timespec times[2] = {{.tv_sec = 1000 + i}, {.tv_sec = 1000 + i}};
+                assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
         }
         workdir_prune(workdir, nothing_in_use, "t0");
         assert_true(path_exists("trials/t0") && path_exists("trials/t3") && path_exists("trials/t6"));
@@ -181,6 +186,47 @@ static void full_outbox_refuses(void **state) {
         assert_int_equal(n, OUTBOX_PARCELS_MAX + 1);
 }
 
+static size_t count_points(struct journal *journal) {
+        _cleanup_json_ json_t *points = journal_read(journal);
+        return json_array_size(points);
+}
+
+static void journal_holds_points_until_they_are_cleared(void **state) {
+        (void)state;
+        char path[128];
+        snprintf(path, sizeof path, "%s/points.jsonl", folder);
+        struct journal *journal;
+        _cleanup_json_ json_t *point = json_pack("{s:s, s:i}", "name", "a", "step", 1);
+        assert_int_equal(journal_open(path, true, &journal, NULL), 0);
+        journal_append(journal, point);
+        journal_append(journal, point);
+        journal_close(journal);
+        assert_int_equal(journal_open(path, true, &journal, NULL), 0);
+        assert_int_equal(count_points(journal), 2);
+        journal_clear(journal);
+        journal_append(journal, point);
+        assert_int_equal(count_points(journal), 1);
+        journal_close(journal);
+        assert_int_equal(journal_open(path, false, &journal, NULL), 0);
+        assert_int_equal(count_points(journal), 0);
+        journal_close(journal);
+}
+
+static void point_that_was_cut_off_is_skipped(void **state) {
+        (void)state;
+        char path[128];
+        struct journal *journal;
+        static const char text[] = "{\"name\":\"a\",\"step\":1}\n{\"name\":\"a\",\"st";
+        snprintf(path, sizeof path, "%s/points.jsonl", folder);
+        assert_int_equal(fs_write_atomic(path, text, sizeof text - 1, 0600, NULL), 0);
+        assert_int_equal(journal_open(path, true, &journal, NULL), 0);
+        assert_int_equal(count_points(journal), 1);
+        _cleanup_json_ json_t *point = json_pack("{s:s}", "name", "b");
+        journal_append(journal, point);
+        assert_int_equal(count_points(journal), 2);
+        journal_close(journal);
+}
+
 #define test(function) cmocka_unit_test_setup_teardown(function, make_folder, remove_folder)
 
 int main(void) {
@@ -195,6 +241,8 @@ int main(void) {
                 test(parcel_comes_back_as_it_was_put),
                 test(unreadable_parcel_is_set_aside),
                 test(full_outbox_refuses),
+                test(journal_holds_points_until_they_are_cleared),
+                test(point_that_was_cut_off_is_skipped),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
