@@ -119,12 +119,13 @@ static int pick(struct api *api, const struct parked *claim, const struct peer *
 
 static json_t *encode_claimed(struct api *api, const struct live *live, const struct trial_row *row, const char *lease) {
         const struct sweep_spec *spec = live->spec;
-        return json_pack("{s:s, s:s, s:I, s:i, s:s, s:o, s:o, s:s, s:o, s:O, s:I, s:o, s:{s:s, s:s}}", "id", row->public_id, "sweep",
-                         row->sweep_public_id, "number", (json_int_t)row->number, "attempt", (int)row->attempt, "lease", lease, "lease_s",
+        json_t *metric = *spec->metric.name ? json_pack("{s:s, s:s}", "name", spec->metric.name, "goal", spec->metric.maximize ? "maximize" : "minimize")
+                                            : NULL; /* left out without one */
+        return json_pack("{s:s, s:s, s:I, s:i, s:s, s:o, s:o, s:s, s:o, s:O, s:I, s:o, s:o*}", "id", row->public_id, "sweep", row->sweep_public_id,
+                         "number", (json_int_t)row->number, "attempt", (int)row->attempt, "lease", lease, "lease_s",
                          json_number(api->config.lease_s, 1), "params", encode_stored(row->params), "trainer", spec->trainer, "program",
                          encode_text(spec->program), "fixed", spec->fixed, "seed", (json_int_t)plan_trial_seed(live->row.seed, row->number),
-                         "resume", encode_stored(row->resume), "metric", "name", spec->metric.name, "goal",
-                         spec->metric.maximize ? "maximize" : "minimize");
+                         "resume", encode_stored(row->resume), "metric", metric);
 }
 
 static int lease_one(struct api *api, struct parked *claim, const struct peer *peer, int64_t *claim_row, json_t *trials, enum pick *ret) {

@@ -270,6 +270,25 @@ static void a_claim_without_waiting_still_computes_a_proposal(void **state) {
         free(sweep);
 }
 
+#define BAYES(rest) "{'method':'bayes','trainer':'external','seed':1,'metric':{'name':'loss'},'parameters':{'lr':{'min':0.0,'max':1.0}}" rest "}"
+
+static void a_worker_waits_for_the_proposal_of_a_higher_priority_but_not_of_an_equal_one(void **state) {
+        struct house *house = *state;
+        char *worker = house_worker(house, "w");
+        house->hold_jobs = true;
+        char *low = house_sweep(house, RANDOM "}"), *high = house_sweep(house, BAYES(",'priority':1"));
+        struct ask *ask = wait_for_work(house, worker, "c1", NULL, 0);
+        assert_false(ask->is_done);
+        json_decref(house_must(house, 200, ROUTE_SWEEP_PATCH, low, "{'priority':1}"));
+        assert_int_equal(ask->status, 200);
+        assert_string_equal(text_of(json_array_get(json_object_get(ask->body, "trials"), 0), "sweep"), low);
+        house->hold_jobs = false;
+        ask_free(ask);
+        free(worker);
+        free(low);
+        free(high);
+}
+
 static void workers_that_cannot_evaluate_a_sweep_get_none_and_are_told_why(void **state) {
         struct house *house = *state;
         char *sweep = house_sweep(house, "{'method':'random','program':'train','metric':{'name':'loss'},'parameters':{'lr':{'min':0.0,'max':1.0}}}");
@@ -372,6 +391,7 @@ int main(void) {
                 behaviour(the_higher_priority_comes_first_then_the_least_running),
                 behaviour(parallelism_limits_what_runs_at_once),
                 behaviour(a_claim_without_waiting_still_computes_a_proposal),
+                behaviour(a_worker_waits_for_the_proposal_of_a_higher_priority_but_not_of_an_equal_one),
                 behaviour(workers_that_cannot_evaluate_a_sweep_get_none_and_are_told_why),
                 behaviour(a_draining_worker_waits_in_vain),
                 behaviour(faults_of_a_claim_are_named),

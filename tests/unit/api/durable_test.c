@@ -211,6 +211,37 @@ static void a_write_that_fails_anywhere_is_503_and_can_be_asked_again(void **sta
         free(sweep);
 }
 
+static int refuse_commit(void *data) {
+        (void)data;
+        return 1;
+}
+
+static void what_could_not_be_committed_was_never_promised(void **state) {
+        struct house *house = *state;
+        char *worker = house_worker(house, "w"), *sweep = house_sweep(house, SPEC(",'run_cap':1"));
+        char claim[128];
+        snprintf(claim, sizeof claim, "{'worker':'%s','claim_id':'c1'}", worker);
+        sqlite3_commit_hook(house->store->db, refuse_commit, NULL);
+        struct ask *lost = house_ask(house, ROUTE_CLAIM, NULL, claim), *created = house_ask(house, ROUTE_SWEEP_CREATE, NULL, SPEC(""));
+        assert_int_equal(lost->status, 503);
+        assert_int_equal(created->status, 503);
+        assert_null(json_object_get(created->body, "id"));
+        assert_false(api_is_healthy(house->api));
+        sqlite3_commit_hook(house->store->db, NULL, NULL);
+        house_wait(house, 2);
+        assert_true(api_is_healthy(house->api));
+        struct ask *again = house_ask(house, ROUTE_CLAIM, NULL, claim);
+        assert_int_equal(again->status, 200);
+        json_t *shown = house_get(house, ROUTE_SWEEP_GET, sweep);
+        assert_int_equal(number_of(shown, "counts.running"), 1);
+        json_decref(shown);
+        ask_free(lost);
+        ask_free(created);
+        ask_free(again);
+        free(worker);
+        free(sweep);
+}
+
 #define behaviour(f) cmocka_unit_test_setup_teardown(f, house_setup, house_teardown)
 
 int main(void) {
@@ -218,6 +249,7 @@ int main(void) {
                 behaviour(a_reopened_coordinator_shows_the_same_to_the_byte),
                 behaviour(proposals_are_the_same_however_often_the_coordinator_restarts),
                 behaviour(a_full_disk_answers_503_and_loses_nothing),
+                behaviour(what_could_not_be_committed_was_never_promised),
                 behaviour(a_write_that_fails_anywhere_is_503_and_can_be_asked_again),
         };
         return cmocka_run_group_tests_name("durable", tests, NULL, NULL);

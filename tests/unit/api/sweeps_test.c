@@ -277,6 +277,11 @@ static void the_eta_comes_from_the_mean_trial_and_what_is_left(void **state) {
         assert_true(json_number_value(json_object_get(shown, "eta_s")) == 30);
         json_decref(shown);
         json_decref(trial);
+        trial = claim_nth(house, worker, 3);
+        shown = house_get(house, ROUTE_SWEEP_GET, sweep);
+        assert_true(json_number_value(json_object_get(shown, "eta_s")) == 15); /* two run at once */
+        json_decref(shown);
+        json_decref(trial);
         free(worker);
         free(sweep);
 }

@@ -133,6 +133,26 @@ static void a_retry_queues_an_ended_trial_with_a_fresh_allowance(void **state) {
         free(sweep);
 }
 
+static void the_allowance_after_a_retry_is_a_full_one(void **state) {
+        struct house *house = *state;
+        char *worker = house_worker(house, "w"), *sweep = house_sweep(house, SPEC(",'run_cap':1,'max_attempts':2"));
+        static const char *const expected[] = {"queued", "failed", "queued", "failed"};
+        for (int i = 0; i < 4; i++) {
+                char id[16];
+                snprintf(id, sizeof id, "c%d", i);
+                json_t *trial = house_claim(house, worker, id);
+                json_decref(house_report(house, 200, trial, 1, ",'outcome':{'state':'failed','reason':'crashed'}"));
+                json_t *shown = house_get(house, ROUTE_TRIAL_GET, text_of(trial, "id"));
+                assert_string_equal(text_of(shown, "state"), expected[i]);
+                if (i == 1)
+                        json_decref(house_must(house, 200, ROUTE_TRIAL_RETRY, text_of(trial, "id"), NULL));
+                json_decref(shown);
+                json_decref(trial);
+        }
+        free(worker);
+        free(sweep);
+}
+
 /* Walks all pages; the values in order as one text. */
 static char *walk(struct house *house, const char *sweep, const char *sort, void (*between)(struct house *house, const char *sweep)) {
         char text[512] = "", *cursor = NULL;
@@ -253,6 +273,7 @@ int main(void) {
                 behaviour(enqueueing_reopens_a_finished_sweep_and_importing_does_not),
                 behaviour(cancelling_is_for_open_trials_and_may_be_repeated),
                 behaviour(a_retry_queues_an_ended_trial_with_a_fresh_allowance),
+                behaviour(the_allowance_after_a_retry_is_a_full_one),
                 behaviour(lists_sort_by_value_with_nulls_last_both_ways),
                 behaviour(a_cursor_of_another_list_is_refused),
                 behaviour(exports_hold_every_trial),
