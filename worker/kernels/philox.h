@@ -14,6 +14,12 @@ INLINE vu v_set_u(uint32_t x) {
         return x + (vu){0};
 }
 
+INLINE vu v_load_u(const uint32_t *p) {
+        vu x;
+        memcpy(&x, p, sizeof x);
+        return x;
+}
+
 /* High and low halves of a · multiplier, lane by lane. */
 INLINE void v_multiply_wide(vu a, uint32_t multiplier, vu *high, vu *low) {
 #if LANES == 16
@@ -53,11 +59,9 @@ INLINE void philox_blocks(vu c[4], uint64_t seed) {
 INLINE void mask_group(float factors[static MASK_GROUP], const struct mask *mask, uint64_t row, int group) {
         const vf scale = v_set(1.0f / (1.0f - mask->p));
         const vu threshold = v_set_u((uint32_t)((double)mask->p * 4294967296.0));
+        static const uint32_t blocks[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
         for (int block = 0; block < 16; block += LANES) {
-                vu lane;
-                for (int i = 0; i < LANES; i++)
-                        lane[i] = (uint32_t)(16 * group + block + i);
-                vu c[4] = {lane, v_set_u((uint32_t)row), v_set_u((uint32_t)mask->step),
+                vu c[4] = {v_load_u(blocks + block) + (uint32_t)(16 * group), v_set_u((uint32_t)row), v_set_u((uint32_t)mask->step),
                            v_set_u(mask->site | (uint32_t)(mask->step >> 32) << 16)};
                 philox_blocks(c, mask->seed);
                 for (int w = 0; w < 4; w++)
