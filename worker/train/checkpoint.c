@@ -63,7 +63,8 @@ static int put(struct stream *stream, const void *data, size_t len, struct error
 }
 
 static int write_stream(struct stream *stream, const struct checkpoint *checkpoint, const char *identity, struct error *err) {
-        struct header header = {"SWPCKPT", VERSION, (uint32_t)strlen(identity), checkpoint->state_bytes, CHECKPOINT_ARRAYS, checkpoint->n_floats};
+        struct header header = {"SWPCKPT",           VERSION, (uint32_t)strlen(identity), checkpoint->state_bytes, CHECKPOINT_ARRAYS,
+                                checkpoint->n_floats};
         uint8_t digest[SHA256_DIGEST_SIZE];
         int r = put(stream, &header, sizeof header, err);
         if (r == 0)

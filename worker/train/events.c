@@ -6,15 +6,17 @@
 #include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "common/buf.h"
 #include "common/cleanup.h"
 #include "common/json.h"
+#include "common/utf8.h"
 
-#define MAX_QUEUED (1 << 20)  /* bytes; then sending waits for the reader */
-#define WAIT_PIECE_MS 100     /* between two looks at the stop flag */
-#define LAST_WAIT_MS 1000     /* for a reader that takes nothing, once asked to stop */
+#define MAX_QUEUED (1 << 20) /* bytes; then sending waits for the reader */
+#define WAIT_PIECE_MS 100    /* between two looks at the stop flag */
+#define LAST_WAIT_MS 1000    /* for a reader that takes nothing, once asked to stop */
 
 struct events {
         int fd;
@@ -98,13 +100,23 @@ static int send(struct events *events, json_t *line, bool last) {
 
 int events_send_metric(struct events *events, enum metric metric, uint64_t step, double epoch, double value) {
         return send(events,
-                    json_pack("{s:s, s:s, s:I, s:f, s:f}", "event", "metric", "name", metric_name(metric), "step", (json_int_t)step, "epoch",
-                              epoch, "value", value),
+                    json_pack("{s:s, s:s, s:I, s:f, s:f}", "event", "metric", "name", metric_name(metric), "step", (json_int_t)step,
+                              "epoch", epoch, "value", value),
                     false);
 }
 
 int events_send_progress(struct events *events, double value) {
         return send(events, json_pack("{s:s, s:f}", "event", "progress", "value", value), false);
+}
+
+/* Paths and quoted input may hold anything: what is not UTF-8 becomes question marks. */
+static json_t *clean_text(const char *text) {
+        char clean[sizeof((struct outcome *)0)->detail];
+        size_t len = strnlen(text, sizeof clean);
+        memcpy(clean, text, len);
+        for (size_t i = utf8_span(clean, len); i < len; i += utf8_span(clean + i, len - i))
+                clean[i] = '?';
+        return json_stringn(clean, len);
 }
 
 int events_send_outcome(struct events *events, const struct outcome *outcome) {
@@ -114,8 +126,7 @@ int events_send_outcome(struct events *events, const struct outcome *outcome) {
                 json_object_set_new(line, "value", json_real(outcome->value));
         if (line && outcome->state == OUTCOME_FAILED) {
                 json_object_set_new(line, "reason", json_string(outcome->reason));
-                json_t *detail = json_string(outcome->detail);
-                json_object_set_new(line, "detail", detail ? detail : json_string("(not UTF-8)"));
+                json_object_set_new(line, "detail", clean_text(outcome->detail));
         }
         return send(events, line, true);
 }

@@ -133,5 +133,6 @@ struct batch pack_fill(struct pack *pack, const struct examples *examples, const
                 used += length;
         }
         pack->offsets[n] = (int32_t)used;
-        return (struct batch){.n_sequences = (int)n, .n_tokens = (int)used, .ids = pack->ids, .offsets = pack->offsets, .labels = pack->labels};
+        return (struct batch){
+                .n_sequences = (int)n, .n_tokens = (int)used, .ids = pack->ids, .offsets = pack->offsets, .labels = pack->labels};
 }

@@ -29,7 +29,8 @@ static const struct setting table[] = {
         {"max_grad_norm", REAL, AT(max_grad_norm), 0, HUGE_VAL, .range = ">= 0"},
         {"warmup_steps", WHOLE, AT(warmup_steps), 0, BIG, .range = ">= 0"},
         {"warmup_ratio", REAL, AT(warmup_ratio), 0, 1, .range = "0 to 1"},
-        {"lr_scheduler_type", CHOICE, AT(lr_scheduler_type), .range = "linear, cosine, cosine_with_restarts, polynomial, constant, constant_with_warmup"},
+        {"lr_scheduler_type", CHOICE, AT(lr_scheduler_type),
+         .range = "linear, cosine, cosine_with_restarts, polynomial, constant, constant_with_warmup"},
         {"adam_beta1", REAL, AT(adam_beta1), 0, 1, .high_open = true, .range = ">= 0 and < 1"},
         {"adam_beta2", REAL, AT(adam_beta2), 0, 1, .high_open = true, .range = ">= 0 and < 1"},
         {"adam_epsilon", REAL, AT(adam_epsilon), 0, HUGE_VAL, .low_open = true, .range = "> 0"},
@@ -93,7 +94,10 @@ static const struct setting *find(const char *name) {
 static int refuse(const struct setting *setting, const json_t *value, const char *where, struct error *err) {
         char *text = json_text(value);
         int r = error_set(err, -EINVAL, "%s%s%s must be %s%s, got %.80s", where, *where ? "." : "", setting->name,
-                          setting->type == CHOICE ? "one of " : setting->type == WHOLE ? "a whole number " : setting->type == REAL ? "a number " : "",
+                          setting->type == CHOICE  ? "one of "
+                          : setting->type == WHOLE ? "a whole number "
+                          : setting->type == REAL  ? "a number "
+                                                   : "",
                           setting->range, text ? text : "something else");
         free(text);
         return r;

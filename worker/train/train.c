@@ -53,7 +53,8 @@ static int open_tokenizer(const struct job *job, const struct model_shape *shape
                 return loop_fail(outcome, "bad_model", r, "%s", err.text);
         size_t n = tokenizer_vocab_size(*ret);
         if (n > (size_t)shape->vocab_size)
-                return loop_fail(outcome, "bad_model", 0, "%s has %zu tokens, but vocab_size of config.json is %d", path, n, shape->vocab_size);
+                return loop_fail(outcome, "bad_model", 0, "%s has %zu tokens, but vocab_size of config.json is %d", path, n,
+                                 shape->vocab_size);
         return 0;
 }
 
@@ -103,7 +104,8 @@ static size_t most(size_t a, size_t b) {
 
 static int make_model(struct training *t, const struct model_shape *shape) {
         const struct settings *settings = &t->job->settings;
-        size_t train_size = least(t->train.n, (size_t)settings->train_batch_size), eval_size = least(t->eval.n, (size_t)settings->eval_batch_size);
+        size_t train_size = least(t->train.n, (size_t)settings->train_batch_size),
+               eval_size = least(t->eval.n, (size_t)settings->eval_batch_size);
         size_t tokens = most(examples_most_tokens(&t->train, train_size), examples_most_tokens(&t->eval, eval_size));
         size_t sequences = most(train_size, eval_size);
         if (tokens == 0 || tokens > INT32_MAX || pack_init(&t->pack, sequences, tokens) < 0)
@@ -169,11 +171,11 @@ static void make_plan(struct training *t) {
 static json_t *describe(const struct training *t, const struct sources *sources, const char *model_sha256, const char *build) {
         json_t *identity = settings_to_json(&t->job->settings);
         const struct model_shape *shape = model_shape(t->model);
-        json_t *more = json_pack("{s:s, s:s, s:i, s:s, s:s, s:b, s:b, s:[i,i,i,i,i,i], s:f}", "model", model_sha256, "data",
-                                 sources->data_sha256, "threads", t->job->threads, "build", build, "metric", metric_name(t->job->metric),
-                                 "maximize", t->job->maximize, "keeps_best", t->job->output_dir != NULL, "shape", shape->dim, shape->heads,
-                                 shape->hidden_dim, shape->layers, shape->vocab_size, shape->max_positions, "initializer_range",
-                                 (double)shape->initializer_range);
+        json_t *more =
+                json_pack("{s:s, s:s, s:i, s:s, s:s, s:b, s:b, s:[i,i,i,i,i,i], s:f}", "model", model_sha256, "data", sources->data_sha256,
+                          "threads", t->job->threads, "build", build, "metric", metric_name(t->job->metric), "maximize", t->job->maximize,
+                          "keeps_best", t->job->output_dir != NULL, "shape", shape->dim, shape->heads, shape->hidden_dim, shape->layers,
+                          shape->vocab_size, shape->max_positions, "initializer_range", (double)shape->initializer_range);
         bool ok = identity && more && json_object_update(identity, more) == 0;
         json_decref(more);
         if (!ok) {

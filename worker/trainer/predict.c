@@ -15,7 +15,14 @@
 
 static const struct config_option options[] = {
         {.name = "model", .type = CONFIG_TEXT, .argument = "DIR", .help = "folder of the finished model", .command_line_only = true},
-        {.name = "threads", .type = CONFIG_INTEGER, .argument = "N", .fallback = "1", .low = 1, .high = 1024, .help = "threads to compute with", .command_line_only = true},
+        {.name = "threads",
+         .type = CONFIG_INTEGER,
+         .argument = "N",
+         .fallback = "1",
+         .low = 1,
+         .high = 1024,
+         .help = "threads to compute with",
+         .command_line_only = true},
         {0},
 };
 
@@ -49,7 +56,8 @@ static int open_model(struct predictor *predictor, const char *folder, int threa
         if (r < 0)
                 return r;
         predictor->max_length = (size_t)shape.max_positions;
-        struct model_limits limits = {.max_sequences = 1, .max_tokens = shape.max_positions, .max_length = shape.max_positions, .threads = threads};
+        struct model_limits limits = {
+                .max_sequences = 1, .max_tokens = shape.max_positions, .max_length = shape.max_positions, .threads = threads};
         r = model_new(&shape, &limits, &predictor->model, err);
         if (r == 0)
                 r = model_folder_read_weights(folder, predictor->model, 0, &drew_head, err);
@@ -94,7 +102,8 @@ static json_t *describe(const float *logits, int n) {
 static json_t *answer(void *user, const char *a, size_t a_len, const char *b, size_t b_len, struct error *err) {
         struct predictor *predictor = user;
         size_t n;
-        if (tokenizer_encode_pair(predictor->tokenizer, TRUNCATION_HF_FAST, a, a_len, b, b_len, predictor->max_length, predictor->ids, &n, err) < 0)
+        if (tokenizer_encode_pair(predictor->tokenizer, TRUNCATION_HF_FAST, a, a_len, b, b_len, predictor->max_length, predictor->ids, &n,
+                                  err) < 0)
                 return NULL;
         struct batch batch = {.n_sequences = 1, .n_tokens = (int)n, .ids = predictor->ids, .offsets = (int32_t[]){0, (int32_t)n}};
         model_forward(predictor->model, &batch, predictor->logits);

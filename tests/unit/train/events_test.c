@@ -56,10 +56,18 @@ static void outcomes_read_as_the_contract_says(void **state) {
         assert_string_equal(received(), "{\"event\":\"outcome\",\"state\":\"completed\",\"value\":0.8407}\n");
         outcome = (struct outcome){.state = OUTCOME_FAILED, .reason = "diverged", .detail = "loss is NaN at step 41"};
         events_send_outcome(fixture.events, &outcome);
-        assert_string_equal(received(), "{\"event\":\"outcome\",\"state\":\"failed\",\"reason\":\"diverged\",\"detail\":\"loss is NaN at step 41\"}\n");
+        assert_string_equal(received(),
+                            "{\"event\":\"outcome\",\"state\":\"failed\",\"reason\":\"diverged\",\"detail\":\"loss is NaN at step 41\"}\n");
         outcome = (struct outcome){.state = OUTCOME_RELEASED};
         events_send_outcome(fixture.events, &outcome);
         assert_string_equal(received(), "{\"event\":\"outcome\",\"state\":\"released\"}\n");
+}
+
+static void bytes_that_are_no_text_become_question_marks(void **state) {
+        (void)state;
+        struct outcome outcome = {.state = OUTCOME_FAILED, .reason = "io", .detail = "a\xff\xc3\xa9\xc3"};
+        events_send_outcome(fixture.events, &outcome);
+        assert_string_equal(received(), "{\"event\":\"outcome\",\"state\":\"failed\",\"reason\":\"io\",\"detail\":\"a?\xc3\xa9?\"}\n");
 }
 
 static void slow_reader_does_not_block_and_loses_nothing(void **state) {
@@ -102,6 +110,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(each_line_arrives_at_once, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(outcomes_read_as_the_contract_says, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(bytes_that_are_no_text_become_question_marks, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(slow_reader_does_not_block_and_loses_nothing, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(reader_that_is_gone_shows, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(stuck_reader_does_not_keep_a_stopping_training, set_up, tear_down),

@@ -51,7 +51,10 @@ static void settings_come_from_params_and_fixed(void **state) {
         struct error err = {0};
         assert_int_equal(read("{\"learning_rate\":1e-4,\"train_batch_size\":16.0,\"seed\":9}",
                               "{\"epochs\":2.5,\"freeze_embeddings\":true,\"lr_scheduler_type\":\"cosine\",\"truncation\":\"hf_slow\"}",
-                              ",\"limit_train\":64,\"limit_eval\":null,\"metric\":{\"name\":\"eval/loss\",\"goal\":\"minimize\"},\"report\":\"best\"", &job, &err), 0);
+                              ",\"limit_train\":64,\"limit_eval\":null,\"metric\":{\"name\":\"eval/"
+                              "loss\",\"goal\":\"minimize\"},\"report\":\"best\"",
+                              &job, &err),
+                         0);
         assert_true(job.settings.learning_rate == 1e-4 && job.settings.epochs == 2.5 && job.settings.freeze_embeddings);
         assert_int_equal(job.settings.train_batch_size, 16);
         assert_int_equal(job.settings.seed, 9); /* the setting overrides the trial's */
@@ -136,7 +139,11 @@ static void what_this_build_lacks_is_said(void **state) {
 static void what_is_not_a_configuration_is_refused(void **state) {
         (void)state;
         static const char *const texts[][2] = {
-                {"", "JSON"}, {"{\"model\":", "JSON"}, {"[1]", "object"}, {"{\"data\":\"d\"}", "model is missing"}, {"{\"model\":\"m\"}", "data is missing"},
+                {"", "JSON"},
+                {"{\"model\":", "JSON"},
+                {"[1]", "object"},
+                {"{\"data\":\"d\"}", "model is missing"},
+                {"{\"model\":\"m\"}", "data is missing"},
         };
         for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
                 struct job job;

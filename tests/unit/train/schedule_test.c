@@ -40,8 +40,9 @@ static void rates_equal_those_of_transformers_at_every_step(void **state) {
                         double want = json_number_value(json_array_get(rates, k));
                         double got = schedule.learning_rate * schedule_factor(&schedule, k);
                         if (fabs(got - want) > 1e-12 * fabs(want) + 1e-21)
-                                fail_msg("%s, warmup %d of %d, step %zu: %.17g, not %.17g", json_string_value(json_object_get(item, "schedule")),
-                                         (int)schedule.warmup_steps, (int)schedule.total_steps, k, got, want);
+                                fail_msg("%s, warmup %d of %d, step %zu: %.17g, not %.17g",
+                                         json_string_value(json_object_get(item, "schedule")), (int)schedule.warmup_steps,
+                                         (int)schedule.total_steps, k, got, want);
                 }
         }
 }
