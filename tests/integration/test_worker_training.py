@@ -204,3 +204,16 @@ def test_winning_model_is_kept_and_predicts(server, start):
     assert len(kept) == 1 and json.loads((kept[0] / "trial.json").read_text())["value"] == the_trial(server, sweep)["value"]
     answer = subprocess.run([program("sweep-trainer"), "predict", "--model", kept[0]], input='{"a":"one","b":"two"}\n', capture_output=True, text=True, timeout=60)
     assert json.loads(answer.stdout)["label"] in (0, 1)
+
+
+def test_command_is_run_for_a_sweep_of_its_name_and_for_no_other(server, start, tmp_path):
+    program_path = tmp_path / "prog"
+    program_path.write_text("#!/bin/sh\ncat >/dev/null; x=${1#--x=}\n"
+                            'echo "{\\"event\\":\\"metric\\",\\"name\\":\\"loss\\",\\"step\\":1,\\"value\\":$x}"\n')
+    program_path.chmod(0o755)
+    sweeps = [server.post("/v1/sweeps", {"name": name, "method": "grid", "program": name, "metric": {"name": "loss"}, "parameters": {"x": {"values": [3, 0.5]}}},
+                          expect=201) for name in ("prog", "other")]
+    worker = start("w1", "--trainer", "command", "--allow-command", f"prog={program_path}", "--exit-when-idle", "1")
+    assert worker.process.wait(PATIENCE_S) == 0
+    assert sorted(t["value"] for t in server.get(f"/v1/sweeps/{sweeps[0]['id']}/trials")["items"]) == [0.5, 3]
+    assert not [t for t in server.get(f"/v1/sweeps/{sweeps[1]['id']}/trials")["items"] if t["state"] != "queued"]
