@@ -3,7 +3,7 @@
 
 #include "api/core.h"
 
-#define BACKOFF_MS 1000          /* between tries of the coordinator's own writes after a failure */
+#define BACKOFF_MS 1000 /* between tries of the coordinator's own writes after a failure */
 #define PRUNE_EVERY_MS 3600000
 #define UNAVAILABLE "the coordinator cannot write now: try again"
 
@@ -12,24 +12,15 @@ static const struct {
         bool is_write; /* inside the turn's transaction; the others read what is committed */
         bool is_keyed; /* remembers its 2xx answer under an Idempotency-Key */
 } routes[N_ROUTES] = {
-        [ROUTE_SWEEP_CREATE] = {sweeps_create, true, true},
-        [ROUTE_SWEEP_LIST] = {sweeps_list, false, false},
-        [ROUTE_SWEEP_GET] = {sweeps_get, false, false},
-        [ROUTE_SWEEP_PATCH] = {sweeps_patch, true, true},
-        [ROUTE_SWEEP_DELETE] = {sweeps_delete, true, true},
-        [ROUTE_TRIAL_CREATE] = {trials_enqueue, true, true},
-        [ROUTE_TRIAL_LIST] = {trials_list, false, false},
-        [ROUTE_SWEEP_BEST] = {sweeps_best, false, false},
-        [ROUTE_SWEEP_EXPORT] = {trials_export, false, false},
-        [ROUTE_TRIAL_GET] = {trials_get, false, false},
-        [ROUTE_TRIAL_METRICS] = {trials_metrics, false, false},
-        [ROUTE_TRIAL_CANCEL] = {trials_cancel, true, true},
-        [ROUTE_TRIAL_RETRY] = {trials_retry, true, true},
-        [ROUTE_TRIAL_REPORT] = {reports_post, true, false},
-        [ROUTE_WORKER_REGISTER] = {workers_register, true, true},
-        [ROUTE_WORKER_LIST] = {workers_list, false, false},
-        [ROUTE_WORKER_DRAIN] = {workers_drain, true, true},
-        [ROUTE_CLAIM] = {claims_post, true, false},
+        [ROUTE_SWEEP_CREATE] = {sweeps_create, true, true},       [ROUTE_SWEEP_LIST] = {sweeps_list, false, false},
+        [ROUTE_SWEEP_GET] = {sweeps_get, false, false},           [ROUTE_SWEEP_PATCH] = {sweeps_patch, true, true},
+        [ROUTE_SWEEP_DELETE] = {sweeps_delete, true, true},       [ROUTE_TRIAL_CREATE] = {trials_enqueue, true, true},
+        [ROUTE_TRIAL_LIST] = {trials_list, false, false},         [ROUTE_SWEEP_BEST] = {sweeps_best, false, false},
+        [ROUTE_SWEEP_EXPORT] = {trials_export, false, false},     [ROUTE_TRIAL_GET] = {trials_get, false, false},
+        [ROUTE_TRIAL_METRICS] = {trials_metrics, false, false},   [ROUTE_TRIAL_CANCEL] = {trials_cancel, true, true},
+        [ROUTE_TRIAL_RETRY] = {trials_retry, true, true},         [ROUTE_TRIAL_REPORT] = {reports_post, true, false},
+        [ROUTE_WORKER_REGISTER] = {workers_register, true, true}, [ROUTE_WORKER_LIST] = {workers_list, false, false},
+        [ROUTE_WORKER_DRAIN] = {workers_drain, true, true},       [ROUTE_CLAIM] = {claims_post, true, false},
 };
 
 void api_call_fini(struct api_call *call) {
@@ -379,7 +370,9 @@ static uint64_t earlier(uint64_t a, uint64_t b) {
 uint64_t api_next_deadline(const struct api *api) {
         if (api->is_draining)
                 return API_NEVER;
-        uint64_t deadline = api->wake || api->stale || !api->is_loaded || !api->is_healthy ? 0 : earlier(lease_table_deadline(&api->leases), claims_deadline(api));
+        uint64_t deadline = api->wake || api->stale || !api->is_loaded || !api->is_healthy
+                                    ? 0
+                                    : earlier(lease_table_deadline(&api->leases), claims_deadline(api));
         for (size_t i = 0; i < api->n_lives && deadline > 0; i++)
                 deadline = earlier(deadline, live_hours_deadline(api, api->lives[i]));
         deadline = earlier(deadline, earlier(api->reservation_ms, api->prune_ms));

@@ -21,18 +21,18 @@ struct plan_job;
 
 struct api_request {
         enum route route;
-        char id[41];          /* of the path, empty when the route has none */
-        json_t *body;         /* owned by the call; NULL when the body was empty */
-        json_t *query;        /* owned; object of strings, never NULL */
+        char id[41];           /* of the path, empty when the route has none */
+        json_t *body;          /* owned by the call; NULL when the body was empty */
+        json_t *query;         /* owned; object of strings, never NULL */
         char *idempotency_key; /* owned; NULL when left out */
-        char *body_sha256;    /* owned; set when there is a key: tells another body under the same key */
-        const char *token;    /* who asks: the token's name, "" without authentication; scope of idempotency keys */
+        char *body_sha256;     /* owned; set when there is a key: tells another body under the same key */
+        const char *token;     /* who asks: the token's name, "" without authentication; scope of idempotency keys */
 };
 
 struct api_response {
         int status;
-        json_t *body;   /* owned by the call; NULL = none (204) or text below */
-        char *text;     /* owned; a body that is not JSON (export) or JSON as it was first answered */
+        json_t *body; /* owned by the call; NULL = none (204) or text below */
+        char *text;   /* owned; a body that is not JSON (export) or JSON as it was first answered */
         size_t text_len;
         const char *content_type; /* static; NULL = application/json, or application/problem+json from 400 up */
         unsigned retry_after_s;   /* 0 = no such header */
@@ -42,17 +42,17 @@ struct api_response {
 struct api_call {
         struct api_request request;
         struct api_response response;
-        void (*done)(struct api_call *call);           /* the answer stands in response; the transport takes the call back */
+        void (*done)(struct api_call *call);             /* the answer stands in response; the transport takes the call back */
         bool (*is_waiting)(const struct api_call *call); /* is the client still there? asked before work is handed out; NULL = yes */
-        void *transport;                               /* the transport's own */
-        struct api_call *next;                         /* lists: the transport's queue, then api's parked claims */
-        uint64_t deadline_ms;                          /* of a parked claim, world's mono clock */
+        void *transport;                                 /* the transport's own */
+        struct api_call *next;                           /* lists: the transport's queue, then api's parked claims */
+        uint64_t deadline_ms;                            /* of a parked claim, world's mono clock */
 };
 
 void api_call_fini(struct api_call *call); /* frees what is owned, not the call */
 
 struct api_config {
-        double lease_s; /* default 60 */
+        double lease_s;    /* default 60 */
         size_t max_parked; /* waiting claims; one more gets 503 with Retry-After. Default 10000 */
         /* Computes a proposal somewhere else and hands the job back with api_job_done on the core thread. The job is
          * self-contained. In a test this may compute at once and queue the job for the next turn. */

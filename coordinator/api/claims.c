@@ -23,7 +23,8 @@ static int take_queued(struct api *api, struct live *live, const struct peer *pe
         return store_trial_next_queued(api->store, live->row.id, peer->row.id, now > lease ? now - lease : 0, now, ret);
 }
 
-static int take_proposal(struct api *api, struct live *live, const json_t *params, const json_t *proposal, unsigned stage, struct trial_row *ret) {
+static int take_proposal(struct api *api, struct live *live, const json_t *params, const json_t *proposal, unsigned stage,
+                         struct trial_row *ret) {
         const struct trial_seed seed = {.origin = ORIGIN_PROPOSED, .stage = stage, .params = params, .proposal = proposal};
         return move_create(api, live, &seed, ret);
 }
@@ -82,7 +83,8 @@ static int list_candidates(struct api *api, const struct parked *claim, const st
         char text[256];
         for (size_t i = 0; i < api->n_lives; i++) {
                 struct live *live = api->lives[i];
-                if (live->row.state == SWEEP_RUNNING && (claim->sweep == 0 || claim->sweep == live->row.id) && !peer_excluded(peer, live, text))
+                if (live->row.state == SWEEP_RUNNING && (claim->sweep == 0 || claim->sweep == live->row.id) &&
+                    !peer_excluded(peer, live, text))
                         list[n++] = (struct candidate){live->row.id, live->row.priority, live->n_running, live->n_served, live};
         }
         order_candidates(list, n);
@@ -92,7 +94,8 @@ static int list_candidates(struct api *api, const struct parked *claim, const st
 }
 
 /* While a sweep computes, sweeps of the same priority may serve; lower ones wait with it. */
-static int pick(struct api *api, const struct parked *claim, const struct peer *peer, enum pick *ret, struct live **ret_live, struct trial_row *ret_row) {
+static int pick(struct api *api, const struct parked *claim, const struct peer *peer, enum pick *ret, struct live **ret_live,
+                struct trial_row *ret_row) {
         _cleanup_free_ struct candidate *candidates = NULL;
         size_t n;
         int r = list_candidates(api, claim, peer, &candidates, &n);
@@ -119,10 +122,11 @@ static int pick(struct api *api, const struct parked *claim, const struct peer *
 
 static json_t *encode_claimed(struct api *api, const struct live *live, const struct trial_row *row, const char *lease) {
         const struct sweep_spec *spec = live->spec;
-        json_t *metric = *spec->metric.name ? json_pack("{s:s, s:s}", "name", spec->metric.name, "goal", spec->metric.maximize ? "maximize" : "minimize")
+        json_t *metric = *spec->metric.name ? json_pack("{s:s, s:s}", "name", spec->metric.name, "goal",
+                                                        spec->metric.maximize ? "maximize" : "minimize")
                                             : NULL; /* left out without one */
-        return json_pack("{s:s, s:s, s:I, s:i, s:s, s:o, s:o, s:s, s:o, s:O, s:I, s:o, s:o*}", "id", row->public_id, "sweep", row->sweep_public_id,
-                         "number", (json_int_t)row->number, "attempt", (int)row->attempt, "lease", lease, "lease_s",
+        return json_pack("{s:s, s:s, s:I, s:i, s:s, s:o, s:o, s:s, s:o, s:O, s:I, s:o, s:o*}", "id", row->public_id, "sweep",
+                         row->sweep_public_id, "number", (json_int_t)row->number, "attempt", (int)row->attempt, "lease", lease, "lease_s",
                          json_number(api->config.lease_s, 1), "params", encode_stored(row->params), "trainer", spec->trainer, "program",
                          encode_text(spec->program), "fixed", spec->fixed, "seed", (json_int_t)plan_trial_seed(live->row.seed, row->number),
                          "resume", encode_stored(row->resume), "metric", metric);
@@ -173,7 +177,8 @@ static int grant(struct api *api, struct parked *claim, const struct peer *peer,
 static int answer_nothing(struct api_call *call, int sweep_state) {
         int r = reply_empty(call);
         if (sweep_state >= 0)
-                snprintf(call->response.sweep_state, sizeof call->response.sweep_state, "%s", sweep_state_name((enum sweep_state)sweep_state));
+                snprintf(call->response.sweep_state, sizeof call->response.sweep_state, "%s",
+                         sweep_state_name((enum sweep_state)sweep_state));
         return r;
 }
 

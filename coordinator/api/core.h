@@ -41,8 +41,8 @@ struct live {
 /* A worker as registered, and when it was last heard of. */
 struct peer {
         struct worker_row row;
-        json_t *trainers;  /* array of strings */
-        uint64_t seen_ms;  /* mono; 0 = not since this process started */
+        json_t *trainers; /* array of strings */
+        uint64_t seen_ms; /* mono; 0 = not since this process started */
         uint64_t seen_wall_ms;
 };
 
@@ -73,14 +73,14 @@ struct api {
         size_t n_parked, cap_parked;
 
         struct api_call *answers, **answers_end; /* done() after the commit */
-        bool wake;      /* parked claims may have something to get */
-        bool stale;     /* forget everything that came from the store */
-        bool is_loaded; /* peers and leases are there */
+        bool wake;                               /* parked claims may have something to get */
+        bool stale;                              /* forget everything that came from the store */
+        bool is_loaded;                          /* peers and leases are there */
         bool is_draining, is_healthy;
-        bool turn_failed; /* something could not be written in this turn */
-        uint64_t reservation_ms;   /* when a released trial becomes anybody's */
-        uint64_t retry_ms;         /* no timers before this, after a failure */
-        uint64_t prune_ms;         /* when old keys are forgotten next */
+        bool turn_failed;        /* something could not be written in this turn */
+        uint64_t reservation_ms; /* when a released trial becomes anybody's */
+        uint64_t retry_ms;       /* no timers before this, after a failure */
+        uint64_t prune_ms;       /* when old keys are forgotten next */
 };
 
 static inline uint64_t api_now(const struct api *api) {
@@ -119,9 +119,9 @@ int claims_post(struct api *api, struct api_call *call);
 
 /* --- replies (reply.c) ----------------------------------------------------------------------------------- */
 
-int reply_json(struct api_call *call, int status, json_t *body); /* takes body; NULL = -ENOMEM */
+int reply_json(struct api_call *call, int status, json_t *body);                         /* takes body; NULL = -ENOMEM */
 int reply_text(struct api_call *call, int status, char *text, const char *content_type); /* takes text; NULL = -ENOMEM */
-int reply_empty(struct api_call *call);                          /* 204 */
+int reply_empty(struct api_call *call);                                                  /* 204 */
 int reply_problem(struct api_call *call, int status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 int reply_faults(struct api_call *call, struct faults *faults); /* 422 with all of them; frees them */
 int reply_fault(struct api_call *call, const char *pointer, const char *format, ...) __attribute__((format(printf, 3, 4)));
@@ -146,8 +146,8 @@ bool cursor_decode(const char *text, int64_t ret[static CURSOR_FIELDS], char ret
 
 /* --- bodies (encode.c) ------------------------------------------------------------------------------------ */
 
-json_t *encode_time(uint64_t ms); /* null for 0 */
-json_t *encode_text(const char *text); /* null for NULL */
+json_t *encode_time(uint64_t ms);        /* null for 0 */
+json_t *encode_text(const char *text);   /* null for NULL */
 json_t *encode_stored(const char *json); /* stored JSON; null for NULL */
 int encode_trial(struct api *api, const struct trial_row *row, json_t **ret);
 int encode_sweep(struct api *api, const struct sweep_row *row, json_t **ret);
@@ -184,10 +184,11 @@ struct trial_seed {
         double value;
 };
 int move_create(struct api *api, struct live *live, const struct trial_seed *seed, struct trial_row *ret);
-int move_lease(struct api *api, struct live *live, struct trial_row *row, const struct peer *peer, int64_t claim, char ret_lease[static LEASE_CHARS + 1]);
+int move_lease(struct api *api, struct live *live, struct trial_row *row, const struct peer *peer, int64_t claim,
+               char ret_lease[static LEASE_CHARS + 1]);
 /* The present attempt is over. resume: JSON of a release, borrowed. */
-int move_end(struct api *api, struct live *live, struct trial_row *row, const struct ending *ending, const char *ended_as, const char *detail,
-             const json_t *resume);
+int move_end(struct api *api, struct live *live, struct trial_row *row, const struct ending *ending, const char *ended_as,
+             const char *detail, const json_t *resume);
 int move_cancel(struct api *api, struct live *live, struct trial_row *row);
 int move_retry(struct api *api, struct live *live, struct trial_row *row);
 int move_cancel_all(struct api *api, struct live *live);

@@ -32,15 +32,16 @@ int encode_trial(struct api *api, const struct trial_row *row, json_t **ret) {
         int r = row->attempt > 0 ? store_attempt_last(api->store, row->id, &attempt) : STORE_NONE;
         if (r < 0)
                 return r;
-        json_t *trial = json_pack(
-                "{s:s, s:s, s:I, s:s, s:o, s:o, s:i, s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I}", "id", row->public_id, "sweep",
-                row->sweep_public_id, "number", (json_int_t)row->number, "state", trial_state_name(row->state), "params",
-                encode_stored(row->params), "value", encode_real(row->has_value, row->value), "attempt", (int)row->attempt, "worker",
-                encode_text(row->worker_public_id), "stage", (int)row->stage, "reason",
-                encode_text(row->reason < 0 ? NULL : failure_reason_name((enum failure_reason)row->reason)), "detail", encode_text(row->detail),
-                "proposal", encode_stored(row->proposal), "progress", encode_real(row->has_progress, row->progress), "evaluator",
-                encode_stored(attempt.evaluator), "created", encode_time(row->created_ms), "started", encode_time(row->started_ms), "finished",
-                encode_time(row->finished_ms), "seed", (json_int_t)plan_trial_seed(row->sweep_seed, row->number));
+        json_t *trial = json_pack("{s:s, s:s, s:I, s:s, s:o, s:o, s:i, s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I}", "id",
+                                  row->public_id, "sweep", row->sweep_public_id, "number", (json_int_t)row->number, "state",
+                                  trial_state_name(row->state), "params", encode_stored(row->params), "value",
+                                  encode_real(row->has_value, row->value), "attempt", (int)row->attempt, "worker",
+                                  encode_text(row->worker_public_id), "stage", (int)row->stage, "reason",
+                                  encode_text(row->reason < 0 ? NULL : failure_reason_name((enum failure_reason)row->reason)), "detail",
+                                  encode_text(row->detail), "proposal", encode_stored(row->proposal), "progress",
+                                  encode_real(row->has_progress, row->progress), "evaluator", encode_stored(attempt.evaluator), "created",
+                                  encode_time(row->created_ms), "started", encode_time(row->started_ms), "finished",
+                                  encode_time(row->finished_ms), "seed", (json_int_t)plan_trial_seed(row->sweep_seed, row->number));
         attempt_row_fini(&attempt);
         if (!trial)
                 return -ENOMEM;
@@ -121,11 +122,12 @@ int encode_sweep(struct api *api, const struct sweep_row *row, json_t **ret) {
                 r = encode_stage(api, row, &stage, &eta);
         if (r < 0)
                 return r;
-        json_t *sweep = json_pack("{s:s, s:s, s:s, s:s, s:O, s:O, s:O, s:O, s:o, s:i, s:I, s:o, s:o, s:o, s:O}", "id", row->public_id, "name",
-                                  row->name, "method", row->method, "state", sweep_state_name(row->state), "spec", spec, "counts", counts,
-                                  "best", best, "stage", stage, "run_cap", row->run_cap ? json_integer((json_int_t)row->run_cap) : json_null(),
-                                  "priority", row->priority, "seed", (json_int_t)row->seed, "model_sha256", encode_text(row->model_sha256),
-                                  "data_sha256", encode_text(row->data_sha256), "created", encode_time(row->created_ms), "eta_s", eta);
+        json_t *sweep =
+                json_pack("{s:s, s:s, s:s, s:s, s:O, s:O, s:O, s:O, s:o, s:i, s:I, s:o, s:o, s:o, s:O}", "id", row->public_id, "name",
+                          row->name, "method", row->method, "state", sweep_state_name(row->state), "spec", spec, "counts", counts, "best",
+                          best, "stage", stage, "run_cap", row->run_cap ? json_integer((json_int_t)row->run_cap) : json_null(), "priority",
+                          row->priority, "seed", (json_int_t)row->seed, "model_sha256", encode_text(row->model_sha256), "data_sha256",
+                          encode_text(row->data_sha256), "created", encode_time(row->created_ms), "eta_s", eta);
         if (!sweep)
                 return -ENOMEM;
         *ret = sweep;

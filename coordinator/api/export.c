@@ -41,8 +41,8 @@ static int append_line(void *data, const json_t *trial) {
 
 /* --- CSV ------------------------------------------------------------------------------------------------------- */
 
-static const char *const columns[] = {"number",  "id",     "state",  "value",    "attempt",  "worker",  "stage",
-                                      "reason",  "detail", "source", "progress", "created", "started", "finished"};
+static const char *const columns[] = {"number", "id",     "state",  "value",    "attempt", "worker",  "stage",
+                                      "reason", "detail", "source", "progress", "created", "started", "finished"};
 #define N_COLUMNS (sizeof columns / sizeof columns[0])
 
 /* The dotted names of all parameters, in the order in which they are first met. */
@@ -119,9 +119,8 @@ static int write_row(void *data, const json_t *trial) {
         }
         const char *name;
         json_t *unused;
-        json_object_foreach(csv->names, name, unused)
-                if (r == 0)
-                        r = write_cell(&csv->out, json_get_dotted(json_object_get(trial, "params"), name), false);
+        json_object_foreach(csv->names, name, unused) if (r == 0) r =
+                write_cell(&csv->out, json_get_dotted(json_object_get(trial, "params"), name), false);
         return r < 0 ? r : buf_puts(&csv->out, "\r\n");
 }
 

@@ -36,7 +36,8 @@ static int make_spec(struct live *live) {
         int r = document ? sweep_spec_parse(document, &faults, &live->spec) : -ENOMEM;
         if (r > 0) {
                 log_error("a stored spec is not valid any more", log_s("sweep", live->row.public_id),
-                          log_s("pointer", faults.n > 0 ? faults.items[0].pointer : ""), log_s("detail", faults.n > 0 ? faults.items[0].detail : ""));
+                          log_s("pointer", faults.n > 0 ? faults.items[0].pointer : ""),
+                          log_s("detail", faults.n > 0 ? faults.items[0].detail : ""));
                 r = -EINVAL;
         }
         faults_fini(&faults);

@@ -140,9 +140,13 @@ int move_lease(struct api *api, struct live *live, struct trial_row *row, const 
         row->released_ms = 0;
         int r = save(api, live, row, TRIAL_RUNNING);
         if (r == 0)
-                r = store_attempt_insert(api->store, &(struct attempt_row){.trial = row->id, .attempt = row->attempt, .worker = peer->row.id,
-                                                                            .claim = claim, .lease = ret_lease, .evaluator = evaluator_text,
-                                                                            .started_ms = row->started_ms});
+                r = store_attempt_insert(api->store, &(struct attempt_row){.trial = row->id,
+                                                                           .attempt = row->attempt,
+                                                                           .worker = peer->row.id,
+                                                                           .claim = claim,
+                                                                           .lease = ret_lease,
+                                                                           .evaluator = evaluator_text,
+                                                                           .started_ms = row->started_ms});
         if (r == 0)
                 r = fix_fingerprints(api, live, peer);
         if (r == 0)
@@ -174,8 +178,8 @@ static int requeue(struct api *api, struct live *live, struct trial_row *row, co
         return save(api, live, row, TRIAL_QUEUED);
 }
 
-int move_end(struct api *api, struct live *live, struct trial_row *row, const struct ending *ending, const char *ended_as, const char *detail,
-             const json_t *resume) {
+int move_end(struct api *api, struct live *live, struct trial_row *row, const struct ending *ending, const char *ended_as,
+             const char *detail, const json_t *resume) {
         int r = store_attempt_end(api->store, row->id, row->attempt, ended_as, ending->reason, detail, api_wall(api));
         if (r < 0)
                 return r;
@@ -273,8 +277,8 @@ int move_lease_over(struct api *api, const struct lease *lease, enum lease_end e
                                      : end == LEASE_TIMED_OUT ? "the trial took longer than trial_timeout_s"
                                                               : "no progress for no_progress_timeout_s";
                 struct ending ending = ending_by_failure(reason, row.failures, live->spec->max_attempts);
-                log_info("lease is over", log_s("trial", row.public_id), log_i("attempt", attempt), log_s("reason", failure_reason_name(reason)),
-                         log_s("state", trial_state_name(ending.state)));
+                log_info("lease is over", log_s("trial", row.public_id), log_i("attempt", attempt),
+                         log_s("reason", failure_reason_name(reason)), log_s("state", trial_state_name(ending.state)));
                 r = move_end(api, live, &row, &ending, end == LEASE_EXPIRED ? "lost" : "failed", detail, NULL);
         }
         trial_row_fini(&row);

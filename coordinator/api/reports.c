@@ -8,7 +8,8 @@
 
 #include "api/core.h"
 
-static int answer_command(struct api *api, struct api_call *call, const struct attempt_row *attempt, int64_t seq, const char *command, bool abort_told) {
+static int answer_command(struct api *api, struct api_call *call, const struct attempt_row *attempt, int64_t seq, const char *command,
+                          bool abort_told) {
         _cleanup_json_ json_t *body = json_pack("{s:s, s:o}", "command", command, "lease_s", json_number(api->config.lease_s, 1));
         _cleanup_free_ char *text = body ? json_text(body) : NULL;
         if (!text)
@@ -62,7 +63,7 @@ static int finish(struct api *api, struct live *live, struct trial_row *row, con
         enum trial_state state = message->outcome == OUTCOME_STOPPED ? TRIAL_STOPPED : TRIAL_COMPLETED;
         ending = ending_by_value(state, message->has_value, message->value, has_summary, summary);
         const char *detail = ending.state == TRIAL_FAILED && !message->detail ? "no value was reported, and no point of the sweep's metric"
-                                                                             : message->detail;
+                                                                              : message->detail;
         return move_end(api, live, row, &ending, trial_state_name(ending.state), detail, NULL);
 }
 
@@ -76,7 +77,8 @@ static int keep_lease(struct api *api, const struct live *live, const struct tri
         return 0;
 }
 
-static int apply(struct api *api, struct api_call *call, struct trial_row *row, const struct attempt_row *attempt, const struct report *message) {
+static int apply(struct api *api, struct api_call *call, struct trial_row *row, const struct attempt_row *attempt,
+                 const struct report *message) {
         struct live *live;
         int r = live_get(api, row->sweep, &live);
         if (r != 0)
@@ -96,7 +98,8 @@ static int apply(struct api *api, struct api_call *call, struct trial_row *row, 
         return r < 0 ? r : answer_command(api, call, attempt, message->seq, "continue", false);
 }
 
-static int judge(struct api *api, struct api_call *call, struct trial_row *row, const struct attempt_row *attempt, const struct report *message) {
+static int judge(struct api *api, struct api_call *call, struct trial_row *row, const struct attempt_row *attempt,
+                 const struct report *message) {
         if (message->seq <= attempt->last_seq)
                 return reply_text(call, 200, strdup(attempt->last_answer ? attempt->last_answer : "{}"), NULL);
         struct peer *peer = peer_by_row(api, attempt->worker);
@@ -123,7 +126,9 @@ int reports_post(struct api *api, struct api_call *call) {
                 r = reply_problem(call, 404, "there is no trial '%s'", call->request.id);
         else if (r == 0) {
                 r = store_attempt_find(api->store, row.id, message.lease, &attempt);
-                r = r == STORE_NONE ? reply_problem(call, 409, "the lease is not one of this trial") : r < 0 ? r : judge(api, call, &row, &attempt, &message);
+                r = r == STORE_NONE ? reply_problem(call, 409, "the lease is not one of this trial")
+                    : r < 0         ? r
+                                    : judge(api, call, &row, &attempt, &message);
         }
         attempt_row_fini(&attempt);
         trial_row_fini(&row);

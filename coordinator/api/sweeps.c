@@ -148,8 +148,9 @@ int sweeps_best(struct api *api, struct api_call *call) {
                 return r;
         json_t *metric = json_object_get(json_object_get(sweep, "spec"), "metric");
         const char *goal = json_string_value(json_object_get(metric, "goal"));
-        r = reply_json(call, 200, json_pack("{s:O, s:O, s:O?, s:s}", "trial", json_object_get(sweep, "best"), "sweep", json_object_get(sweep, "id"),
-                                             "metric", json_object_get(metric, "name"), "goal", goal ? goal : "minimize"));
+        r = reply_json(call, 200,
+                       json_pack("{s:O, s:O, s:O?, s:s}", "trial", json_object_get(sweep, "best"), "sweep", json_object_get(sweep, "id"),
+                                 "metric", json_object_get(metric, "name"), "goal", goal ? goal : "minimize"));
         json_decref(sweep);
         return r;
 }
@@ -188,7 +189,8 @@ static int patch_state(struct api *api, struct live *live, enum sweep_state stat
 /* Which of the wishes the sweep's state forbids; false when none. A finished sweep goes on by more budget, not by wish. */
 static bool is_refused(const struct live *live, const struct sweep_patch *patch, char text[static 128]) {
         enum sweep_state now = live->row.state;
-        bool raises = patch->has_run_cap && now == SWEEP_FINISHED && (patch->run_cap == 0 || patch->run_cap > live->row.run_cap) && live->row.run_cap > 0;
+        bool raises = patch->has_run_cap && now == SWEEP_FINISHED && (patch->run_cap == 0 || patch->run_cap > live->row.run_cap) &&
+                      live->row.run_cap > 0;
         bool same = patch->state < 0 || patch->state == (int)now;
         if (now == SWEEP_CANCELLED && (!same || patch->has_run_cap || patch->has_priority))
                 snprintf(text, 128, "the sweep is cancelled, which is final");

@@ -30,11 +30,12 @@ static int encode_attempts(struct api *api, int64_t trial, json_t **ret) {
         json_t *list = json_array();
         for (size_t i = 0; i < n; i++) {
                 const struct attempt_row *row = &rows[i];
-                json_t *item = json_pack("{s:i, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "attempt", (int)row->attempt, "worker", row->worker_public_id,
-                                         "state", row->ended_as ? row->ended_as : trial_state_name(TRIAL_RUNNING), "reason",
-                                         encode_text(row->reason < 0 ? NULL : failure_reason_name((enum failure_reason)row->reason)), "detail",
-                                         encode_text(row->detail), "evaluator", encode_stored(row->evaluator), "started",
-                                         encode_time(row->started_ms), "ended", encode_time(row->ended_ms));
+                json_t *item =
+                        json_pack("{s:i, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "attempt", (int)row->attempt, "worker", row->worker_public_id,
+                                  "state", row->ended_as ? row->ended_as : trial_state_name(TRIAL_RUNNING), "reason",
+                                  encode_text(row->reason < 0 ? NULL : failure_reason_name((enum failure_reason)row->reason)), "detail",
+                                  encode_text(row->detail), "evaluator", encode_stored(row->evaluator), "started",
+                                  encode_time(row->started_ms), "ended", encode_time(row->ended_ms));
                 if (json_array_append_new(list, item) < 0)
                         r = -ENOMEM;
                 attempt_row_fini(&rows[i]);
@@ -82,11 +83,13 @@ static int64_t filter_mark(const char *name) {
 static int page_of_points(struct api *api, struct api_call *call, const struct list_query *query, int64_t trial) {
         int64_t fields[CURSOR_FIELDS] = {LIST_METRICS, 0, trial, filter_mark(query->name)}, from[CURSOR_FIELDS] = {0};
         char tail[129] = "";
-        if (query->after && (!cursor_decode(query->after, from, tail) || from[0] != LIST_METRICS || from[2] != trial || from[3] != fields[3]))
+        if (query->after &&
+            (!cursor_decode(query->after, from, tail) || from[0] != LIST_METRICS || from[2] != trial || from[3] != fields[3]))
                 return reply_fault(call, "/after", "is no cursor of this list");
         _cleanup_free_ struct metric_row *rows = calloc(query->limit + 1, sizeof *rows);
         size_t n = 0;
-        int r = rows ? store_metric_list(api->store, trial, query->name, from[1], query->after ? tail : NULL, query->limit + 1, rows, &n) : -ENOMEM;
+        int r = rows ? store_metric_list(api->store, trial, query->name, from[1], query->after ? tail : NULL, query->limit + 1, rows, &n)
+                     : -ENOMEM;
         if (r < 0)
                 return r;
         size_t shown = n > query->limit ? query->limit : n;
@@ -197,7 +200,7 @@ static int page_of_trials(struct api *api, struct api_call *call, const struct l
         }
         _cleanup_free_ struct trial_row *rows = calloc(query->limit + 1, sizeof *rows);
         size_t n = 0;
-        int r = !rows ? -ENOMEM
+        int r = !rows                         ? -ENOMEM
                 : query->sort == SORT_CREATED ? list_by_number(api, query, fields, rows, &n, &next)
                                               : list_by_value(api, query, fields, tail, rows, &n, &next);
         json_t *items = NULL;

@@ -109,9 +109,7 @@ enum worker_state peer_state(const struct api *api, const struct peer *peer) {
 static bool offers(const struct peer *peer, const char *trainer) {
         size_t i;
         json_t *item;
-        json_array_foreach(peer->trainers, i, item)
-                if (strcmp(json_string_value(item), trainer) == 0)
-                        return true;
+        json_array_foreach(peer->trainers, i, item) if (strcmp(json_string_value(item), trainer) == 0) return true;
         return false;
 }
 
@@ -161,12 +159,12 @@ static int encode_worker(struct api *api, const struct peer *peer, json_t **ret)
         if (r < 0)
                 return r;
         const struct worker_row *row = &peer->row;
-        json_t *worker = json_pack("{s:s, s:s, s:i, s:o, s:s, s:O, s:o, s:o, s:O, s:o, s:o, s:o, s:o, s:o}", "id", row->public_id, "name", row->name,
-                                   "slots", (int)row->slots, "lease_s", json_number(api->config.lease_s, 1), "state",
+        json_t *worker = json_pack("{s:s, s:s, s:i, s:o, s:s, s:O, s:o, s:o, s:O, s:o, s:o, s:o, s:o, s:o}", "id", row->public_id, "name",
+                                   row->name, "slots", (int)row->slots, "lease_s", json_number(api->config.lease_s, 1), "state",
                                    worker_state_name(peer_state(api, peer)), "trials", trials, "last_seen", encode_time(peer->seen_wall_ms),
-                                   "instance", encode_text(row->instance), "trainers", peer->trainers, "model", encode_stored(row->model), "data",
-                                   encode_stored(row->data), "facts", encode_stored(row->facts), "registered", encode_time(row->registered_ms),
-                                   "excluded", list_excluded(api, peer));
+                                   "instance", encode_text(row->instance), "trainers", peer->trainers, "model", encode_stored(row->model),
+                                   "data", encode_stored(row->data), "facts", encode_stored(row->facts), "registered",
+                                   encode_time(row->registered_ms), "excluded", list_excluded(api, peer));
         if (!worker)
                 return -ENOMEM;
         *ret = worker;
@@ -207,7 +205,8 @@ static int fill_row(struct worker_row *row, const struct worker_registration *me
 static int register_new(struct api *api, const struct worker_registration *message, struct peer **ret) {
         char id[ID_CHARS + 2];
         world_make_id(api->world, "w", ID_CHARS, id);
-        struct worker_row row = {.public_id = strdup(id), .name = strdup(message->name), .registered_ms = api_wall(api), .last_seen_ms = api_wall(api)};
+        struct worker_row row = {
+                .public_id = strdup(id), .name = strdup(message->name), .registered_ms = api_wall(api), .last_seen_ms = api_wall(api)};
         int r = row.public_id && row.name ? fill_row(&row, message) : -ENOMEM;
         if (r == 0)
                 r = store_worker_insert(api->store, &row, &row.id);

@@ -76,7 +76,8 @@ char *store_column_text(sqlite3_stmt *statement, int column, int *r);
                 store_reset(s); \
                 return r; \
         } \
-        static inline __attribute__((unused)) int all_##name(struct store *store, sqlite3_stmt *s, size_t max, struct name##_row *rows, size_t *ret_n) { \
+        static inline __attribute__((unused)) int all_##name(struct store *store, sqlite3_stmt *s, size_t max, struct name##_row *rows, \
+                                                             size_t *ret_n) { \
                 size_t n = 0; \
                 int r = 0; \
                 while (r == 0 && n < max && (r = store_step(store, s)) == STORE_ROW) { \

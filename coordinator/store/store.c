@@ -142,7 +142,8 @@ static int take_lock(struct store *store, struct error *err) {
 /* A foreign SQLite file has tables but not our application id. */
 static int check_ours(struct store *store, struct error *err) {
         int64_t application = 0, tables = 0;
-        if (read_pragma(store, "PRAGMA application_id", &application) < 0 || read_pragma(store, "SELECT count(*) FROM sqlite_schema", &tables) < 0)
+        if (read_pragma(store, "PRAGMA application_id", &application) < 0 ||
+            read_pragma(store, "SELECT count(*) FROM sqlite_schema", &tables) < 0)
                 return fail(store, err, "cannot read");
         if (application != APPLICATION_ID && (application != 0 || tables > 0))
                 return error_set(err, -EINVAL, "%s: not a database of this program", store->path);

@@ -58,7 +58,7 @@ void sweep_row_fini(struct sweep_row *row);
 
 int store_sweep_insert(struct store *store, const struct sweep_row *row, int64_t *ret_id);
 int store_sweep_update(struct store *store, const struct sweep_row *row); /* all that can change */
-int store_sweep_delete(struct store *store, int64_t id); /* with its trials, attempts, claims, metrics and history */
+int store_sweep_delete(struct store *store, int64_t id);                  /* with its trials, attempts, claims, metrics and history */
 int store_sweep_get(struct store *store, const char *public_id, struct sweep_row *ret); /* or STORE_NONE */
 int store_sweep_load(struct store *store, int64_t id, struct sweep_row *ret);           /* or STORE_NONE */
 
@@ -91,15 +91,15 @@ struct trial_row {
         double progress;
         unsigned attempt, failures;
         enum queue_place place;
-        int64_t worker; /* 0 = none */
-        char *worker_public_id; /* read only */
-        int64_t released_by; /* 0 = nobody */
+        int64_t worker;                                            /* 0 = none */
+        char *worker_public_id;                                    /* read only */
+        int64_t released_by;                                       /* 0 = nobody */
         uint64_t released_ms, created_ms, started_ms, finished_ms; /* 0 = not */
 };
 void trial_row_fini(struct trial_row *row);
 
 int store_trial_insert(struct store *store, const struct trial_row *row, int64_t *ret_id);
-int store_trial_update(struct store *store, const struct trial_row *row); /* all that can change */
+int store_trial_update(struct store *store, const struct trial_row *row);               /* all that can change */
 int store_trial_get(struct store *store, const char *public_id, struct trial_row *ret); /* or STORE_NONE */
 int store_trial_load(struct store *store, int64_t id, struct trial_row *ret);           /* or STORE_NONE */
 
@@ -145,10 +145,10 @@ struct attempt_row {
         char *lease;
         char *evaluator; /* JSON */
         int64_t last_seq;
-        char *last_answer; /* JSON or NULL */
+        char *last_answer;             /* JSON or NULL */
         uint64_t started_ms, ended_ms; /* ended_ms 0 = running */
-        char *ended_as; /* a trial state, "released" or "lost"; NULL = running */
-        int reason; /* enum failure_reason, -1 = none */
+        char *ended_as;                /* a trial state, "released" or "lost"; NULL = running */
+        int reason;                    /* enum failure_reason, -1 = none */
         char *detail;
         bool abort_told;
 };
@@ -159,7 +159,8 @@ int store_attempt_find(struct store *store, int64_t trial, const char *lease, st
 int store_attempt_last(struct store *store, int64_t trial, struct attempt_row *ret);                    /* or STORE_NONE */
 int store_attempt_set_answer(struct store *store, int64_t trial, unsigned attempt, int64_t seq, const char *answer, bool abort_told);
 /* Ends a running attempt; one that has ended stays as it is. reason -1 and detail NULL = none. */
-int store_attempt_end(struct store *store, int64_t trial, unsigned attempt, const char *ended_as, int reason, const char *detail, uint64_t now_ms);
+int store_attempt_end(struct store *store, int64_t trial, unsigned attempt, const char *ended_as, int reason, const char *detail,
+                      uint64_t now_ms);
 /* Attempts of one trial in order, at most max. */
 int store_attempt_list(struct store *store, int64_t trial, size_t max, struct attempt_row *rows, size_t *ret_n);
 
@@ -202,7 +203,7 @@ void worker_row_fini(struct worker_row *row);
 
 int store_worker_insert(struct store *store, const struct worker_row *row, int64_t *ret_id);
 int store_worker_update(struct store *store, const struct worker_row *row);
-int store_worker_get(struct store *store, const char *public_id, struct worker_row *ret); /* or STORE_NONE */
+int store_worker_get(struct store *store, const char *public_id, struct worker_row *ret);  /* or STORE_NONE */
 int store_worker_find_name(struct store *store, const char *name, struct worker_row *ret); /* or STORE_NONE */
 int store_worker_list(struct store *store, int64_t after, size_t max, struct worker_row *rows, size_t *ret_n);
 int store_worker_touch(struct store *store, int64_t worker, uint64_t now_ms);

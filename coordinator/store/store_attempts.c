@@ -5,7 +5,8 @@
 #include "store/store.h"
 
 #define SELECT_ATTEMPT \
-        "SELECT a.trial, a.worker, a.claim, w.public_id, a.attempt, a.lease, a.evaluator, a.last_seq, a.last_answer, a.started_ms, a.ended_ms, " \
+        "SELECT a.trial, a.worker, a.claim, w.public_id, a.attempt, a.lease, a.evaluator, a.last_seq, a.last_answer, a.started_ms, " \
+        "a.ended_ms, " \
         "a.ended_as, a.reason, a.detail, a.abort_told FROM attempts a JOIN workers w ON w.id = a.worker"
 
 void attempt_row_fini(struct attempt_row *row) {
@@ -68,11 +69,13 @@ int store_attempt_last(struct store *store, int64_t trial, struct attempt_row *r
 }
 
 int store_attempt_set_answer(struct store *store, int64_t trial, unsigned attempt, int64_t seq, const char *answer, bool abort_told) {
-        return store_execute(store, "UPDATE attempts SET last_seq = ?3, last_answer = ?4, abort_told = ?5 WHERE trial = ?1 AND attempt = ?2",
+        return store_execute(store,
+                             "UPDATE attempts SET last_seq = ?3, last_answer = ?4, abort_told = ?5 WHERE trial = ?1 AND attempt = ?2",
                              bind_i(trial), bind_i(attempt), bind_i(seq), bind_t(answer), bind_i(abort_told));
 }
 
-int store_attempt_end(struct store *store, int64_t trial, unsigned attempt, const char *ended_as, int reason, const char *detail, uint64_t now_ms) {
+int store_attempt_end(struct store *store, int64_t trial, unsigned attempt, const char *ended_as, int reason, const char *detail,
+                      uint64_t now_ms) {
         return store_execute(store,
                              "UPDATE attempts SET ended_ms = ?3, ended_as = ?4, reason = ?5, detail = ?6 "
                              "WHERE trial = ?1 AND attempt = ?2 AND ended_ms IS NULL",

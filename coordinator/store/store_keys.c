@@ -55,12 +55,13 @@ STORE_DEFINE_READERS(key)
 
 int store_key_find(struct store *store, const char *path, const char *token, const char *key, struct key_row *ret) {
         sqlite3_stmt *s;
-        int r = store_query(store, "SELECT body_sha256, answer, status FROM idempotency_keys WHERE path = ?1 AND token = ?2 AND key = ?3", &s,
-                            bind_t(path), bind_t(token), bind_t(key));
+        int r = store_query(store, "SELECT body_sha256, answer, status FROM idempotency_keys WHERE path = ?1 AND token = ?2 AND key = ?3",
+                            &s, bind_t(path), bind_t(token), bind_t(key));
         return r < 0 ? r : one_key(store, s, ret);
 }
 
-int store_key_insert(struct store *store, const char *path, const char *token, const char *key, const struct key_row *row, uint64_t now_ms) {
+int store_key_insert(struct store *store, const char *path, const char *token, const char *key, const struct key_row *row,
+                     uint64_t now_ms) {
         return store_execute(store,
                              "INSERT INTO idempotency_keys (path, token, key, body_sha256, status, answer, created_ms) "
                              "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",

@@ -5,7 +5,8 @@
 #include "store/store.h"
 
 #define SWEEP_COLUMNS \
-        "id, public_id, name, method, spec, state, seed, run_cap, priority, first_allowed_stage, model_sha256, data_sha256, stage, created_ms"
+        "id, public_id, name, method, spec, state, seed, run_cap, priority, first_allowed_stage, model_sha256, data_sha256, stage, " \
+        "created_ms"
 
 void sweep_row_fini(struct sweep_row *row) {
         free(row->public_id);

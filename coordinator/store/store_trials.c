@@ -5,7 +5,8 @@
 #include "store/store.h"
 
 #define TRIAL_COLUMNS \
-        "t.id, t.sweep, t.public_id, s.public_id, t.number, t.state, t.origin, t.stage, t.params, t.proposal, t.value, t.reason, t.detail, " \
+        "t.id, t.sweep, t.public_id, s.public_id, t.number, t.state, t.origin, t.stage, t.params, t.proposal, t.value, t.reason, " \
+        "t.detail, " \
         "t.resume, t.progress, t.attempt, t.failures, t.place, t.worker, w.public_id, t.released_by, t.released_ms, t.created_ms, " \
         "t.started_ms, t.finished_ms, s.seed"
 #define N_TRIAL_COLUMNS 26
@@ -86,29 +87,31 @@ static int read_trial(sqlite3_stmt *s, struct trial_row *ret) {
 STORE_DEFINE_READERS(trial)
 
 int store_trial_insert(struct store *store, const struct trial_row *row, int64_t *ret_id) {
-        int r = store_execute(store,
-                              "INSERT INTO trials (public_id, sweep, number, state, origin, stage, params, proposal, value, place, created_ms, "
-                              "started_ms, finished_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-                              bind_t(row->public_id), bind_i(row->sweep), bind_i(row->number), bind_t(trial_state_name(row->state)),
-                              bind_t(origins[row->origin]), bind_i(row->stage), bind_t(row->params), bind_t(row->proposal),
-                              bind_if(row->has_value, bind_r(row->value)), bind_i(row->place), bind_i(row->created_ms),
-                              bind_if(row->started_ms, bind_i(row->started_ms)), bind_if(row->finished_ms, bind_i(row->finished_ms)));
+        int r = store_execute(
+                store,
+                "INSERT INTO trials (public_id, sweep, number, state, origin, stage, params, proposal, value, place, created_ms, "
+                "started_ms, finished_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                bind_t(row->public_id), bind_i(row->sweep), bind_i(row->number), bind_t(trial_state_name(row->state)),
+                bind_t(origins[row->origin]), bind_i(row->stage), bind_t(row->params), bind_t(row->proposal),
+                bind_if(row->has_value, bind_r(row->value)), bind_i(row->place), bind_i(row->created_ms),
+                bind_if(row->started_ms, bind_i(row->started_ms)), bind_if(row->finished_ms, bind_i(row->finished_ms)));
         if (r == 0)
                 *ret_id = sqlite3_last_insert_rowid(store->db);
         return r;
 }
 
 int store_trial_update(struct store *store, const struct trial_row *row) {
-        return store_execute(store,
-                             "UPDATE trials SET state = ?2, value = ?3, reason = ?4, detail = ?5, resume = ?6, progress = ?7, attempt = ?8, "
-                             "failures = ?9, place = ?10, worker = ?11, released_by = ?12, released_ms = ?13, started_ms = ?14, "
-                             "finished_ms = ?15 WHERE id = ?1",
-                             bind_i(row->id), bind_t(trial_state_name(row->state)), bind_if(row->has_value, bind_r(row->value)),
-                             bind_if(row->reason >= 0, bind_t(failure_reason_name((enum failure_reason)row->reason))), bind_t(row->detail),
-                             bind_t(row->resume), bind_if(row->has_progress, bind_r(row->progress)), bind_i(row->attempt),
-                             bind_i(row->failures), bind_i(row->place), bind_if(row->worker, bind_i(row->worker)),
-                             bind_if(row->released_by, bind_i(row->released_by)), bind_if(row->released_ms, bind_i(row->released_ms)),
-                             bind_if(row->started_ms, bind_i(row->started_ms)), bind_if(row->finished_ms, bind_i(row->finished_ms)));
+        return store_execute(
+                store,
+                "UPDATE trials SET state = ?2, value = ?3, reason = ?4, detail = ?5, resume = ?6, progress = ?7, attempt = ?8, "
+                "failures = ?9, place = ?10, worker = ?11, released_by = ?12, released_ms = ?13, started_ms = ?14, "
+                "finished_ms = ?15 WHERE id = ?1",
+                bind_i(row->id), bind_t(trial_state_name(row->state)), bind_if(row->has_value, bind_r(row->value)),
+                bind_if(row->reason >= 0, bind_t(failure_reason_name((enum failure_reason)row->reason))), bind_t(row->detail),
+                bind_t(row->resume), bind_if(row->has_progress, bind_r(row->progress)), bind_i(row->attempt), bind_i(row->failures),
+                bind_i(row->place), bind_if(row->worker, bind_i(row->worker)), bind_if(row->released_by, bind_i(row->released_by)),
+                bind_if(row->released_ms, bind_i(row->released_ms)), bind_if(row->started_ms, bind_i(row->started_ms)),
+                bind_if(row->finished_ms, bind_i(row->finished_ms)));
 }
 
 int store_trial_get(struct store *store, const char *public_id, struct trial_row *ret) {
@@ -136,11 +139,11 @@ int store_trial_next_queued(struct store *store, int64_t sweep, int64_t worker, 
 
 int store_trial_best(struct store *store, int64_t sweep, bool maximize, struct trial_row *ret) {
         sqlite3_stmt *s;
-        int r = maximize
-                        ? store_query(store, SELECT_TRIAL " WHERE t.sweep = ?1 AND t.value IS NOT NULL ORDER BY t.value DESC, t.number LIMIT 1",
-                                      &s, bind_i(sweep))
-                        : store_query(store, SELECT_TRIAL " WHERE t.sweep = ?1 AND t.value IS NOT NULL ORDER BY t.value, t.number LIMIT 1", &s,
-                                      bind_i(sweep));
+        int r = maximize ? store_query(store,
+                                       SELECT_TRIAL " WHERE t.sweep = ?1 AND t.value IS NOT NULL ORDER BY t.value DESC, t.number LIMIT 1",
+                                       &s, bind_i(sweep))
+                         : store_query(store, SELECT_TRIAL " WHERE t.sweep = ?1 AND t.value IS NOT NULL ORDER BY t.value, t.number LIMIT 1",
+                                       &s, bind_i(sweep));
         return r < 0 ? r : one_trial(store, s, ret);
 }
 
@@ -161,10 +164,11 @@ int store_trial_counts(struct store *store, int64_t sweep, uint64_t ret[static N
 
 int store_trial_mean_seconds(struct store *store, int64_t sweep, double *ret) {
         sqlite3_stmt *s;
-        int r = store_query(store,
-                            "SELECT avg(finished_ms - started_ms) / 1000.0 FROM (SELECT finished_ms, started_ms FROM trials WHERE sweep = ?1 "
-                            "AND state IN ('completed', 'stopped') AND started_ms IS NOT NULL ORDER BY number DESC LIMIT 100)",
-                            &s, bind_i(sweep));
+        int r = store_query(
+                store,
+                "SELECT avg(finished_ms - started_ms) / 1000.0 FROM (SELECT finished_ms, started_ms FROM trials WHERE sweep = ?1 "
+                "AND state IN ('completed', 'stopped') AND started_ms IS NOT NULL ORDER BY number DESC LIMIT 100)",
+                &s, bind_i(sweep));
         if (r == 0)
                 r = store_step(store, s);
         if (r < 0)
@@ -178,7 +182,8 @@ int store_trial_list(struct store *store, int64_t sweep, int state, uint64_t aft
         sqlite3_stmt *s;
         int r = state < 0 ? store_query(store, SELECT_TRIAL " WHERE t.sweep = ?1 AND t.number > ?2 ORDER BY t.number LIMIT ?3", &s,
                                         bind_i(sweep), bind_i(after), bind_i(max))
-                          : store_query(store, SELECT_TRIAL " WHERE t.sweep = ?1 AND t.state = ?4 AND t.number > ?2 ORDER BY t.number LIMIT ?3",
+                          : store_query(store,
+                                        SELECT_TRIAL " WHERE t.sweep = ?1 AND t.state = ?4 AND t.number > ?2 ORDER BY t.number LIMIT ?3",
                                         &s, bind_i(sweep), bind_i(after), bind_i(max), bind_t(trial_state_name((enum trial_state)state)));
         return r < 0 ? r : all_trial(store, s, max, rows, ret_n);
 }
@@ -227,7 +232,8 @@ int store_trial_list_by_value(struct store *store, int64_t sweep, int state, boo
 
 int store_trial_each_running(struct store *store, int64_t worker, int (*visit)(void *data, int64_t id, const char *public_id), void *data) {
         sqlite3_stmt *s;
-        int r = store_query(store, "SELECT id, public_id FROM trials WHERE worker = ?1 AND state = 'running' ORDER BY id", &s, bind_i(worker));
+        int r = store_query(store, "SELECT id, public_id FROM trials WHERE worker = ?1 AND state = 'running' ORDER BY id", &s,
+                            bind_i(worker));
         while (r == 0 && (r = store_step(store, s)) == STORE_ROW)
                 r = visit(data, sqlite3_column_int64(s, 0), (const char *)sqlite3_column_text(s, 1));
         if (r < 0)
@@ -246,9 +252,10 @@ int store_trial_cancel_all(struct store *store, int64_t sweep, uint64_t now_ms) 
                                   "(SELECT id FROM trials WHERE sweep = ?1 AND state = 'running')",
                                   bind_i(sweep), bind_i(now_ms));
         if (r == 0)
-                r = store_execute(store,
-                                  "UPDATE trials SET state = 'cancelled', finished_ms = ?2 WHERE sweep = ?1 AND state IN ('queued', 'running')",
-                                  bind_i(sweep), bind_i(now_ms));
+                r = store_execute(
+                        store,
+                        "UPDATE trials SET state = 'cancelled', finished_ms = ?2 WHERE sweep = ?1 AND state IN ('queued', 'running')",
+                        bind_i(sweep), bind_i(now_ms));
         return r;
 }
 

@@ -49,12 +49,13 @@ static int read_worker(sqlite3_stmt *s, struct worker_row *ret) {
 STORE_DEFINE_READERS(worker)
 
 int store_worker_insert(struct store *store, const struct worker_row *row, int64_t *ret_id) {
-        int r = store_execute(store,
-                              "INSERT INTO workers (public_id, name, instance, slots, trainers, model, data, facts, model_sha256, data_sha256, "
-                              "registered_ms, last_seen_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-                              bind_t(row->public_id), bind_t(row->name), bind_t(row->instance), bind_i(row->slots), bind_t(row->trainers),
-                              bind_t(row->model), bind_t(row->data), bind_t(row->facts), bind_t(row->model_sha256), bind_t(row->data_sha256),
-                              bind_i(row->registered_ms), bind_i(row->last_seen_ms));
+        int r = store_execute(
+                store,
+                "INSERT INTO workers (public_id, name, instance, slots, trainers, model, data, facts, model_sha256, data_sha256, "
+                "registered_ms, last_seen_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                bind_t(row->public_id), bind_t(row->name), bind_t(row->instance), bind_i(row->slots), bind_t(row->trainers),
+                bind_t(row->model), bind_t(row->data), bind_t(row->facts), bind_t(row->model_sha256), bind_t(row->data_sha256),
+                bind_i(row->registered_ms), bind_i(row->last_seen_ms));
         if (r == 0)
                 *ret_id = sqlite3_last_insert_rowid(store->db);
         return r;

@@ -10,8 +10,8 @@ struct ending {
         enum trial_state state; /* TRIAL_QUEUED = once more */
         bool has_value;         /* of completed and stopped */
         double value;
-        int reason;             /* enum failure_reason: of a failed state, or why it is queued again; -1 = none */
-        bool counts;            /* towards max_attempts */
+        int reason;  /* enum failure_reason: of a failed state, or why it is queued again; -1 = none */
+        bool counts; /* towards max_attempts */
 };
 
 /* The value rule: the outcome's own value, else the summary of the metric's series, else failed with no_metric.

@@ -63,8 +63,8 @@ static void a_204_is_not_remembered(void **state) {
 
 static struct ask *wait_for_work(struct house *house, const char *worker, const char *claim_id, const char *sweep, int wait_s) {
         char body[256];
-        snprintf(body, sizeof body, "{'worker':'%s','claim_id':'%s','wait_s':%d%s%s%s}", worker, claim_id, wait_s, sweep ? ",'sweep':'" : "",
-                 sweep ? sweep : "", sweep ? "'" : "");
+        snprintf(body, sizeof body, "{'worker':'%s','claim_id':'%s','wait_s':%d%s%s%s}", worker, claim_id, wait_s,
+                 sweep ? ",'sweep':'" : "", sweep ? sweep : "", sweep ? "'" : "");
         return house_ask(house, ROUTE_CLAIM, NULL, body);
 }
 
@@ -270,7 +270,8 @@ static void a_claim_without_waiting_still_computes_a_proposal(void **state) {
         free(sweep);
 }
 
-#define BAYES(rest) "{'method':'bayes','trainer':'external','seed':1,'metric':{'name':'loss'},'parameters':{'lr':{'min':0.0,'max':1.0}}" rest "}"
+#define BAYES(rest) \
+        "{'method':'bayes','trainer':'external','seed':1,'metric':{'name':'loss'},'parameters':{'lr':{'min':0.0,'max':1.0}}" rest "}"
 
 static void a_worker_waits_for_the_proposal_of_a_higher_priority_but_not_of_an_equal_one(void **state) {
         struct house *house = *state;
@@ -291,7 +292,8 @@ static void a_worker_waits_for_the_proposal_of_a_higher_priority_but_not_of_an_e
 
 static void workers_that_cannot_evaluate_a_sweep_get_none_and_are_told_why(void **state) {
         struct house *house = *state;
-        char *sweep = house_sweep(house, "{'method':'random','program':'train','metric':{'name':'loss'},'parameters':{'lr':{'min':0.0,'max':1.0}}}");
+        char *sweep = house_sweep(
+                house, "{'method':'random','program':'train','metric':{'name':'loss'},'parameters':{'lr':{'min':0.0,'max':1.0}}}");
         json_t *registered = house_must(house, 201, ROUTE_WORKER_REGISTER, NULL,
                                         "{'name':'a','slots':1,'trainers':['command:train'],'model':{'sha256':'m1'}}");
         json_t *other = house_must(house, 201, ROUTE_WORKER_REGISTER, NULL,

@@ -8,7 +8,8 @@
 #include "store/statement.h"
 
 #define SPEC(rest) \
-        "{'method':'random','trainer':'external','seed':1,'metric':{'name':'acc','goal':'maximize'},'parameters':{'lr':{'min':0.0,'max':1.0}}" rest "}"
+        "{'method':'random','trainer':'external','seed':1,'metric':{'name':'acc','goal':'maximize'},'parameters':{'lr':{'min':0.0,'max':" \
+        "1.0}}" rest "}"
 
 static struct ask *snapshot(struct house *house, enum route route, const char *id) {
         struct ask *ask = house_ask(house, route, id, NULL);
@@ -86,7 +87,8 @@ static void proposals_are_the_same_however_often_the_coordinator_restarts(void *
                 "'parameters':{'lr':{'min':0.0,'max':1.0},'wd':{'min':0.0,'max':1.0}}}",
                 "{'method':'staged','trainer':'external','seed':1,'metric':{'name':'acc','goal':'maximize'},'baseline':{'lr':0.1,'wd':0.1},"
                 "'parameters':{'lr':{'min':0.0,'max':1.0},'wd':{'min':0.0,'max':1.0}},"
-                "'stages':[{'method':'ofat','levels':{'lr':[0.2,0.3],'wd':[0.0]}},{'method':'grid','select_top':1,'values':{'lr':[0.4,0.5],'wd':[0.2]}},"
+                "'stages':[{'method':'ofat','levels':{'lr':[0.2,0.3],'wd':[0.0]}},{'method':'grid','select_top':1,'values':{'lr':[0.4,0.5],"
+                "'wd':[0.2]}},"
                 "{'method':'bayes','run_cap':4,'warm_start':true}]}",
         };
         for (size_t i = 0; i < sizeof specs / sizeof *specs; i++) {
@@ -186,7 +188,8 @@ static void a_write_that_fails_anywhere_is_503_and_can_be_asked_again(void **sta
                 json_t *trial = json_array_get(json_object_get(ask->body, "trials"), 0);
                 assert_int_equal(number_of(trial, "number"), ++number);
                 char report[256];
-                snprintf(report, sizeof report, "{'lease':'%s','seq':1,'outcome':{'state':'completed','value':%d}}", text_of(trial, "lease"), number);
+                snprintf(report, sizeof report, "{'lease':'%s','seq':1,'outcome':{'state':'completed','value':%d}}",
+                         text_of(trial, "lease"), number);
                 n_until_failure = cut;
                 sqlite3_progress_handler(house->store->db, 20, interrupt, NULL);
                 struct ask *ended = house_ask(house, ROUTE_TRIAL_REPORT, text_of(trial, "id"), report);

@@ -160,7 +160,8 @@ struct ask *house_ask(struct house *house, enum route route, const char *id, con
         return house_ask_keyed(house, route, id, body, NULL);
 }
 
-struct ask *house_query(struct house *house, enum route route, const char *id, const char *key, const char *value, const char *key2, const char *value2) {
+struct ask *house_query(struct house *house, enum route route, const char *id, const char *key, const char *value, const char *key2,
+                        const char *value2) {
         struct ask *ask = ask_new(route, id, NULL, NULL);
         if (key && value)
                 json_object_set_new(ask->call.request.query, key, json_string(value));

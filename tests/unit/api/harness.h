@@ -16,8 +16,8 @@ struct house {
         struct store *store;
         struct api *api;
         struct world world;
-        uint64_t now_ms;   /* both clocks; wall is far from 0 */
-        uint64_t random;   /* state of the random bytes */
+        uint64_t now_ms; /* both clocks; wall is far from 0 */
+        uint64_t random; /* state of the random bytes */
         struct plan_job *jobs[64];
         size_t n_jobs;
         bool hold_jobs; /* computations do not come back by themselves */
@@ -41,7 +41,8 @@ void house_reopen(struct house *house); /* as after a restart of the process */
 /* Starts a request: body is JSON text with ' for ", NULL for none. The turn runs, and the jobs that it started. */
 struct ask *house_ask(struct house *house, enum route route, const char *id, const char *body);
 struct ask *house_ask_keyed(struct house *house, enum route route, const char *id, const char *body, const char *key);
-struct ask *house_query(struct house *house, enum route route, const char *id, const char *key, const char *value, const char *key2, const char *value2);
+struct ask *house_query(struct house *house, enum route route, const char *id, const char *key, const char *value, const char *key2,
+                        const char *value2);
 void house_wait(struct house *house, double seconds); /* time passes, in one step; then a turn */
 void house_turn(struct house *house);
 void ask_free(struct ask *ask);
@@ -52,7 +53,7 @@ json_t *house_must(struct house *house, int status, enum route route, const char
 /* Short forms. Ids are owned by the caller. */
 char *house_worker(struct house *house, const char *name);
 char *house_sweep(struct house *house, const char *spec);
-json_t *house_claim(struct house *house, const char *worker, const char *claim_id); /* the one trial, NULL for 204 */
+json_t *house_claim(struct house *house, const char *worker, const char *claim_id);                    /* the one trial, NULL for 204 */
 json_t *house_report(struct house *house, int status, const json_t *trial, int seq, const char *rest); /* rest: ",'outcome':…" or "" */
 void house_complete(struct house *house, const json_t *trial, double value);
 json_t *house_get(struct house *house, enum route route, const char *id);

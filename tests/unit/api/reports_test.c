@@ -5,7 +5,8 @@
 #include <string.h>
 
 #define SPEC(rest) \
-        "{'method':'random','trainer':'external','seed':1,'metric':{'name':'acc','goal':'maximize'},'parameters':{'lr':{'min':0.0,'max':1.0}}" rest "}"
+        "{'method':'random','trainer':'external','seed':1,'metric':{'name':'acc','goal':'maximize'},'parameters':{'lr':{'min':0.0,'max':" \
+        "1.0}}" rest "}"
 
 /* A sweep with one claimed trial. */
 struct scene {
@@ -94,8 +95,9 @@ static void reports_keep_the_lease(void **state) {
 
 static void the_value_is_the_outcomes_else_the_best_point_by_goal(void **state) {
         struct scene s = scene_new(state, SPEC(""));
-        report(&s, 200, 1, ",'metrics':[{'name':'acc','step':1,'value':0.5},{'name':'acc','step':2,'value':0.8},{'name':'acc','step':3,'value':0.7},"
-                           "{'name':'loss','step':4,'value':9}]");
+        report(&s, 200, 1,
+               ",'metrics':[{'name':'acc','step':1,'value':0.5},{'name':'acc','step':2,'value':0.8},{'name':'acc','step':3,'value':0.7},"
+               "{'name':'loss','step':4,'value':9}]");
         report(&s, 200, 2, ",'outcome':{'state':'completed'}");
         assert_value(&s, 0.8);
         json_decref(s.trial);
@@ -107,9 +109,11 @@ static void the_value_is_the_outcomes_else_the_best_point_by_goal(void **state) 
 
 static void the_last_point_counts_where_the_spec_says_so(void **state) {
         struct house *house = *state;
-        struct scene s = scene_new(state, "{'method':'random','trainer':'external','metric':{'name':'acc','goal':'maximize','summary':'last'},"
-                                          "'parameters':{'lr':{'min':0.0,'max':1.0}}}");
-        report(&s, 200, 1, ",'metrics':[{'name':'acc','step':1,'value':0.9},{'name':'acc','step':2,'value':0.4}],'outcome':{'state':'completed'}");
+        struct scene s =
+                scene_new(state, "{'method':'random','trainer':'external','metric':{'name':'acc','goal':'maximize','summary':'last'},"
+                                 "'parameters':{'lr':{'min':0.0,'max':1.0}}}");
+        report(&s, 200, 1,
+               ",'metrics':[{'name':'acc','step':1,'value':0.9},{'name':'acc','step':2,'value':0.4}],'outcome':{'state':'completed'}");
         assert_value(&s, 0.4);
         (void)house;
         scene_fini(&s);
@@ -177,7 +181,8 @@ static void cancelling_a_trial_aborts_its_worker_once(void **state) {
         json_decref(house_must(s.house, 200, ROUTE_TRIAL_CANCEL, text_of(s.trial, "id"), NULL));
         assert_state(&s, "cancelled", NULL);
         for (int i = 0; i < 2; i++) {
-                json_t *answer = house_report(s.house, 200, s.trial, 4, ",'metrics':[{'name':'acc','step':1,'value':1}],'outcome':{'state':'completed','value':1}");
+                json_t *answer = house_report(s.house, 200, s.trial, 4,
+                                              ",'metrics':[{'name':'acc','step':1,'value':1}],'outcome':{'state':'completed','value':1}");
                 assert_string_equal(text_of(answer, "command"), "abort");
                 json_decref(answer);
         }
@@ -251,9 +256,11 @@ static void a_restart_of_the_coordinator_gives_running_trials_a_full_lease(void 
 
 static void a_worker_that_comes_back_as_another_process_loses_its_leases(void **state) {
         struct scene s = scene_new(state, SPEC(""));
-        json_decref(house_must(s.house, 200, ROUTE_WORKER_REGISTER, NULL, "{'name':'w','instance':'i1','slots':1,'trainers':['external']}"));
+        json_decref(
+                house_must(s.house, 200, ROUTE_WORKER_REGISTER, NULL, "{'name':'w','instance':'i1','slots':1,'trainers':['external']}"));
         assert_state(&s, "running", NULL);
-        json_t *again = house_must(s.house, 200, ROUTE_WORKER_REGISTER, NULL, "{'name':'w','instance':'i2','slots':1,'trainers':['external']}");
+        json_t *again =
+                house_must(s.house, 200, ROUTE_WORKER_REGISTER, NULL, "{'name':'w','instance':'i2','slots':1,'trainers':['external']}");
         assert_string_equal(text_of(again, "id"), s.worker);
         assert_int_equal(json_array_size(json_object_get(again, "trials")), 0);
         json_decref(again);
@@ -264,7 +271,9 @@ static void a_worker_that_comes_back_as_another_process_loses_its_leases(void **
 
 static void a_later_attempt_overwrites_points_and_they_come_in_step_order(void **state) {
         struct scene s = scene_new(state, SPEC(""));
-        report(&s, 200, 1, ",'metrics':[{'name':'acc','step':20,'value':0.2},{'name':'acc','step':10,'value':0.1},{'name':'loss','step':10,'value':3}]");
+        report(&s, 200, 1,
+               ",'metrics':[{'name':'acc','step':20,'value':0.2},{'name':'acc','step':10,'value':0.1},{'name':'loss','step':10,'value':3}"
+               "]");
         report(&s, 200, 2, ",'outcome':{'state':'released'}");
         json_decref(s.trial);
         s.trial = house_claim(s.house, s.worker, "c2");
@@ -274,12 +283,14 @@ static void a_later_attempt_overwrites_points_and_they_come_in_step_order(void *
         assert_string_equal(text_of(json_array_get(items, 0), "time"), "2026-11-24T02:00:00.000Z");
         assert_true(json_real_value(json_object_get(json_array_get(items, 0), "value")) == 0.7);
         assert_string_equal(text_of(json_array_get(items, 1), "name"), "loss");
-        struct ask *next = house_query(s.house, ROUTE_TRIAL_METRICS, text_of(s.trial, "id"), "after", text_of(page->body, "next"), NULL, NULL);
+        struct ask *next =
+                house_query(s.house, ROUTE_TRIAL_METRICS, text_of(s.trial, "id"), "after", text_of(page->body, "next"), NULL, NULL);
         assert_int_equal(json_array_size(json_object_get(next->body, "items")), 1);
         assert_true(json_is_null(json_object_get(next->body, "next")));
         struct ask *named = house_query(s.house, ROUTE_TRIAL_METRICS, text_of(s.trial, "id"), "name", "acc", NULL, NULL);
         assert_int_equal(json_array_size(json_object_get(named->body, "items")), 2);
-        struct ask *foreign = house_query(s.house, ROUTE_TRIAL_METRICS, text_of(s.trial, "id"), "name", "acc", "after", text_of(page->body, "next"));
+        struct ask *foreign =
+                house_query(s.house, ROUTE_TRIAL_METRICS, text_of(s.trial, "id"), "name", "acc", "after", text_of(page->body, "next"));
         assert_int_equal(foreign->status, 422);
         ask_free(page);
         ask_free(next);

@@ -7,7 +7,8 @@
 #include "common/json.h"
 
 #define SPEC(rest) \
-        "{'method':'random','trainer':'external','seed':1,'metric':{'name':'acc','goal':'maximize'},'parameters':{'lr':{'min':0.0,'max':1.0}}" rest "}"
+        "{'method':'random','trainer':'external','seed':1,'metric':{'name':'acc','goal':'maximize'},'parameters':{'lr':{'min':0.0,'max':" \
+        "1.0}}" rest "}"
 
 static json_t *claim_nth(struct house *house, const char *worker, int n) {
         char id[16];
@@ -46,7 +47,8 @@ static void a_created_sweep_shows_what_the_contract_says(void **state) {
 
 static void all_faults_of_a_spec_come_at_once_and_nothing_is_created(void **state) {
         struct house *house = *state;
-        json_t *problem = house_must(house, 422, ROUTE_SWEEP_CREATE, NULL, "{'method':'magic','trainer':'external','parameters':{'lr':{'min':2.0,'max':1.0}}}");
+        json_t *problem = house_must(house, 422, ROUTE_SWEEP_CREATE, NULL,
+                                     "{'method':'magic','trainer':'external','parameters':{'lr':{'min':2.0,'max':1.0}}}");
         assert_true(json_array_size(json_object_get(problem, "errors")) >= 2);
         json_decref(problem);
         json_t *list = house_get(house, ROUTE_SWEEP_LIST, NULL);
@@ -119,8 +121,9 @@ static void a_run_cap_below_what_is_done_finishes_the_sweep(void **state) {
 
 static void a_grid_finishes_when_every_point_is_done(void **state) {
         struct house *house = *state;
-        char *worker = house_worker(house, "w"), *sweep = house_sweep(house, "{'method':'grid','trainer':'external','metric':{'name':'acc'},"
-                                                                            "'parameters':{'a':{'values':[1,2]},'b':{'values':['x','y']}}}");
+        char *worker = house_worker(house, "w"),
+             *sweep = house_sweep(house, "{'method':'grid','trainer':'external','metric':{'name':'acc'},"
+                                         "'parameters':{'a':{'values':[1,2]},'b':{'values':['x','y']}}}");
         for (int i = 0; i < 4; i++)
                 complete_one(house, worker, i, i);
         assert_sweep(house, sweep, "state", "finished");
@@ -131,8 +134,9 @@ static void a_grid_finishes_when_every_point_is_done(void **state) {
 
 static void a_reached_target_stops_new_trials_and_running_ones_end_normally(void **state) {
         struct house *house = *state;
-        char *worker = house_worker(house, "w"), *sweep = house_sweep(house, "{'method':'random','trainer':'external','metric':{'name':'acc','goal':'maximize','target':0.9},"
-                                                                            "'parameters':{'lr':{'min':0.0,'max':1.0}}}");
+        char *worker = house_worker(house, "w"),
+             *sweep = house_sweep(house, "{'method':'random','trainer':'external','metric':{'name':'acc','goal':'maximize','target':0.9},"
+                                         "'parameters':{'lr':{'min':0.0,'max':1.0}}}");
         json_t *first = claim_nth(house, worker, 1), *second = claim_nth(house, worker, 2);
         house_complete(house, first, 0.95);
         assert_null(claim_nth(house, worker, 3));
@@ -160,10 +164,12 @@ static void max_hours_end_a_sweep_by_themselves(void **state) {
 static void pause_after_pauses_and_resuming_starts_the_next_stage(void **state) {
         struct house *house = *state;
         char *worker = house_worker(house, "w");
-        char *sweep = house_sweep(house, "{'method':'staged','trainer':'external','seed':1,'metric':{'name':'acc','goal':'maximize'},'baseline':{'a':1,'b':1},"
-                                         "'parameters':{'a':{'min':0,'max':9},'b':{'min':0,'max':9}},"
-                                         "'stages':[{'method':'ofat','levels':{'a':[2],'b':[3]},'pause_after':true},"
-                                         "{'method':'grid','values':{'a':[4,5]}}]}");
+        char *sweep = house_sweep(
+                house,
+                "{'method':'staged','trainer':'external','seed':1,'metric':{'name':'acc','goal':'maximize'},'baseline':{'a':1,'b':1},"
+                "'parameters':{'a':{'min':0,'max':9},'b':{'min':0,'max':9}},"
+                "'stages':[{'method':'ofat','levels':{'a':[2],'b':[3]},'pause_after':true},"
+                "{'method':'grid','values':{'a':[4,5]}}]}");
         for (int i = 0; i < 3; i++)
                 complete_one(house, worker, i, i);
         assert_sweep(house, sweep, "state", "paused");
@@ -188,8 +194,8 @@ static void pause_after_pauses_and_resuming_starts_the_next_stage(void **state) 
 static void repeated_wishes_are_no_errors(void **state) {
         struct house *house = *state;
         char *sweep = house_sweep(house, SPEC(""));
-        static const char *const wishes[] = {"{'state':'running'}", "{'state':'paused'}", "{'state':'paused'}", "{'priority':3}", "{'run_cap':null}",
-                                             "{'state':'cancelled'}", "{'state':'cancelled'}"};
+        static const char *const wishes[] = {"{'state':'running'}", "{'state':'paused'}",    "{'state':'paused'}",   "{'priority':3}",
+                                             "{'run_cap':null}",    "{'state':'cancelled'}", "{'state':'cancelled'}"};
         for (size_t i = 0; i < sizeof wishes / sizeof *wishes; i++)
                 json_decref(house_must(house, 200, ROUTE_SWEEP_PATCH, sweep, wishes[i]));
         json_decref(house_must(house, 409, ROUTE_SWEEP_PATCH, sweep, "{'state':'paused'}"));
@@ -230,7 +236,8 @@ static void the_list_is_paged_filtered_and_its_cursors_checked(void **state) {
         assert_true(json_is_null(json_object_get(next->body, "next")));
         struct ask *filtered = house_query(house, ROUTE_SWEEP_LIST, NULL, "state", "paused", NULL, NULL);
         assert_int_equal(json_array_size(json_object_get(filtered->body, "items")), 1);
-        static const char *const wrong[][2] = {{"limit", "0"}, {"limit", "1001"}, {"limit", "x"}, {"after", "1-1-1"}, {"after", "\xc3\xa4"}, {"after", ""}, {"state", "x"}};
+        static const char *const wrong[][2] = {{"limit", "0"},        {"limit", "1001"}, {"limit", "x"}, {"after", "1-1-1"},
+                                               {"after", "\xc3\xa4"}, {"after", ""},     {"state", "x"}};
         for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
                 struct ask *ask = house_query(house, ROUTE_SWEEP_LIST, NULL, wrong[i][0], wrong[i][1], NULL, NULL);
                 assert_int_equal(ask->status, 422);
@@ -249,8 +256,9 @@ static void the_list_is_paged_filtered_and_its_cursors_checked(void **state) {
 static void a_sweep_without_seed_draws_one_and_trials_get_theirs_by_number(void **state) {
         struct house *house = *state;
         char *worker = house_worker(house, "w");
-        json_t *sweep = house_must(house, 201, ROUTE_SWEEP_CREATE, NULL,
-                                   "{'method':'random','trainer':'external','metric':{'name':'a'},'parameters':{'lr':{'min':0.0,'max':1.0}}}");
+        json_t *sweep =
+                house_must(house, 201, ROUTE_SWEEP_CREATE, NULL,
+                           "{'method':'random','trainer':'external','metric':{'name':'a'},'parameters':{'lr':{'min':0.0,'max':1.0}}}");
         int64_t seed = number_of(sweep, "seed");
         assert_true(seed > 0 && seed < (INT64_C(1) << 53));
         json_t *first = claim_nth(house, worker, 1), *second = claim_nth(house, worker, 2);

@@ -7,7 +7,8 @@
 #include "common/json.h"
 
 #define SPEC(rest) \
-        "{'method':'random','trainer':'external','seed':1,'metric':{'name':'acc','goal':'maximize'},'parameters':{'lr':{'min':0.0,'max':1.0}}" rest "}"
+        "{'method':'random','trainer':'external','seed':1,'metric':{'name':'acc','goal':'maximize'},'parameters':{'lr':{'min':0.0,'max':" \
+        "1.0}}" rest "}"
 
 static json_t *create(struct house *house, int status, const char *sweep, const char *body) {
         return house_must(house, status, ROUTE_TRIAL_CREATE, sweep, body);
@@ -33,7 +34,8 @@ static void enqueued_and_imported_trials_are_answered_and_counted(void **state) 
         assert_int_equal(number_of(shown, "counts.completed"), 1);
         json_decref(shown);
         char *worker = house_worker(house, "w");
-        json_t *first = house_claim(house, worker, "c1"), *second = house_claim(house, worker, "c2"), *third = house_claim(house, worker, "c3");
+        json_t *first = house_claim(house, worker, "c1"), *second = house_claim(house, worker, "c2"),
+               *third = house_claim(house, worker, "c3");
         assert_non_null(second); /* the import does not count towards run_cap */
         assert_null(third);
         json_decref(first);
@@ -45,7 +47,8 @@ static void enqueued_and_imported_trials_are_answered_and_counted(void **state) 
 static void a_faulty_item_refuses_the_whole_request(void **state) {
         struct house *house = *state;
         char *sweep = house_sweep(house, SPEC(""));
-        json_t *problem = create(house, 422, sweep, "{'trials':[{'params':{'lr':0.5}},{'params':{'lr':2.5}},{'params':{'x':1}},{'params':{}}]}");
+        json_t *problem =
+                create(house, 422, sweep, "{'trials':[{'params':{'lr':0.5}},{'params':{'lr':2.5}},{'params':{'x':1}},{'params':{}}]}");
         const json_t *errors = json_object_get(problem, "errors");
         assert_true(json_array_size(errors) >= 3);
         assert_string_equal(text_of(json_array_get(errors, 0), "pointer"), "/trials/1/params/lr");
@@ -157,7 +160,8 @@ static void the_allowance_after_a_retry_is_a_full_one(void **state) {
 static char *walk(struct house *house, const char *sweep, const char *sort, void (*between)(struct house *house, const char *sweep)) {
         char text[512] = "", *cursor = NULL;
         do {
-                struct ask *page = house_query(house, ROUTE_TRIAL_LIST, sweep, "sort", sort, cursor ? "after" : "limit", cursor ? cursor : "2");
+                struct ask *page =
+                        house_query(house, ROUTE_TRIAL_LIST, sweep, "sort", sort, cursor ? "after" : "limit", cursor ? cursor : "2");
                 assert_int_equal(page->status, 200);
                 size_t i;
                 const json_t *trial;
@@ -180,8 +184,9 @@ static void import_a_better_one(struct house *house, const char *sweep) {
 static void lists_sort_by_value_with_nulls_last_both_ways(void **state) {
         struct house *house = *state;
         char *sweep = house_sweep(house, SPEC(""));
-        json_decref(create(house, 201, sweep, "{'trials':[{'params':{'lr':0.1},'value':2},{'params':{'lr':0.1}},{'params':{'lr':0.1},'value':3},"
-                                              "{'params':{'lr':0.1},'value':-1},{'params':{'lr':0.1},'value':2}]}"));
+        json_decref(create(house, 201, sweep,
+                           "{'trials':[{'params':{'lr':0.1},'value':2},{'params':{'lr':0.1}},{'params':{'lr':0.1},'value':3},"
+                           "{'params':{'lr':0.1},'value':-1},{'params':{'lr':0.1},'value':2}]}"));
         char *order = walk(house, sweep, "value", NULL);
         assert_string_equal(order, "4 1 5 3 2 ");
         free(order);
@@ -223,9 +228,12 @@ static void a_cursor_of_another_list_is_refused(void **state) {
 
 static void exports_hold_every_trial(void **state) {
         struct house *house = *state;
-        char *sweep = house_sweep(house, "{'method':'random','trainer':'external','metric':{'name':'a,b'},'parameters':{'opt':{'parameters':{'lr':{'min':0.0,'max':1.0}}},"
+        char *sweep = house_sweep(house, "{'method':'random','trainer':'external','metric':{'name':'a,b'},'parameters':{'opt':{'parameters'"
+                                         ":{'lr':{'min':0.0,'max':1.0}}},"
                                          "'name':{'values':['a,b','say \\u0022x\\u0022']}}}");
-        json_decref(create(house, 201, sweep, "{'trials':[{'params':{'opt':{'lr':0.5},'name':'a,b'},'value':0.85},{'params':{'opt':{'lr':0.25},'name':'say \\u0022x\\u0022'}}]}"));
+        json_decref(create(house, 201, sweep,
+                           "{'trials':[{'params':{'opt':{'lr':0.5},'name':'a,b'},'value':0.85},{'params':{'opt':{'lr':0.25},'name':'say "
+                           "\\u0022x\\u0022'}}]}"));
         struct ask *csv = house_query(house, ROUTE_SWEEP_EXPORT, sweep, "format", "csv", NULL, NULL);
         assert_int_equal(csv->status, 200);
         assert_string_equal(csv->call.response.content_type, "text/csv; charset=utf-8");
@@ -257,7 +265,8 @@ static void the_best_trial_is_by_goal_and_null_without_a_value(void **state) {
         json_t *best = house_get(house, ROUTE_SWEEP_BEST, sweep);
         assert_true(json_is_null(json_object_get(best, "trial")));
         json_decref(best);
-        json_decref(create(house, 201, sweep, "{'trials':[{'params':{'lr':0.1},'value':2},{'params':{'lr':0.1},'value':5},{'params':{'lr':0.1},'value':5}]}"));
+        json_decref(create(house, 201, sweep,
+                           "{'trials':[{'params':{'lr':0.1},'value':2},{'params':{'lr':0.1},'value':5},{'params':{'lr':0.1},'value':5}]}"));
         best = house_get(house, ROUTE_SWEEP_BEST, sweep);
         assert_int_equal(number_of(best, "trial.number"), 2);
         json_decref(best);

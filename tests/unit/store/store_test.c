@@ -43,8 +43,12 @@ static struct store *open_store(void) {
 static int64_t add_sweep(struct store *store, const char *id) {
         int64_t row = 0;
         assert_int_equal(store_sweep_insert(store,
-                                            &(struct sweep_row){.public_id = (char *)id, .name = "n", .method = "random", .spec = "{}",
-                                                                .seed = UINT64_MAX, .created_ms = 1},
+                                            &(struct sweep_row){.public_id = (char *)id,
+                                                                .name = "n",
+                                                                .method = "random",
+                                                                .spec = "{}",
+                                                                .seed = UINT64_MAX,
+                                                                .created_ms = 1},
                                             &row),
                          0);
         return row;
@@ -55,8 +59,14 @@ static int64_t add_trial(struct store *store, int64_t sweep, const char *id, enu
         int64_t row = 0;
         assert_int_equal(store_sweep_take_number(store, sweep, &number), 0);
         assert_int_equal(store_trial_insert(store,
-                                            &(struct trial_row){.sweep = sweep, .public_id = (char *)id, .number = number, .origin = 1,
-                                                                .params = "{\"a\":1}", .proposal = "{}", .place = place, .created_ms = 2},
+                                            &(struct trial_row){.sweep = sweep,
+                                                                .public_id = (char *)id,
+                                                                .number = number,
+                                                                .origin = 1,
+                                                                .params = "{\"a\":1}",
+                                                                .proposal = "{}",
+                                                                .place = place,
+                                                                .created_ms = 2},
                                             &row),
                          0);
         assert_int_equal(store_history_add(store, sweep, row, true, TRIAL_QUEUED, false, 0), 0);
@@ -66,8 +76,12 @@ static int64_t add_trial(struct store *store, int64_t sweep, const char *id, enu
 static int64_t add_worker(struct store *store, const char *id) {
         int64_t row = 0;
         assert_int_equal(store_worker_insert(store,
-                                             &(struct worker_row){.public_id = (char *)id, .name = (char *)id, .slots = 1, .trainers = "[]",
-                                                                  .registered_ms = 1, .last_seen_ms = 1},
+                                             &(struct worker_row){.public_id = (char *)id,
+                                                                  .name = (char *)id,
+                                                                  .slots = 1,
+                                                                  .trainers = "[]",
+                                                                  .registered_ms = 1,
+                                                                  .last_seen_ms = 1},
                                              &row),
                          0);
         return row;
@@ -124,9 +138,11 @@ static void a_commit_survives_kill_9_and_frees_the_lock(void **state) {
                 struct store *store = NULL;
                 int64_t row;
                 if (store_open(path, &store, NULL) == 0 && store_begin(store) == 0 &&
-                    store_sweep_insert(store, &(struct sweep_row){.public_id = "kept", .name = "n", .method = "m", .spec = "{}"}, &row) == 0 &&
+                    store_sweep_insert(store, &(struct sweep_row){.public_id = "kept", .name = "n", .method = "m", .spec = "{}"}, &row) ==
+                            0 &&
                     store_commit(store) == 0 && store_begin(store) == 0 &&
-                    store_sweep_insert(store, &(struct sweep_row){.public_id = "lost", .name = "n", .method = "m", .spec = "{}"}, &row) == 0 &&
+                    store_sweep_insert(store, &(struct sweep_row){.public_id = "lost", .name = "n", .method = "m", .spec = "{}"}, &row) ==
+                            0 &&
                     write(ready[1], "x", 1) == 1)
                         pause();
                 _exit(1);
@@ -175,10 +191,12 @@ static void a_full_disk_is_reported_and_loses_nothing(void **state) {
         big[(1 << 20) - 1] = 0;
         assert_int_equal(store_begin(store), 0);
         int64_t row = 0;
-        assert_int_equal(store_sweep_insert(store, &(struct sweep_row){.public_id = "s2", .name = "n", .method = "m", .spec = big}, &row), -ENOSPC);
+        assert_int_equal(store_sweep_insert(store, &(struct sweep_row){.public_id = "s2", .name = "n", .method = "m", .spec = big}, &row),
+                         -ENOSPC);
         store_rollback(store);
         assert_int_equal(sqlite3_exec(store->db, "PRAGMA max_page_count = 1000000", NULL, NULL, NULL), SQLITE_OK);
-        assert_int_equal(store_sweep_insert(store, &(struct sweep_row){.public_id = "s2", .name = "n", .method = "m", .spec = big}, &row), 0);
+        assert_int_equal(store_sweep_insert(store, &(struct sweep_row){.public_id = "s2", .name = "n", .method = "m", .spec = big}, &row),
+                         0);
         free(big);
         struct sweep_row found = {0};
         assert_int_equal(store_sweep_load(store, sweep, &found), 0);
@@ -227,7 +245,8 @@ static void an_older_database_is_backed_up_and_migrated(void **state) {
 static void a_newer_database_is_refused_with_both_versions(void **state) {
         (void)state;
         struct store *store = open_raw(path);
-        assert_int_equal(sqlite3_exec(store->db, "PRAGMA application_id = 0x73776570; PRAGMA user_version = 77", NULL, NULL, NULL), SQLITE_OK);
+        assert_int_equal(sqlite3_exec(store->db, "PRAGMA application_id = 0x73776570; PRAGMA user_version = 77", NULL, NULL, NULL),
+                         SQLITE_OK);
         store_close(store);
         struct error err = {0};
         assert_true(store_open(path, &store, &err) < 0);
@@ -244,7 +263,8 @@ static void a_foreign_database_is_refused(void **state) {
 
 static void a_failing_migration_changes_nothing(void **state) {
         (void)state;
-        const struct migration broken[] = {steps[0], {2, "2", "ALTER TABLE a ADD COLUMN y INTEGER; SELECT nonsense; PRAGMA user_version = 2;"}};
+        const struct migration broken[] = {steps[0],
+                                           {2, "2", "ALTER TABLE a ADD COLUMN y INTEGER; SELECT nonsense; PRAGMA user_version = 2;"}};
         struct store *store = open_raw(path);
         assert_int_equal(store_migrate(store, broken, 1, NULL), 0);
         assert_true(store_migrate(store, broken, 2, NULL) < 0);
@@ -311,7 +331,8 @@ static void a_list_by_value_keeps_its_order_while_values_come_and_go(void **stat
 static void the_best_trial_is_the_earliest_of_equals(void **state) {
         (void)state;
         struct store *store = open_store();
-        int64_t sweep = add_sweep(store, "s1"), a = add_trial(store, sweep, "a", PLACE_ENQUEUED), b = add_trial(store, sweep, "b", PLACE_ENQUEUED);
+        int64_t sweep = add_sweep(store, "s1"), a = add_trial(store, sweep, "a", PLACE_ENQUEUED),
+                b = add_trial(store, sweep, "b", PLACE_ENQUEUED);
         struct trial_row row = {0};
         assert_int_equal(store_trial_best(store, sweep, true, &row), STORE_NONE);
         complete(store, b, 0.5);
@@ -328,7 +349,9 @@ static void points_of_a_later_attempt_overwrite(void **state) {
         (void)state;
         struct store *store = open_store();
         int64_t sweep = add_sweep(store, "s1"), trial = add_trial(store, sweep, "t", PLACE_ENQUEUED);
-        const struct metric_row points[] = {{.name = "b", .step = 1, .value = 5}, {.name = "a", .step = 2, .value = 7}, {.name = "b", .step = 1, .value = 6},
+        const struct metric_row points[] = {{.name = "b", .step = 1, .value = 5},
+                                            {.name = "a", .step = 2, .value = 7},
+                                            {.name = "b", .step = 1, .value = 6},
                                             {.name = "a", .step = -3, .value = 1}};
         for (size_t i = 0; i < 4; i++)
                 assert_int_equal(store_metric_put(store, trial, &points[i]), 0);
@@ -352,11 +375,17 @@ static void points_of_a_later_attempt_overwrite(void **state) {
 static void a_claim_is_kept_while_a_trial_of_it_is_unfinished(void **state) {
         (void)state;
         struct store *store = open_store();
-        int64_t sweep = add_sweep(store, "s1"), worker = add_worker(store, "w"), trial = add_trial(store, sweep, "t", PLACE_ENQUEUED), claim = 0;
+        int64_t sweep = add_sweep(store, "s1"), worker = add_worker(store, "w"), trial = add_trial(store, sweep, "t", PLACE_ENQUEUED),
+                claim = 0;
         assert_int_equal(store_claim_insert(store, worker, "c1", 100, &claim), 0);
         assert_int_equal(store_claim_set_answer(store, claim, "{}"), 0);
-        assert_int_equal(store_attempt_insert(store, &(struct attempt_row){.trial = trial, .attempt = 1, .worker = worker, .claim = claim,
-                                                                            .lease = "l", .evaluator = "{}", .started_ms = 1}),
+        assert_int_equal(store_attempt_insert(store, &(struct attempt_row){.trial = trial,
+                                                                           .attempt = 1,
+                                                                           .worker = worker,
+                                                                           .claim = claim,
+                                                                           .lease = "l",
+                                                                           .evaluator = "{}",
+                                                                           .started_ms = 1}),
                          0);
         assert_int_equal(store_keys_prune(store, 1000), 0);
         char *answer = NULL;
@@ -374,19 +403,26 @@ static void a_claim_is_kept_while_a_trial_of_it_is_unfinished(void **state) {
 static void deleting_a_sweep_removes_all_its_rows(void **state) {
         (void)state;
         struct store *store = open_store();
-        int64_t sweep = add_sweep(store, "s1"), worker = add_worker(store, "w"), trial = add_trial(store, sweep, "t", PLACE_ENQUEUED), claim = 0;
+        int64_t sweep = add_sweep(store, "s1"), worker = add_worker(store, "w"), trial = add_trial(store, sweep, "t", PLACE_ENQUEUED),
+                claim = 0;
         assert_int_equal(store_claim_insert(store, worker, "c1", 100, &claim), 0);
-        assert_int_equal(store_attempt_insert(store, &(struct attempt_row){.trial = trial, .attempt = 1, .worker = worker, .claim = claim,
-                                                                            .lease = "l", .evaluator = "{}", .started_ms = 1}),
+        assert_int_equal(store_attempt_insert(store, &(struct attempt_row){.trial = trial,
+                                                                           .attempt = 1,
+                                                                           .worker = worker,
+                                                                           .claim = claim,
+                                                                           .lease = "l",
+                                                                           .evaluator = "{}",
+                                                                           .started_ms = 1}),
                          0);
         assert_int_equal(store_metric_put(store, trial, &(struct metric_row){.name = "a", .step = 1}), 0);
         assert_int_equal(store_sweep_delete(store, sweep), 0);
         int64_t n = -1;
-        assert_int_equal(store_integer(store,
-                                       "SELECT (SELECT count(*) FROM sweeps) + (SELECT count(*) FROM trials) + (SELECT count(*) FROM attempts) + "
-                                       "(SELECT count(*) FROM metrics) + (SELECT count(*) FROM history) + (SELECT count(*) FROM claims)",
-                                       &n),
-                         STORE_ROW);
+        assert_int_equal(
+                store_integer(store,
+                              "SELECT (SELECT count(*) FROM sweeps) + (SELECT count(*) FROM trials) + (SELECT count(*) FROM attempts) + "
+                              "(SELECT count(*) FROM metrics) + (SELECT count(*) FROM history) + (SELECT count(*) FROM claims)",
+                              &n),
+                STORE_ROW);
         assert_int_equal(n, 0);
         store_close(store);
 }

@@ -65,11 +65,15 @@ static void leases_are_found_replaced_and_removed_by_trial(void **state) {
         (void)state;
         struct lease_table table = {0};
         for (int64_t i = 200; i > 0; i--)
-                assert_int_equal(lease_table_put(&table, &(struct lease){.trial = i * 7 % 211, .expires_ms = 10, .timeout_ms = LEASE_NEVER,
+                assert_int_equal(lease_table_put(&table, &(struct lease){.trial = i * 7 % 211,
+                                                                         .expires_ms = 10,
+                                                                         .timeout_ms = LEASE_NEVER,
                                                                          .stall_ms = LEASE_NEVER}),
                                  0);
         assert_int_equal(table.n, 200);
-        assert_int_equal(lease_table_put(&table, &(struct lease){.trial = 7, .expires_ms = 3, .timeout_ms = LEASE_NEVER, .stall_ms = LEASE_NEVER}), 0);
+        assert_int_equal(
+                lease_table_put(&table, &(struct lease){.trial = 7, .expires_ms = 3, .timeout_ms = LEASE_NEVER, .stall_ms = LEASE_NEVER}),
+                0);
         assert_int_equal(table.n, 200);
         assert_int_equal(lease_table_find(&table, 7)->expires_ms, 3);
         assert_int_equal(lease_table_deadline(&table), 3);
