@@ -68,6 +68,7 @@ CREATE TABLE trials (
 ) STRICT;
 CREATE INDEX trials_by_state ON trials (sweep, state, id);
 CREATE INDEX trials_queued ON trials (sweep, place, number) WHERE state = 'queued';
+CREATE INDEX trials_released ON trials (released_ms) WHERE released_ms IS NOT NULL;
 CREATE INDEX trials_by_value ON trials (sweep, value, number) WHERE value IS NOT NULL;
 CREATE INDEX trials_by_worker ON trials (worker) WHERE state = 'running';
 

@@ -79,7 +79,7 @@ static int restore_lease(struct api *api, const struct lease_table *before, cons
         struct live *live;
         int r = live_get(api, row->sweep, &live);
         if (r != 0)
-                return r < 0 ? r : 0;
+                return r == -EINVAL || r == STORE_NONE ? 0 : r; /* a spec that cannot be read was logged */
         uint64_t now = api_now(api), wall = api_wall(api), limit_ms = (uint64_t)(live->spec->trial_timeout_s * 1000);
         uint64_t spent = wall > row->started_ms ? wall - row->started_ms : 0;
         const struct lease lease = {
@@ -269,6 +269,20 @@ static int prune(struct api *api, void *unused) {
         return wall > kept ? store_keys_prune(api->store, wall - kept) : 0;
 }
 
+/* Released trials whose time for their worker is over are anybody's now; when the next one will be. */
+static int end_reservations(struct api *api, void *unused) {
+        (void)unused;
+        uint64_t wall = api_wall(api), lease = api_lease_ms(api), first = 0;
+        int r = store_trial_first_release(api->store, wall > lease ? wall - lease : 0, &first);
+        if (r < 0)
+                return r;
+        api->reservation_ms = r == STORE_NONE ? API_NEVER : api_now(api) + (first + lease > wall ? first + lease - wall : 0);
+        for (size_t i = 0; i < api->n_lives; i++)
+                api->lives[i]->is_idle = false;
+        api->wake = true;
+        return 0;
+}
+
 static int probe(struct api *api, void *unused) {
         (void)unused;
         return store_probe(api->store);
@@ -284,10 +298,8 @@ static int tend(struct api *api) {
                 r = api_unit(api, prune, NULL);
         if (r >= 0 && !api->is_healthy)
                 r = api_unit(api, probe, NULL);
-        if (r >= 0 && now >= api->reservation_ms) {
-                api->reservation_ms = API_NEVER;
-                api->wake = true;
-        }
+        if (r >= 0 && now >= api->reservation_ms)
+                r = api_unit(api, end_reservations, NULL);
         if (r >= 0)
                 r = claims_wake(api);
         return r < 0 ? r : 0;
@@ -415,7 +427,7 @@ int api_new(const struct api_config *config, struct store *store, const struct w
         if (api->config.max_parked == 0)
                 api->config.max_parked = 10000;
         api->answers_end = &api->answers;
-        api->reservation_ms = api_now(api) + api_lease_ms(api); /* released trials of before */
+        api->reservation_ms = api_now(api); /* released trials of before */
         api->prune_ms = api_now(api);
         api->is_healthy = true;
         int r = api_load(api);

@@ -99,6 +99,11 @@ static int encode_stage(struct api *api, const struct sweep_row *row, json_t **r
                 return 0;
         }
         int r = live_get(api, row->id, &live);
+        if (r == -EINVAL) { /* its spec cannot be read any more, which was logged: the rest can be shown */
+                *ret_stage = json_null();
+                *ret_eta = json_null();
+                return 0;
+        }
         if (r != 0)
                 return r < 0 ? r : -ENOENT;
         r = encode_eta(api, live, ret_eta);

@@ -173,8 +173,9 @@ static int requeue(struct api *api, struct live *live, struct trial_row *row, co
         }
         if (ending->reason == REASON_BAD_CHECKPOINT)
                 replace_text(&row->resume, NULL);
-        if (released)
-                api->reservation_ms = api_now(api) + api_lease_ms(api); /* when others must look again, at the latest */
+        uint64_t until = api_now(api) + api_lease_ms(api); /* then others must look again */
+        if (released && until < api->reservation_ms)
+                api->reservation_ms = until;
         return save(api, live, row, TRIAL_QUEUED);
 }
 

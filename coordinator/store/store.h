@@ -108,6 +108,9 @@ int store_trial_load(struct store *store, int64_t id, struct trial_row *ret);   
 int store_trial_next_queued(struct store *store, int64_t sweep, int64_t worker, uint64_t reserved_since_ms, uint64_t now_ms,
                             struct trial_row *ret);
 
+/* When the first of the trials that were released after since_ms, and still wait, was released. Or STORE_NONE. */
+int store_trial_first_release(struct store *store, uint64_t since_ms, uint64_t *ret_ms);
+
 /* Best value, ties to the lower number. Or STORE_NONE. */
 int store_trial_best(struct store *store, int64_t sweep, bool maximize, struct trial_row *ret);
 

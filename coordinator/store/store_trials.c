@@ -137,6 +137,19 @@ int store_trial_next_queued(struct store *store, int64_t sweep, int64_t worker, 
         return r < 0 ? r : one_trial(store, s, ret);
 }
 
+int store_trial_first_release(struct store *store, uint64_t since_ms, uint64_t *ret_ms) {
+        int64_t first = 0;
+        int r = store_integer(store,
+                              "SELECT coalesce(min(released_ms), 0) FROM trials WHERE state = 'queued' AND place = 0 AND released_ms > ?1",
+                              &first, bind_i(since_ms));
+        if (r < 0)
+                return r;
+        if (first == 0)
+                return STORE_NONE;
+        *ret_ms = (uint64_t)first;
+        return 0;
+}
+
 int store_trial_best(struct store *store, int64_t sweep, bool maximize, struct trial_row *ret) {
         sqlite3_stmt *s;
         int r = maximize ? store_query(store,

@@ -191,6 +191,34 @@ static void a_released_trial_goes_first_to_who_released_it_for_one_lease_time(vo
         free(sweep);
 }
 
+static void each_release_is_reserved_for_its_own_time(void **state) {
+        struct house *house = *state;
+        char *mine = house_worker(house, "w1"), *other = house_worker(house, "w2"), *sweep = house_sweep(house, RANDOM ",'run_cap':2}");
+        json_t *first = house_claim(house, mine, "c1"), *second = house_claim(house, mine, "c2");
+        json_decref(house_report(house, 200, first, 1, ",'outcome':{'state':'released'}"));
+        house_wait(house, 40);
+        json_decref(house_report(house, 200, second, 1, ",'outcome':{'state':'released'}"));
+        struct ask *a = wait_for_work(house, other, "a", NULL, 60), *b = wait_for_work(house, other, "b", NULL, 60);
+        assert_int_equal(api_next_deadline(house->api), house->now_ms + 20000);
+        house_wait(house, 20);
+        assert_int_equal(a->status, 200);
+        assert_false(b->is_done);
+        house_reopen(house);
+        ask_free(b);
+        b = wait_for_work(house, other, "b", NULL, 60);
+        assert_false(b->is_done);
+        assert_int_equal(api_next_deadline(house->api), house->now_ms + 40000);
+        house_wait(house, 40);
+        assert_int_equal(b->status, 200);
+        ask_free(a);
+        ask_free(b);
+        json_decref(first);
+        json_decref(second);
+        free(mine);
+        free(other);
+        free(sweep);
+}
+
 static void enqueued_trials_come_before_proposals_in_order(void **state) {
         struct house *house = *state;
         char *worker = house_worker(house, "w"), *sweep = house_sweep(house, RANDOM "}");
@@ -389,6 +417,7 @@ int main(void) {
                 behaviour(cancelling_releases_the_claims_that_name_the_sweep),
                 behaviour(the_end_of_a_sweep_releases_the_claims_that_name_it),
                 behaviour(a_released_trial_goes_first_to_who_released_it_for_one_lease_time),
+                behaviour(each_release_is_reserved_for_its_own_time),
                 behaviour(enqueued_trials_come_before_proposals_in_order),
                 behaviour(the_higher_priority_comes_first_then_the_least_running),
                 behaviour(parallelism_limits_what_runs_at_once),
