@@ -55,6 +55,17 @@ start() {
         daemons+=($!)
 }
 
+# attend COMMAND…: runs it and waits, so that a signal ends this script at once and not after the command.
+child=
+attend() {
+        setpriv --pdeathsig TERM -- "$@" </dev/null &
+        child=$!
+        local rc=0
+        wait "$child" || rc=$?
+        child=
+        return $rc
+}
+
 # stop PID: asks, waits up to 25 seconds (a worker lets its training write a checkpoint), then insists.
 stop() {
         kill -TERM "$1" 2>/dev/null || return 0
@@ -70,6 +81,7 @@ finish() {
         local rc=$? i
         trap '' INT TERM HUP
         trap - EXIT
+        [ -z "$child" ] || kill -TERM "$child" 2>/dev/null || true
         if [ ${#daemons[@]} -gt 0 ]; then
                 say "stopping workers and coordinator"
                 for ((i = ${#daemons[@]} - 1; i >= 0; i--)); do
@@ -92,7 +104,7 @@ trap 'exit 143' TERM HUP
 run() {
         local log=$1
         shift
-        "$@" >>"$log" 2>&1 || { tail -30 "$log" >&2; echo "failed: $* (all of it: $log)" >&2; exit 1; }
+        attend "$@" >>"$log" 2>&1 || { tail -30 "$log" >&2; echo "failed: $* (all of it: $log)" >&2; exit 1; }
 }
 
 # --- build ------------------------------------------------------------------------------------------
@@ -141,7 +153,7 @@ export SWEEPD_URL=$url
 answer=$("$prefix/bin/sweepctl" --json create "$prefix/share/sweepd/demo/study.yaml")
 sweep=$(grep -o '"id": *"[^"]*"' <<<"$answer" | head -n 1 | cut -d '"' -f 4)
 [ -n "$sweep" ] || { echo "no id in the coordinator's answer: $answer" >&2; exit 1; }
-"$prefix/bin/sweepctl" watch "$sweep"
+attend "$prefix/bin/sweepctl" watch "$sweep"
 
 say "results, best first"
 "$prefix/bin/sweepctl" trials "$sweep" --sort -value
@@ -164,8 +176,6 @@ Try, in another terminal:
 
 Ctrl-C stops everything.
 END
-while kill -0 "${daemons[0]}" 2>/dev/null; do
-        sleep 1
-done
+wait "${daemons[0]}" || true
 echo "the coordinator has ended" >&2
 exit 1
