@@ -76,19 +76,42 @@ static void to_features(const struct opt_space *space, const double *x, double *
                 features[k] = dim_feature(&space->dims[k], x[k]);
 }
 
-bool tried_find_gap(const struct tried *tried, uint64_t seed, double *ret_x) {
-        uint64_t n = opt_space_cardinality(tried->space);
-        _cleanup_free_ double *features = malloc((tried->space->n_dims + 1) * sizeof *features);
-        if (n == 0 || !features)
-                return false;
+/* Among tried->n + 1 different points of a finite space one is untried. */
+static bool find_gap_by_count(const struct tried *tried, uint64_t n, uint64_t seed, double *features, double *x) {
         uint64_t start = rng_mix(seed) % n;
         for (uint64_t i = 0; i < n && i <= tried->n; i++) {
-                space_point(tried->space, (start + i) % n, ret_x);
-                to_features(tried->space, ret_x, features);
+                space_point(tried->space, (start + i) % n, x);
+                to_features(tried->space, x, features);
                 if (!tried_contains(tried, features))
                         return true;
         }
         return false;
+}
+
+/* A quantised normal has few values that are likely, and others further out: along its lattice, away from a drawn point. */
+static bool find_gap_on_lattice(const struct tried *tried, uint64_t seed, double *features, double *x) {
+        const struct opt_space *space = tried->space;
+        opt_random(space, seed, tried->n, x);
+        for (size_t k = 0; k < space->n_dims; k++) {
+                const struct opt_dim *dim = &space->dims[k];
+                double from = x[k];
+                for (size_t i = 0; dim->step > 0 && opt_dim_cardinality(dim) == 0 && i <= 2 * (tried->n + 1); i++) {
+                        x[k] = dim_neighbour(dim, from, i % 2 ? (double)(i / 2 + 1) : -(double)(i / 2));
+                        to_features(space, x, features);
+                        if (!tried_contains(tried, features))
+                                return true;
+                }
+                x[k] = from;
+        }
+        return false;
+}
+
+bool tried_find_gap(const struct tried *tried, uint64_t seed, double *ret_x) {
+        uint64_t n = opt_space_cardinality(tried->space);
+        _cleanup_free_ double *features = malloc((tried->space->n_dims + 1) * sizeof *features);
+        if (!features)
+                return false;
+        return n > 0 ? find_gap_by_count(tried, n, seed, features, ret_x) : find_gap_on_lattice(tried, seed, features, ret_x);
 }
 
 /* --- candidates ------------------------------------------------------------------------------------ */
@@ -419,9 +442,10 @@ static int search_mixed(const struct acquire_problem *problem, struct candidates
         scatter(problem, list);
         if (r == 0)
                 r = score(problem, list, false);
-        int max_evaluations = problem->tried->n > 400 ? 20 : 60;
+        bool is_large = problem->tried->n > 400; /* an evaluation reads the whole factor: with n² numbers it has to be rarer */
+        int max_evaluations = is_large ? 20 : 60, n_starts = is_large ? 2 : N_STARTS;
         ret->value = -INFINITY;
-        for (int start = 0; r == 0 && start < N_STARTS; start++) {
+        for (int start = 0; r == 0 && start < n_starts; start++) {
                 size_t best = best_of(list);
                 if (list->value[best] == -INFINITY)
                         break;

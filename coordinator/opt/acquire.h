@@ -21,8 +21,8 @@ struct tried {
 /* The same values in every discrete dimension, and within 1e-6 of the unit interval in every continuous one. */
 bool tried_contains(const struct tried *tried, const double *features);
 
-/* An untried point of a finite space, found by counting up from a seeded start: among any tried->n + 1 different points
- * one is untried. False when all are tried, or the space is infinite. */
+/* An untried point, when the space is finite or has unbounded lattices and nothing that was drawn is new. False when there
+ * is none, or none that is not next to impossible. */
 bool tried_find_gap(const struct tried *tried, uint64_t seed, double *ret_x);
 
 struct acquire_problem {

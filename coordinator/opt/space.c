@@ -55,6 +55,8 @@ static double quantise(const struct opt_dim *dim, double value) {
                         return clamp(value, lower(dim), upper(dim));
                 level = clamp(level, low, high);
         }
+        if (dim->kind == OPT_LOG_NORMAL)
+                level = fmax(level, 0);
         return level_value(dim, level);
 }
 
@@ -203,8 +205,10 @@ bool dim_is_discrete(const struct opt_dim *dim) {
 double dim_snap(const struct opt_dim *dim, double value) {
         if (dim->held)
                 return dim->held_value;
-        if (dim->kind == OPT_CATEGORICAL)
-                return clamp(rint(value), 0, (double)dim->n_choices - 1);
+        if (dim->kind == OPT_CATEGORICAL) {
+                size_t choice = (size_t)clamp(rint(value), 0, (double)dim->n_choices - 1);
+                return dim_choice_allowed(dim, choice) ? (double)choice : dim_level(dim, 0);
+        }
         if (dim->kind == OPT_INTEGER)
                 return clamp(rint(value), ceil(dim->low), floor(dim->high));
         if (dim->step > 0)
