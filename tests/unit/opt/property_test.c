@@ -14,7 +14,7 @@
 
 #define MAX_DIMS 6
 #define MAX_TRIALS 18
-#define N_STUDIES 12
+#define N_STUDIES 6
 
 static const double weights[4] = {0.5, 0, 0.25, 0.25};
 
