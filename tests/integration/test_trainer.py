@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
@@ -165,6 +166,18 @@ def test_report_best_takes_the_best_evaluation(folders, tmp_path):
     assert last.outcome["value"] == values[max(values)]
 
 
+def test_output_and_checkpoints_may_lie_on_two_file_systems(folders, tmp_path):
+    if not os.path.isdir("/dev/shm") or os.stat("/dev/shm").st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is only one file system")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as checkpoint:
+        config = configuration(folders, checkpoint_dir=checkpoint, output_dir=str(tmp_path / "output"))
+        train(config).completed()
+        model = digest(tmp_path / "output" / "model.safetensors")
+        shutil.rmtree(tmp_path / "output")
+        train(config).completed()
+        assert digest(tmp_path / "output" / "model.safetensors") == model
+
+
 def test_the_best_model_is_a_folder_that_predicts(folders, tmp_path):
     out = tmp_path / "out"
     train(configuration(folders, output_dir=str(out))).completed()
@@ -245,6 +258,11 @@ def test_nan_in_the_model_is_divergence_at_the_first_step(folders, tmp_path):
     train(configuration(folders, model=str(folder))).failed("diverged", "NaN", "step 1")
 
 
+@pytest.mark.parametrize("name", ["dropout", "attention_dropout", "seq_classif_dropout"])
+def test_a_dropout_that_rounds_to_one_is_not_divergence(folders, name):
+    train(configuration(folders, params={name: 1 - 1e-10}, fixed={"epochs": 0.1})).completed()
+
+
 def test_folders_that_cannot_be_written_are_io(folders, tmp_path):
     (tmp_path / "file").write_text("")
     train(configuration(folders, output_dir=str(tmp_path / "file"))).failed("io", "output_dir")
@@ -253,7 +271,7 @@ def test_folders_that_cannot_be_written_are_io(folders, tmp_path):
 
 def test_a_full_disk_is_io(folders, tmp_path):
     def limit():  # files end at 100 kB, as if the disk were full
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
     train(configuration(folders, checkpoint_dir=str(tmp_path / "checkpoint")), preexec_fn=limit).failed("io", "checkpoint")

@@ -449,6 +449,7 @@ int agent_run(const struct agent_options *options, struct error *err) {
         struct agent *agent = &memory;
         *agent = (struct agent){.options = options, .world = world_real()};
         signal(SIGPIPE, SIG_IGN);
+        signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error of write(), not the end of the worker */
         if (uv_loop_init(&agent->loop) < 0)
                 return error_set(err, -ENOMEM, "the event loop does not start");
         loop_host_init(&agent->host, &agent->loop);

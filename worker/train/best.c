@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,6 +14,7 @@
 #include "model/folder.h"
 
 #define NAME_FORMAT "best-%" PRIu64 ".safetensors"
+#define COPY_BYTES ((size_t)1 << 20)
 
 CLEANUP_DEFINE(DIR *, cleanup_dir, closedir)
 
@@ -27,11 +29,23 @@ static int fail(struct error *err, const char *what, const char *path) {
         return error_set(err, -code, "cannot %s %s: %s", what, path, strerror(code));
 }
 
+/* By hand: copy_file_range() refuses between two file systems. */
 static int copy_bytes(int to, int from) {
+        _cleanup_free_ char *piece = malloc(COPY_BYTES);
+        if (!piece)
+                return -ENOMEM;
         for (;;) {
-                ssize_t n = copy_file_range(from, NULL, to, NULL, 64 << 20, 0);
+                ssize_t n = read(from, piece, COPY_BYTES);
+                if (n < 0 && errno == EINTR)
+                        continue;
                 if (n <= 0)
                         return n < 0 ? -errno : 0;
+                for (ssize_t at = 0; at < n;) {
+                        ssize_t written = write(to, piece + at, (size_t)(n - at));
+                        if (written < 0 && errno != EINTR)
+                                return -errno;
+                        at += written > 0 ? written : 0;
+                }
         }
 }
 

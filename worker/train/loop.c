@@ -1,5 +1,6 @@
 #include "train/loop.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -129,13 +130,18 @@ static struct batch next_batch(struct training *t) {
         return pack_fill(&t->pack, &t->train, t->order + first, t->train.n - first < size ? t->train.n - first : size);
 }
 
+/* Below 1 also after rounding to float: what is kept is scaled by 1 / (1 - rate). */
+static float dropout_rate(double rate) {
+        return fminf((float)rate, 1.0f - FLT_EPSILON);
+}
+
 static int micro_step(struct training *t) {
         struct train_state *state = &t->state;
         const struct settings *settings = &t->job->settings;
         struct batch batch = next_batch(t);
-        struct dropout dropout = {.hidden = (float)settings->dropout,
-                                  .attention = (float)settings->attention_dropout,
-                                  .classifier = (float)settings->seq_classif_dropout,
+        struct dropout dropout = {.hidden = dropout_rate(settings->dropout),
+                                  .attention = dropout_rate(settings->attention_dropout),
+                                  .classifier = dropout_rate(settings->seq_classif_dropout),
                                   .seed = (uint64_t)settings->seed,
                                   .step = state->micro};
         double scale = 1.0 / (double)settings->gradient_accumulation_steps;

@@ -66,6 +66,7 @@ static void catch_signals(void) {
         sigaction(SIGTERM, &action, NULL);
         sigaction(SIGINT, &action, NULL);
         signal(SIGPIPE, SIG_IGN);
+        signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error of write(), not the end of the process */
         mask_stop(SIG_UNBLOCK);
 }
 
