@@ -484,6 +484,20 @@ def test_command_that_fails_is_crashed_with_its_last_words(server, start, tmp_pa
     assert trial.outcome["reason"] == "crashed" and "out of cheese" in trial.outcome["detail"]
 
 
+def test_command_may_open_its_outputs_by_name(server, start, tmp_path):
+    allow = write_command(tmp_path, "echo '{\"event\":\"metric\",\"name\":\"a\",\"step\":1,\"value\":2}' > /dev/stdout && echo last words > /dev/stderr; exit 5")
+    trial = server.add_trial({}, trainer="command", program="prog")
+    assert start(server, "--allow-command", allow, "--trainer", "command", "--max-trials", 1, bare=True).wait() == 0
+    assert trial.points == {("a", 1): 2} and trial.outcome["detail"].rstrip().endswith("last words")
+
+
+def test_command_may_print_what_only_looks_like_json(server, start, tmp_path):
+    allow = write_command(tmp_path, "yes \"{'loss': 0.5}\" | head -n 3000")
+    trial = server.add_trial({}, trainer="command", program="prog")
+    assert start(server, "--allow-command", allow, "--trainer", "command", "--max-trials", 1, bare=True).wait() == 0
+    assert trial.outcome == {"state": "completed"}
+
+
 def test_only_allowed_commands_are_run(server, start, tmp_path):
     allow = write_command(tmp_path, f"touch {tmp_path}/ran")
     trial = server.add_trial({}, trainer="command", program="/bin/true")

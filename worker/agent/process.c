@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "common/buf.h"
+#include "common/cleanup.h"
 
 #define OUTPUT_WAIT_MS 1000 /* for the outputs to end after the process did */
 
@@ -48,7 +49,8 @@ static void close_all(struct process *process) {
         close_handle((uv_handle_t *)&process->output);
         close_handle((uv_handle_t *)&process->errors);
         close_handle((uv_handle_t *)&process->patience);
-        close_handle((uv_handle_t *)&process->handle);
+        if (process->handle.loop) /* also when nothing was started: libuv wants what uv_spawn has seen closed */
+                close_handle((uv_handle_t *)&process->handle);
 }
 
 static void take_line(struct process *process) {
@@ -141,6 +143,20 @@ static void on_written(uv_write_t *write, int status) {
         close_handle((uv_handle_t *)&process->input);
 }
 
+/* Real pipes, not the socket pairs that libuv makes: a program may open /dev/stderr, and a pipe tells it at once when
+ * its reader is gone. *ret_theirs: the child's end, to be closed here after the start. */
+static int open_pipe(uv_pipe_t *ours, bool we_write, int *ret_theirs) {
+        uv_file ends[2]; /* to read from, to write to */
+        int r = uv_pipe(ends, we_write ? 0 : UV_NONBLOCK_PIPE, we_write ? UV_NONBLOCK_PIPE : 0);
+        if (r < 0)
+                return r;
+        *ret_theirs = ends[!we_write];
+        r = uv_pipe_open(ours, ends[we_write]);
+        if (r < 0)
+                close(ends[we_write]);
+        return r;
+}
+
 static void open_handles(struct process *process, uv_loop_t *loop) {
         uv_pipe_init(loop, &process->input, 0);
         uv_pipe_init(loop, &process->output, 0);
@@ -148,7 +164,35 @@ static void open_handles(struct process *process, uv_loop_t *loop) {
         uv_timer_init(loop, &process->patience);
         process->input.data = process->output.data = process->errors.data = process->patience.data = process->handle.data = process;
         process->write.data = process;
-        process->n_open = 5;
+        process->n_open = 4;
+}
+
+static int spawn(struct process *process, uv_loop_t *loop, const struct words *argv, const struct words *environment, const char *folder) {
+        _cleanup_fd_ int input = -1, output = -1, errors = -1;
+        int r = open_pipe(&process->input, true, &input);
+        if (r == 0)
+                r = open_pipe(&process->output, false, &output);
+        if (r == 0)
+                r = open_pipe(&process->errors, false, &errors);
+        uv_stdio_container_t stdio[3] = {
+                {.flags = UV_INHERIT_FD, .data.fd = input},
+                {.flags = UV_INHERIT_FD, .data.fd = output},
+                {.flags = UV_INHERIT_FD, .data.fd = errors},
+        };
+        uv_process_options_t options = {
+                .file = argv->items[0],
+                .args = argv->items,
+                .env = environment->items,
+                .cwd = folder,
+                .exit_cb = on_exit_status,
+                .flags = UV_PROCESS_DETACHED,
+                .stdio = stdio,
+                .stdio_count = 3,
+        };
+        if (r < 0)
+                return r;
+        process->n_open++;
+        return uv_spawn(loop, &process->handle, &options);
 }
 
 int process_start(uv_loop_t *loop, const struct words *argv, const struct words *environment, const char *folder, char *input,
@@ -163,24 +207,9 @@ int process_start(uv_loop_t *loop, const struct words *argv, const struct words 
         process->line = BUF_INIT(PROCESS_LINE_BYTES_MAX);
         process->tail = BUF_INIT(PROCESS_STDERR_BYTES_KEPT);
         open_handles(process, loop);
-        uv_stdio_container_t stdio[3] = {
-                {.flags = UV_CREATE_PIPE | UV_READABLE_PIPE, .data.stream = (uv_stream_t *)&process->input},
-                {.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&process->output},
-                {.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&process->errors},
-        };
-        uv_process_options_t options = {
-                .file = argv->items[0],
-                .args = argv->items,
-                .env = environment->items,
-                .cwd = folder,
-                .exit_cb = on_exit_status,
-                .flags = UV_PROCESS_DETACHED,
-                .stdio = stdio,
-                .stdio_count = 3,
-        };
-        int r = uv_spawn(loop, &process->handle, &options);
+        int r = spawn(process, loop, argv, environment, folder);
         if (r < 0) {
-                close_all(process); /* libuv wants the process handle closed even when nothing was started */
+                close_all(process);
                 return error_set(err, r, "cannot start %s: %s", argv->items[0], uv_strerror(r));
         }
         uv_read_start((uv_stream_t *)&process->output, on_allocate, on_read);

@@ -20,6 +20,7 @@
 
 #define STOP_PATIENCE_MS 30000    /* after a stopping rule */
 #define RELEASE_PATIENCE_MS 12000 /* when the worker goes: it has 20 s in all */
+#define OUTCOME_PATIENCE_MS 30000 /* for a trainer that has told its outcome to end */
 #define SUSPECT_MS 10000          /* a trial that fails sooner may never have had a chance here */
 #define BAD_LINES_MAX 1000
 #define BAD_LINES_LOGGED 5
@@ -207,7 +208,7 @@ static void complain(struct slot *slot, const char *text) {
 static void on_bad_line(struct slot *slot, const char *why) {
         if (++slot->n_bad_lines <= BAD_LINES_LOGGED)
                 log_warning("a line of the trainer is ignored", log_s("trial", slot->id), log_s("why", why));
-        if (slot->n_bad_lines >= BAD_LINES_MAX)
+        if (slot->n_bad_lines >= BAD_LINES_MAX && !slot->command) /* a program may print {'loss': 0.5} as often as it likes */
                 complain(slot, "the trainer wrote too many malformed lines");
 }
 
@@ -238,6 +239,8 @@ static void on_line(void *data, const char *text, size_t len) {
         case LINE_OUTCOME:
                 json_decref(slot->outcome);
                 slot->outcome = line.json;
+                if (!slot->kill_at_ms)
+                        slot->kill_at_ms = world_mono_ms(slot->shared->world) + OUTCOME_PATIENCE_MS;
                 break;
         default:
                 if (kind != LINE_CHATTER || !slot->command)
