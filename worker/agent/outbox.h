@@ -9,7 +9,7 @@
 #include "common/error.h"
 
 #define OUTBOX_PARCELS_MAX 256
-#define OUTBOX_PARCEL_BYTES_MAX (8u << 20)
+#define OUTBOX_PARCEL_BYTES_MAX (64u << 20) /* all points that a reporter lets wait, with the longest names */
 
 /* Writes the parcel under a name made of its trial and lease; the name (allocated) is its handle. -ENOSPC when the outbox is full. */
 int outbox_put(const char *folder, const json_t *parcel, char **ret_name, struct error *err);

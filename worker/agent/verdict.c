@@ -9,6 +9,7 @@
 #include "common/buf.h"
 #include "common/cleanup.h"
 #include "proto/limits.h"
+#include "proto/state.h"
 
 #define KILLED_STATUS (128 + SIGKILL) /* what a shell makes of a killed child */
 
@@ -19,7 +20,7 @@ json_t *verdict_released(bool has_checkpoint, const char *worker_name) {
 }
 
 static json_t *stopped(const struct trainer_end *end) {
-        if (!end->has_value)
+        if (!end->has_value || end->is_command)
                 return json_pack("{s:s}", "state", "stopped"); /* the coordinator takes it from the series */
         return json_pack("{s:s, s:f}", "state", "stopped", "value", end->value);
 }
@@ -56,6 +57,13 @@ static bool outcome_is(const struct trainer_end *end, const char *state) {
         return said && strcmp(said, state) == 0;
 }
 
+/* It was asked to end and could not do so cleanly, for want of disk space to save its state for one. */
+static bool stumbled(const struct trainer_end *end) {
+        const char *reason = json_string_value(json_object_get(end->outcome, "reason"));
+        int known = reason ? failure_reason_from_name(reason) : -1;
+        return outcome_is(end, "failed") && known >= 0 && failure_reason_retryable((enum failure_reason)known);
+}
+
 static bool checkpoint_was_bad(const struct trainer_end *end) {
         const char *reason = json_string_value(json_object_get(end->outcome, "reason"));
         return reason && strcmp(reason, "bad_checkpoint") == 0 && end->had_checkpoint;
@@ -70,7 +78,7 @@ int verdict_find(const struct trainer_end *end, json_t **ret_outcome) {
                 return VERDICT_RESTART;
         if (checkpoint_was_bad(end))
                 outcome = end->state == SLOT_STOPPING ? stopped(end) : verdict_released(false, end->worker_name);
-        else if (outcome_is(end, "released") || (!end->outcome && asked_to_end))
+        else if (outcome_is(end, "released") || (asked_to_end && (!end->outcome || stumbled(end))))
                 outcome = end->state == SLOT_STOPPING ? stopped(end) : verdict_released(end->has_checkpoint, end->worker_name);
         else if (end->outcome)
                 outcome = json_deep_copy(end->outcome);

@@ -96,6 +96,25 @@ static void stopped_trial_has_the_last_value(void **state) {
         assert_null(json_object_get(without, "value"));
 }
 
+static void value_of_a_stopped_command_is_the_coordinators_to_find(void **state) {
+        (void)state;
+        struct trainer_end end = {.state = SLOT_STOPPING, .is_command = true, .signal = SIGTERM, .has_value = true, .value = 0.25};
+        _cleanup_json_ json_t *got = judge(end, NULL, VERDICT_REPORT, "stopped");
+        assert_null(json_object_get(got, "value"));
+}
+
+static void full_disk_while_ending_does_not_fail_the_trial(void **state) {
+        (void)state;
+        static const char io[] = "{\"state\":\"failed\",\"reason\":\"io\"}";
+        struct trainer_end end = {.state = SLOT_STOPPING, .exit_status = 1, .has_checkpoint = true};
+        expect(end, io, "stopped", NULL);
+        end.state = SLOT_RELEASING;
+        _cleanup_json_ json_t *going = judge(end, io, VERDICT_REPORT, "released");
+        assert_true(json_is_object(json_object_get(going, "resume")));
+        end.state = SLOT_RUNNING;
+        expect(end, io, "failed", "io");
+}
+
 static void released_trial_resumes_only_from_a_checkpoint(void **state) {
         (void)state;
         struct trainer_end end = {.state = SLOT_RELEASING, .has_checkpoint = true};
@@ -145,6 +164,8 @@ int main(void) {
                 cmocka_unit_test(kernel_kill_for_memory_is_out_of_memory),
                 cmocka_unit_test(command_may_end_without_an_outcome),
                 cmocka_unit_test(stopped_trial_has_the_last_value),
+                cmocka_unit_test(value_of_a_stopped_command_is_the_coordinators_to_find),
+                cmocka_unit_test(full_disk_while_ending_does_not_fail_the_trial),
                 cmocka_unit_test(released_trial_resumes_only_from_a_checkpoint),
                 cmocka_unit_test(bad_checkpoint_starts_again_unless_there_was_none),
                 cmocka_unit_test(detail_has_the_end_of_stderr_within_its_limit),

@@ -17,6 +17,7 @@
 #include "common/fs.h"
 #include "common/json.h"
 #include "common/log.h"
+#include "proto/limits.h"
 
 static char folder[64];
 
@@ -161,6 +162,26 @@ static void parcel_comes_back_as_it_was_put(void **state) {
         assert_int_equal(json_object_size(empty), 0);
 }
 
+static void parcel_with_all_points_that_may_wait_comes_back(void **state) {
+        (void)state;
+        struct error err;
+        json_t *reports = json_array();
+        char path[128];
+        snprintf(path, sizeof path, "%0*d", LIMIT_NAME_BYTES - 1, 0);
+        for (int i = 0; i < 50; i++) {
+                json_t *points = json_array();
+                json_array_append_new(reports, json_pack("{s:s, s:i, s:o}", "lease", "l", "seq", i + 1, "metrics", points));
+                for (int k = 0; k < LIMIT_POINTS_PER_REPORT; k++)
+                        json_array_append_new(points, json_pack("{s:s, s:i, s:f, s:s}", "name", path, "step", 1000 * i + k, "value", 0.1234567, "time",
+                                                                "2026-01-01T00:00:00.000Z"));
+        }
+        _cleanup_json_ json_t *parcel = json_pack("{s:s, s:o}", "trial", "t1", "reports", reports);
+        _cleanup_free_ char *name = NULL;
+        assert_int_equal(outbox_put(folder, parcel, &name, &err), 0);
+        _cleanup_json_ json_t *loaded = outbox_load(folder);
+        assert_int_equal(json_object_size(loaded), 1);
+}
+
 static void unreadable_parcel_is_set_aside(void **state) {
         (void)state;
         char path[128];
@@ -239,6 +260,7 @@ int main(void) {
                 test(checkpoint_is_seen_and_dropped),
                 test(newest_leftovers_survive_and_none_on_a_short_disk),
                 test(parcel_comes_back_as_it_was_put),
+                test(parcel_with_all_points_that_may_wait_comes_back),
                 test(unreadable_parcel_is_set_aside),
                 test(full_outbox_refuses),
                 test(journal_holds_points_until_they_are_cleared),
