@@ -74,10 +74,10 @@ static json_t *encode_point(const struct metric_row *row) {
 
 /* name is a filter: a cursor of another filter would skip points. */
 static int64_t filter_mark(const char *name) {
-        int64_t mark = name ? 1 : 0;
+        uint64_t mark = name ? 1 : 0;
         for (; name && *name; name++)
                 mark = mark * 31 + (unsigned char)*name;
-        return mark;
+        return (int64_t)mark;
 }
 
 static int page_of_points(struct api *api, struct api_call *call, const struct list_query *query, int64_t trial) {

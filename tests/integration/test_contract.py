@@ -203,6 +203,14 @@ def test_metric_points_come_in_step_order_and_a_later_one_overwrites(server):
     assert server.get(f"/v1/trials/{trial['id']}/metrics?name=nothing") == {"items": [], "next": None}
 
 
+def test_a_walk_over_points_of_a_long_name(server):
+    study, name = Study(server), "n" * 128
+    trial = study.claim()
+    study.report(trial, 1, metrics=[{"name": name, "step": step, "value": step} for step in (3, 1, 2)] + [{"name": "b", "step": 2, "value": 0}])
+    assert [p["step"] for p in pages(server, f"/v1/trials/{trial['id']}/metrics?name={name}", 1)] == [1, 2, 3]
+    assert [p["step"] for p in pages(server, f"/v1/trials/{trial['id']}/metrics", 1)] == [1, 2, 2, 3]
+
+
 def test_a_later_attempt_overwrites_points(server):
     study = Study(server)
     trial = study.claim()
@@ -395,6 +403,17 @@ def test_a_walk_by_value_neither_skips_nor_repeats_what_changes_meanwhile(server
         after = page["next"]
     assert len(seen) == len(set(seen)), "repeated"
     assert before <= set(seen), "skipped"
+
+
+def test_a_cursor_outlives_the_item_it_stands_on(server):
+    known = len(pages(server, "/v1/sweeps", 1000))
+    studies = [Study(server) for _ in range(3)]
+    first = server.get(f"/v1/sweeps?limit={known + 1}")
+    assert first["items"][-1]["id"] == studies[0].id
+    studies[0].change(state="cancelled")
+    server.request("DELETE", studies[0].path, expect=204)
+    rest = server.get("/v1/sweeps", params={"after": first["next"]})["items"]
+    assert [sweep["id"] for sweep in rest] == [study.id for study in studies[1:]]
 
 
 def test_trials_are_filtered_by_state(server):

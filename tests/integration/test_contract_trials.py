@@ -376,7 +376,10 @@ def test_a_lost_lease_requeues_until_max_attempts(hasty):
     second = study.claim()
     assert (second["id"], second["attempt"], second["params"], second["seed"]) == (first["id"], 2, first["params"], first["seed"])
     problem(send(hasty, first, {"lease": first["lease"], "seq": 1, "metrics": [{"name": "loss", "step": 1, "value": 1}]}), 409)
+    study.change(run_cap=1)
+    assert study.state() == "running"
     lost = wait_for(hasty, first, "failed")
+    assert study.state() == "finished"
     assert lost["reason"] == "lease_lost" and lost["value"] is None and lost["finished"]
 
 
@@ -632,6 +635,47 @@ def test_a_finished_sweep_runs_again(server):
     assert study.state() == "running"
     study.end(study.claim(), value=0.5)
     assert study.state() == "finished" and study.counts() == {"completed": 3}
+
+
+def test_a_lowered_run_cap_ends_a_sweep(server):
+    study = Study(server, run_cap=5)
+    study.end(study.claim(), value=0.5)
+    running = study.claim()
+    assert study.change(run_cap=1)["state"] == "running" and study.claim() is None
+    study.end(running, value=0.5)
+    assert study.state() == "finished"
+    study.change(run_cap=4)
+    study.end(study.claim(), value=0.5)
+    assert study.state() == "running" and study.change(run_cap=3)["state"] == "finished"
+
+
+@pytest.mark.parametrize("claimed", [True, False])
+def test_the_last_trial_cancelled_ends_a_sweep(server, claimed):
+    study = Study(server, run_cap=1)
+    [trial] = study.enqueue({"x": 0.5, "n": 1})
+    if claimed:
+        study.claim()
+    server.post(f"/v1/trials/{trial['id']}/cancel")
+    assert study.state() == "finished" and study.counts() == {"cancelled": 1}
+
+
+def test_a_paused_sweep_stays_paused_when_its_last_trial_ends(server):
+    study = Study(server, run_cap=1)
+    trial = study.claim()
+    study.change(state="paused")
+    study.end(trial, value=0.5)
+    assert study.state() == "paused"
+    study.change(state="running")
+    assert study.state() == "finished"
+
+
+def test_no_new_trial_after_max_hours(server):
+    study = Study(server, max_hours=0.0001)
+    trial = study.claim()
+    time.sleep(0.5)
+    assert study.claim() is None
+    study.end(trial, value=0.5)
+    assert study.counts() == {"completed": 1}
 
 
 def test_imports_do_not_wake_a_finished_sweep(server):
