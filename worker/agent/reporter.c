@@ -76,6 +76,8 @@ void reporter_free(struct reporter *reporter) {
 }
 
 static void drop_oldest(struct reporter *reporter, size_t n) {
+        if (n == 0)
+                return; /* points may be NULL, which memmove does not take */
         for (size_t i = 0; i < n; i++)
                 json_decref(reporter->points[i]);
         memmove(reporter->points, reporter->points + n, (reporter->n_points - n) * sizeof *reporter->points);
