@@ -78,16 +78,18 @@ stop() {
 }
 
 finish() {
-        local rc=$? i
+        local rc=$? i stopping=()
         trap '' INT TERM HUP
         trap - EXIT
         [ -z "$child" ] || kill -TERM "$child" 2>/dev/null || true
         if [ ${#daemons[@]} -gt 0 ]; then
                 say "stopping workers and coordinator"
-                for ((i = ${#daemons[@]} - 1; i >= 0; i--)); do
+                for ((i = 1; i < ${#daemons[@]}; i++)); do # the workers together, the coordinator after them
                         stop "${daemons[i]}" &
-                        [ $i -gt 1 ] || wait $! # the workers end together, the coordinator after them
+                        stopping+=($!)
                 done
+                [ ${#stopping[@]} -eq 0 ] || wait "${stopping[@]}" || true
+                stop "${daemons[0]}"
         fi
         if [ -n "$work" ] && $keep; then
                 echo "kept: $work"

@@ -229,6 +229,18 @@ def test_ended_trials_leave_no_folder_and_the_best_model_is_kept(server, start):
     assert json.loads((kept[0] / "trial.json").read_text())["value"] == 0.9
 
 
+def test_killed_trainer_leaves_its_checkpoint_to_the_next_attempt(server, start, tmp_path):
+    trial = server.add_trial({"script": [{"checkpoint": "x"}, {"kill": signal.SIGKILL}], "echo": str(tmp_path / "echo")})
+    assert start(server, "--max-trials", 1).wait() == 0
+    assert trial.outcome["reason"] == "crashed" and not json.loads((tmp_path / "echo").read_text())["had"]
+    with server.lock:
+        trial.state, trial.params["script"] = "queued", [done(0.5)]
+    worker = start(server, "--max-trials", 1)
+    assert worker.wait() == 0
+    assert trial.outcome["state"] == "completed" and json.loads((tmp_path / "echo").read_text())["had"]
+    assert list((worker.work / "trials").iterdir()) == []
+
+
 def test_machine_on_which_all_fails_takes_rests(server, start):
     trials = [server.add_trial({"script": [{"exit": 1}]}) for _ in range(12)]
     worker = start(server, "--max-trials", 12)
@@ -584,3 +596,9 @@ def test_short_disk_takes_no_trials(server, start):
     worker = start(server, "--min-free-mb", 1 << 40)
     wait_until(lambda: "disk is short" in worker.log())
     assert trial.state == "queued" and server.count("claim") == 0
+
+
+def test_worker_that_cannot_take_trials_is_idle(server, start):
+    server.add_trial({"script": [done(1)]})
+    assert start(server, "--min-free-mb", 1 << 40, "--exit-when-idle", 1).wait() == 0
+    assert server.count("claim") == 0

@@ -96,6 +96,14 @@ static bool is_refusal(int status) {
         return status >= 400 && status < 500 && status != 408 && status != 409 && status != 425 && status != 429;
 }
 
+/* With the first field that is wrong, if it says so. */
+static void take_refusal(struct agent *agent, const struct net_answer *answer) {
+        const json_t *field = json_array_get(json_object_get(answer->body, "errors"), 0);
+        const char *pointer = json_string_value(json_object_get(field, "pointer")), *detail = json_string_value(json_object_get(field, "detail"));
+        error_set(&agent->failure, -EACCES, "the coordinator refuses this worker (%d): %s%s%s%s%s", answer->status, why(answer), pointer ? ": " : "",
+                  pointer ? pointer : "", detail ? " " : "", detail ? detail : "");
+}
+
 static void on_registered(void *data, const struct net_answer *answer) {
         struct agent *agent = data;
         agent->request = NULL;
@@ -110,7 +118,7 @@ static void on_registered(void *data, const struct net_answer *answer) {
                 agent->was_registered = true;
                 set_phase(agent, PHASE_SERVING);
         } else if (is_refusal(answer->status) && !agent->was_registered) {
-                error_set(&agent->failure, -EACCES, "the coordinator refuses this worker (%d): %s", answer->status, why(answer));
+                take_refusal(agent, answer);
                 begin_ending(agent);
         } else
                 retry_later(agent, "cannot register", answer);
@@ -215,8 +223,10 @@ static unsigned slots_to_claim(struct agent *agent) {
         if (is_short != agent->disk_was_short)
                 log_warning(is_short ? "the disk is short: no trials are taken" : "there is disk space again", log_s("path", agent->options->work_dir));
         agent->disk_was_short = is_short;
-        if (is_short)
+        if (is_short) {
                 workdir_prune(agent->workdir, uses_trial, agent);
+                agent->asked_ms = world_mono_ms(agent->world); /* nothing to wait for: it counts as idle time */
+        }
         return is_short ? 0 : n;
 }
 

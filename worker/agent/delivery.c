@@ -116,6 +116,8 @@ static void mend(struct parcel *parcel, int status) {
         log_error("the coordinator refuses a report", log_s("trial", trial_of(parcel)), log_i("status", status));
         if (json_array_size(json_object_get(report, "metrics")) > 0) {
                 json_object_del(report, "metrics");
+        } else if (json_array_size(json_object_get(parcel->content, "reports")) > 1) {
+                json_array_remove(json_object_get(parcel->content, "reports"), 0);
         } else if (json_is_object(outcome) && strcmp(json_string_value(json_object_get(outcome, "state")), "failed") != 0) {
                 json_object_set_new(report, "outcome", json_pack("{s:s, s:s, s:s}", "state", "failed", "reason", "crashed", "detail",
                                                                  "the coordinator refused the outcome"));

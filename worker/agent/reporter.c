@@ -123,7 +123,7 @@ void reporter_add_point(struct reporter *reporter, json_t *point) {
 }
 
 void reporter_set_progress(struct reporter *reporter, double progress) {
-        reporter->progress_is_news = !reporter->has_progress || progress != reporter->progress;
+        reporter->progress_is_news |= !reporter->has_progress || progress != reporter->progress;
         reporter->has_progress = true;
         reporter->progress = progress;
 }

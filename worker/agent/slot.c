@@ -128,6 +128,13 @@ static bool is_suspect(const struct slot *slot, const json_t *outcome) {
         return false;
 }
 
+/* A trainer that was killed may be started again here, by the trial's next attempt, and go on from its checkpoint. */
+static bool may_go_on(const struct slot *slot, const json_t *outcome) {
+        const char *reason = json_string_value(json_object_get(outcome, "reason"));
+        return reason && (strcmp(reason, "crashed") == 0 || strcmp(reason, "out_of_memory") == 0) &&
+               workdir_has_checkpoint(slot->shared->workdir, slot->id);
+}
+
 /* The trial has ended with this outcome (reference taken): into the outbox, the disk is tidied, the slot is free. */
 static void conclude(struct slot *slot, json_t *given) {
         _cleanup_json_ json_t *outcome = given;
@@ -141,7 +148,8 @@ static void conclude(struct slot *slot, json_t *given) {
                 log_error("out of memory: the end of a trial is not reported", log_s("trial", slot->id));
         if (outcome && !is_released(outcome)) {
                 keep_model(slot, outcome);
-                workdir_drop_trial(workdir, slot->id);
+                if (!may_go_on(slot, outcome))
+                        workdir_drop_trial(workdir, slot->id);
                 slot->shared->ended(slot->shared->data, is_suspect(slot, outcome));
         }
         become_idle(slot);
