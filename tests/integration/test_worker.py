@@ -420,6 +420,16 @@ def test_trainer_that_ignores_sigterm_is_killed_in_time(server, start):
     assert time.monotonic() - began < 20 and trial.state == "released" and trial.resume
 
 
+def test_worker_that_goes_does_not_wait_longer_for_a_stopped_trial(server, start):
+    trial = server.add_trial({"script": [{"ignore_sigterm": True}, {"metric": ["a", 1, 1]}, SLEEP]}, lease_s=3)
+    trial_command(server, trial, "stop")
+    worker = start(server)
+    wait_until(lambda: "a stopping rule" in worker.log())
+    began = time.monotonic()
+    assert worker.terminate() == 0
+    assert time.monotonic() - began < 20 and trial.state == "stopped"
+
+
 def test_second_sigterm_ends_at_once_and_the_release_is_delivered_later(server, start):
     trial = server.add_trial({"script": [{"ignore_sigterm": True}, {"metric": ["a", 1, 1]}, SLEEP]})
     worker = start(server)
@@ -508,6 +518,14 @@ def test_command_may_print_what_only_looks_like_json(server, start, tmp_path):
     trial = server.add_trial({}, trainer="command", program="prog")
     assert start(server, "--allow-command", allow, "--trainer", "command", "--max-trials", 1, bare=True).wait() == 0
     assert trial.outcome == {"state": "completed"}
+
+
+def test_command_that_only_gives_trials_back_takes_rests(server, start, tmp_path):
+    allow = write_command(tmp_path, "echo '{\"event\":\"outcome\",\"state\":\"released\"}'")
+    for _ in range(10):
+        server.add_trial({}, trainer="command", program="prog")
+    worker = start(server, "--allow-command", allow, "--trainer", "command", bare=True)
+    wait_until(lambda: "is this machine in order" in worker.log())
 
 
 def test_only_allowed_commands_are_run(server, start, tmp_path):

@@ -116,10 +116,11 @@ static void keep_model(struct slot *slot, const json_t *outcome) {
                 workdir_keep_output(slot->shared->workdir, slot->sweep, slot->id, description, slot->maximize);
 }
 
-/* Did it fail at once, in a way that a missing library, a full disk or a wrong file would explain? */
+/* Did it fail at once, in a way that a missing library, a full disk or a wrong file would explain, or give its trial back
+ * unasked, to get it again at once? */
 static bool is_suspect(const struct slot *slot, const json_t *outcome) {
-        static const char *const reasons[] = {"crashed", "io", "out_of_memory", "bad_model", "bad_data"};
-        const char *reason = json_string_value(json_object_get(outcome, "reason"));
+        static const char *const reasons[] = {"crashed", "io", "out_of_memory", "bad_model", "bad_data", "released"};
+        const char *reason = is_released(outcome) ? "released" : json_string_value(json_object_get(outcome, "reason"));
         if (!reason || world_mono_ms(slot->shared->world) - slot->taken_ms > SUSPECT_MS)
                 return false;
         for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++)
@@ -150,8 +151,9 @@ static void conclude(struct slot *slot, json_t *given) {
                 keep_model(slot, outcome);
                 if (!may_go_on(slot, outcome))
                         workdir_drop_trial(workdir, slot->id);
-                slot->shared->ended(slot->shared->data, is_suspect(slot, outcome));
         }
+        if (outcome && slot->state != SLOT_RELEASING)
+                slot->shared->ended(slot->shared->data, is_suspect(slot, outcome));
         become_idle(slot);
 }
 
@@ -449,8 +451,11 @@ void slot_pump(struct slot *slot) {
 }
 
 void slot_release(struct slot *slot) {
+        uint64_t kill_at_ms = world_mono_ms(slot->shared->world) + RELEASE_PATIENCE_MS;
         if (slot->state == SLOT_RUNNING)
                 ask_to_end(slot, SLOT_RELEASING, RELEASE_PATIENCE_MS);
+        else if (slot->state == SLOT_STOPPING && kill_at_ms < slot->kill_at_ms)
+                slot->kill_at_ms = kill_at_ms;
         else if (slot->state == SLOT_WAITING)
                 conclude(slot, verdict_released(workdir_has_checkpoint(slot->shared->workdir, slot->id), slot->shared->options->name));
 }
