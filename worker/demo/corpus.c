@@ -2,7 +2,7 @@
  *
  * What makes the pairs neither trivial nor hopeless: words that agree are no proof (a negative pair keeps most of its
  * words, as MRPC's do), and words that differ are none either (synonyms, dropped or exchanged modifiers in positive ones).
- * Only a core concept that has no partner in the other sentence decides. */
+ * Only a core sense that has no partner in the other sentence decides. */
 #include "demo/corpus.h"
 
 #include <stdbool.h>
@@ -18,60 +18,60 @@
 #define PERCENT_WRONG_LABELS 2
 #define ABSENT (-1)
 
-/* A concept number for each class; modifiers may be absent. */
+/* A sense number for each role; modifiers may be absent. */
 struct meaning {
-        int concept[N_CLASSES];
+        int sense[N_ROLES];
 };
 
-static const enum word_class core[] = {AGENT, VERB, OBJECT, PLACE};
-static const enum word_class modifiers[] = {TIME, ADJECTIVE, ADVERB};
+static const enum role core[] = {AGENT, VERB, OBJECT, PLACE};
+static const enum role modifiers[] = {TIME, ADJECTIVE, ADVERB};
 
 static bool chance(struct rng *rng, unsigned percent) {
         return rng_below(rng, 100) < percent;
 }
 
-static int draw_concept(struct rng *rng, enum word_class class) {
-        return (int)(concepts_first(class) + rng_below(rng, concepts_count(class)));
+static int draw_sense(struct rng *rng, enum role role) {
+        return (int)(senses_first(role) + rng_below(rng, senses_count(role)));
 }
 
-static int draw_other(struct rng *rng, enum word_class class, int than) {
-        int concept;
+static int draw_other(struct rng *rng, enum role role, int than) {
+        int sense;
         do
-                concept = draw_concept(rng, class);
-        while (concept == than);
-        return concept;
+                sense = draw_sense(rng, role);
+        while (sense == than);
+        return sense;
 }
 
 static struct meaning draw_meaning(struct rng *rng) {
         struct meaning m;
         for (size_t i = 0; i < sizeof core / sizeof *core; i++)
-                m.concept[core[i]] = draw_concept(rng, core[i]);
+                m.sense[core[i]] = draw_sense(rng, core[i]);
         for (size_t i = 0; i < sizeof modifiers / sizeof *modifiers; i++)
-                m.concept[modifiers[i]] = chance(rng, 60) ? draw_concept(rng, modifiers[i]) : ABSENT;
+                m.sense[modifiers[i]] = chance(rng, 60) ? draw_sense(rng, modifiers[i]) : ABSENT;
         return m;
 }
 
 /* What an editor does without changing the statement: drop, add or exchange a modifier. */
 static void vary_modifiers(struct rng *rng, struct meaning *m) {
         for (size_t i = 0; i < sizeof modifiers / sizeof *modifiers; i++) {
-                enum word_class class = modifiers[i];
+                enum role role = modifiers[i];
                 if (chance(rng, 65))
                         continue;
-                if (m->concept[class] != ABSENT && chance(rng, 50))
-                        m->concept[class] = ABSENT;
+                if (m->sense[role] != ABSENT && chance(rng, 50))
+                        m->sense[role] = ABSENT;
                 else
-                        m->concept[class] = draw_other(rng, class, m->concept[class]);
+                        m->sense[role] = draw_other(rng, role, m->sense[role]);
         }
 }
 
-/* One or two core concepts become others. */
+/* One or two core senses become others. */
 static void change_statement(struct rng *rng, struct meaning *m) {
         size_t n_core = sizeof core / sizeof *core, first = rng_below(rng, n_core);
-        m->concept[core[first]] = draw_other(rng, core[first], m->concept[core[first]]);
+        m->sense[core[first]] = draw_other(rng, core[first], m->sense[core[first]]);
         if (chance(rng, 50))
                 return;
-        enum word_class class = core[(first + 1 + rng_below(rng, n_core - 1)) % n_core];
-        m->concept[class] = draw_other(rng, class, m->concept[class]);
+        enum role role = core[(first + 1 + rng_below(rng, n_core - 1)) % n_core];
+        m->sense[role] = draw_other(rng, role, m->sense[role]);
 }
 
 /* --- sentences -------------------------------------------------------------------------------------- */
@@ -81,32 +81,32 @@ static int put_word(struct buf *buf, const char *word) {
         return buf_printf(buf, "%s%s", buf->data[buf->len - 1] == '\t' ? "" : " ", word);
 }
 
-static int put_concept(struct buf *buf, struct rng *rng, const struct meaning *m, enum word_class class) {
-        if (m->concept[class] == ABSENT)
+static int put_sense(struct buf *buf, struct rng *rng, const struct meaning *m, enum role role) {
+        if (m->sense[role] == ABSENT)
                 return 0;
-        return put_word(buf, concepts[m->concept[class]].words[rng_below(rng, N_SYNONYMS)]);
+        return put_word(buf, senses[m->sense[role]].words[rng_below(rng, N_SYNONYMS)]);
 }
 
 static int put_agent(struct buf *buf, struct rng *rng, const struct meaning *m) {
         int r = put_word(buf, "the");
-        return r ? r : put_concept(buf, rng, m, AGENT);
+        return r ? r : put_sense(buf, rng, m, AGENT);
 }
 
 static int put_verb(struct buf *buf, struct rng *rng, const struct meaning *m) {
-        int r = put_concept(buf, rng, m, ADVERB);
-        return r ? r : put_concept(buf, rng, m, VERB);
+        int r = put_sense(buf, rng, m, ADVERB);
+        return r ? r : put_sense(buf, rng, m, VERB);
 }
 
 static int put_object(struct buf *buf, struct rng *rng, const struct meaning *m) {
         int r = put_word(buf, "the");
-        r = r ? r : put_concept(buf, rng, m, ADJECTIVE);
-        return r ? r : put_concept(buf, rng, m, OBJECT);
+        r = r ? r : put_sense(buf, rng, m, ADJECTIVE);
+        return r ? r : put_sense(buf, rng, m, OBJECT);
 }
 
 static int put_place(struct buf *buf, struct rng *rng, const struct meaning *m) {
         int r = put_word(buf, chance(rng, 50) ? "in" : "at");
         r = r ? r : put_word(buf, "the");
-        return r ? r : put_concept(buf, rng, m, PLACE);
+        return r ? r : put_sense(buf, rng, m, PLACE);
 }
 
 /* "the firm quickly bought the old mill" */
@@ -127,10 +127,10 @@ static int put_passive(struct buf *buf, struct rng *rng, const struct meaning *m
 
 /* The sentence as a column of its own; time or place may come first, before a comma. */
 static int put_sentence(struct buf *buf, struct rng *rng, const struct meaning *m) {
-        bool time_first = m->concept[TIME] != ABSENT && chance(rng, 50), place_first = !time_first && chance(rng, 30);
+        bool time_first = m->sense[TIME] != ABSENT && chance(rng, 50), place_first = !time_first && chance(rng, 30);
         int r = buf_puts(buf, "\t");
         if (!r && time_first)
-                r = put_concept(buf, rng, m, TIME);
+                r = put_sense(buf, rng, m, TIME);
         if (!r && place_first)
                 r = put_place(buf, rng, m);
         if (!r && (time_first || place_first))
@@ -140,7 +140,7 @@ static int put_sentence(struct buf *buf, struct rng *rng, const struct meaning *
         if (!r && !place_first)
                 r = put_place(buf, rng, m);
         if (!r && !time_first)
-                r = put_concept(buf, rng, m, TIME);
+                r = put_sense(buf, rng, m, TIME);
         return r ? r : put_word(buf, ".");
 }
 

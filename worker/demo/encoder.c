@@ -3,13 +3,13 @@
  * Fine-tuning works because pretraining has left features that a classifier can read. A real encoder is hundreds of
  * megabytes, and a tiny one cannot learn paraphrase from nothing in seconds, so this one is built to have such features:
  *
- *   embeddings   a word is the code of its concept (shared with its synonyms, slightly off), the code of its word class, a
- *                mark "I am content", and noise of its own; positions are sums of slow and fast waves.
- *   block 0      one head looks for the same concept at another position, and at [CLS] where there is none; what it found,
- *                content or [CLS], lands in a "has a partner" feature. The other heads are noise.
- *   block 1      one head of [CLS] averages that feature over all content words. The rest is noise.
+ *   embeddings   a word is the code of its sense (shared with its synonyms, slightly off), the code of its role, a mark
+ *                "I am content", and noise of its own; positions are sums of waves that agree with themselves alone.
+ *   block 0      one head looks for the same sense at another position, and at [CLS] where there is none; what it found,
+ *                content or [CLS], lands in a "has a partner" feature, the partner's role in another. The other is noise.
+ *   block 1      one head of [CLS] averages those features over all content words. The rest is noise.
  *
- * So [CLS] starts out knowing roughly how many words have partners. Which word classes matter, and that modifiers do not,
+ * So [CLS] starts out knowing roughly how many words of which role have partners. Which roles matter, and that modifiers do not,
  * is left to fine-tuning. All features are then hidden by one random rotation of the hidden space, as Adam would find
  * features that lie on the axes too easily. Its first axis becomes the all-ones direction and carries nothing, so that the
  * mean that LayerNorm subtracts is zero and the rotation commutes with it.
@@ -39,35 +39,35 @@ enum {
         LAYERS = 2,
         MAX_POSITIONS = 64,
         MAX_WORDS = 1024,
-        MAX_CONCEPTS = 128,
+        MAX_SENSES = 128,
         N_MIRRORS = 12,
 };
 
 /* Where the features lie before the rotation. */
 enum {
         AT_NOTHING = 0, /* becomes the all-ones direction */
-        AT_CONCEPT = 1,
-        N_CONCEPT = 24,
-        AT_CLASS = AT_CONCEPT + N_CONCEPT,
-        N_CLASS = 8,
-        AT_CONTENT = AT_CLASS + N_CLASS,
+        AT_SENSE = 1,
+        N_SENSE = 24,
+        AT_ROLE = AT_SENSE + N_SENSE,
+        N_ROLE = 8,
+        AT_CONTENT = AT_ROLE + N_ROLE,
         AT_SPECIAL = AT_CONTENT + 1, /* [CLS] */
         AT_POSITION = AT_SPECIAL + 1,
         N_POSITION = 20,
         AT_PARTNER = AT_POSITION + N_POSITION, /* block 0 writes it */
         N_PARTNER = 4,
-        AT_PARTNER_CLASS = AT_PARTNER + N_PARTNER,
-        AT_SUMMARY = AT_PARTNER_CLASS + N_CLASS, /* block 1 writes it at [CLS] */
-        N_SUMMARY = 4 + N_CLASS,
-        MAX_LIKENESS = 8, /* of two concepts' codes: scalar product */
+        AT_PARTNER_ROLE = AT_PARTNER + N_PARTNER,
+        AT_SUMMARY = AT_PARTNER_ROLE + N_ROLE, /* block 1 writes it at [CLS] */
+        N_SUMMARY = 4 + N_ROLE,
+        MAX_LIKENESS = 8,                /* of two senses' codes: scalar product */
         AT_OWN = AT_SUMMARY + N_SUMMARY, /* the word's own noise */
 };
 
 /* Sizes of it all: found by trying. */
-static const double concept_size = 1.0, synonym_noise = 0.35, class_size = 0.7, content_size = 2.0, special_size = 4.0,
-                    position_size = 0.8, own_size = 0.5, function_size = 1.0;
+static const double sense_size = 1.0, synonym_noise = 0.35, role_size = 0.7, content_size = 2.0, special_size = 4.0, position_size = 0.8,
+                    own_size = 0.5, function_size = 1.0;
 static const double match_sharpness = 1.5, self_avoidance = 2.4, nobody_score = 2.8;
-static const double partner_size = 1.2, partner_class_size = 3.0, summary_size = 1.0, average_sharpness = 3.0;
+static const double partner_size = 1.2, partner_role_size = 3.0, summary_size = 1.0, average_sharpness = 3.0;
 static const double weight_noise = 0.01;
 
 static const char *const special_words[] = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
@@ -106,7 +106,7 @@ struct encoder {
         float *words, *positions; /* [n_words, DIM], [MAX_POSITIONS, DIM] */
         struct block blocks[LAYERS];
         struct rng rng;
-        double codes[MAX_CONCEPTS][N_CONCEPT];
+        double codes[MAX_SENSES][N_SENSE];
         double mirrors[N_MIRRORS][DIM]; /* the rotation: reflections at these unit vectors, one after the other */
         float floats[MAX_FLOATS];
 };
@@ -155,30 +155,30 @@ static void add_block(struct encoder *e, int i) {
 }
 
 /* --- embeddings ------------------------------------------------------------------------------------- */
-/* Signs that agree with those of no earlier concept in many more places than they differ. */
-static void draw_code(struct encoder *e, size_t concept) {
-        double *code = e->codes[concept], largest;
+/* Signs that agree with those of no earlier sense in many more places than they differ. */
+static void draw_code(struct encoder *e, size_t sense) {
+        double *code = e->codes[sense], largest;
         do {
                 largest = 0;
-                for (int i = 0; i < N_CONCEPT; i++)
+                for (int i = 0; i < N_SENSE; i++)
                         code[i] = draw_sign(&e->rng);
-                for (size_t other = 0; other < concept; other++) {
+                for (size_t other = 0; other < sense; other++) {
                         double product = 0;
-                        for (int i = 0; i < N_CONCEPT; i++)
+                        for (int i = 0; i < N_SENSE; i++)
                                 product += code[i] * e->codes[other][i];
                         largest = fmax(largest, fabs(product));
                 }
         } while (largest > MAX_LIKENESS);
 }
 
-static void build_concept(struct encoder *e, size_t concept, const double class_code[N_CLASS], size_t first_word) {
-        draw_code(e, concept);
+static void build_sense(struct encoder *e, size_t sense, const double role_code[N_ROLE], size_t first_word) {
+        draw_code(e, sense);
         for (size_t w = 0; w < N_SYNONYMS; w++) {
                 float *row = e->words + (first_word + w) * DIM;
-                for (int i = 0; i < N_CONCEPT; i++)
-                        row[AT_CONCEPT + i] = (float)(concept_size * (e->codes[concept][i] + synonym_noise * draw_normal(&e->rng)));
-                for (int i = 0; i < N_CLASS; i++)
-                        row[AT_CLASS + i] = (float)(class_size * class_code[i]);
+                for (int i = 0; i < N_SENSE; i++)
+                        row[AT_SENSE + i] = (float)(sense_size * (e->codes[sense][i] + synonym_noise * draw_normal(&e->rng)));
+                for (int i = 0; i < N_ROLE; i++)
+                        row[AT_ROLE + i] = (float)(role_size * role_code[i]);
                 row[AT_CONTENT] = (float)content_size;
         }
 }
@@ -189,18 +189,18 @@ static void build_words(struct encoder *e) {
                 for (int i = AT_OWN; i < DIM; i++)
                         e->words[word * DIM + i] = (float)((word < first_content ? function_size : own_size) * draw_normal(&e->rng));
         e->words[ID_CLS * DIM + AT_SPECIAL] = (float)special_size;
-        double class_codes[N_CLASSES][N_CLASS];
-        for (int class = 0; class < N_CLASSES; class++)
-                for (int i = 0; i < N_CLASS; i++)
-                        class_codes[class][i] = draw_sign(&e->rng);
-        for (size_t c = 0; c < n_concepts; c++)
-                build_concept(e, c, class_codes[concepts[c].class], first_content + c * N_SYNONYMS);
+        double role_codes[N_ROLES][N_ROLE];
+        for (int role = 0; role < N_ROLES; role++)
+                for (int i = 0; i < N_ROLE; i++)
+                        role_codes[role][i] = draw_sign(&e->rng);
+        for (size_t c = 0; c < n_senses; c++)
+                build_sense(e, c, role_codes[senses[c].role], first_content + c * N_SYNONYMS);
 }
 
 /* Waves by exact rotations: right triangles with whole sides give rational cosines and sines. */
 static void build_positions(struct encoder *e) {
-        static const double triangles[N_POSITION / 2][3] = {
-                {-20, 21, 29}, {-4, 3, 5}, {8, 15, 17}, {-15, 8, 17}, {-12, 35, 37}, {-3, 4, 5}, {-60, 11, 61}, {-13, 84, 85}, {-39, 80, 89}, {-35, 12, 37}};
+        static const double triangles[N_POSITION / 2][3] = {{-20, 21, 29}, {-4, 3, 5},    {8, 15, 17},   {-15, 8, 17},  {-12, 35, 37},
+                                                            {-3, 4, 5},    {-60, 11, 61}, {-13, 84, 85}, {-39, 80, 89}, {-35, 12, 37}};
         for (int wave = 0; wave < N_POSITION / 2; wave++) {
                 double cosine = triangles[wave][0] / triangles[wave][2], sine = triangles[wave][1] / triangles[wave][2], x = 1, y = 0;
                 for (int position = 1; position < MAX_POSITIONS; position++) { /* [CLS] is nowhere */
@@ -216,18 +216,18 @@ static void build_positions(struct encoder *e) {
 
 /* --- what the heads do ------------------------------------------------------------------------------ */
 
-/* Head 0 of block 0: scores the same concept elsewhere, and [CLS] for the lonely; copies what kind of word it found. */
+/* Head 0 of block 0: scores the same sense elsewhere, and [CLS] for the lonely; copies what kind of word it found. */
 static void build_partner_search(struct encoder *e) {
         struct block *b = &e->blocks[0];
-        for (int i = 0; i < N_CONCEPT; i++) {
-                b->q.weight[i * DIM + AT_CONCEPT + i] += (float)match_sharpness;
-                b->k.weight[i * DIM + AT_CONCEPT + i] += (float)match_sharpness;
+        for (int i = 0; i < N_SENSE; i++) {
+                b->q.weight[i * DIM + AT_SENSE + i] += (float)match_sharpness;
+                b->k.weight[i * DIM + AT_SENSE + i] += (float)match_sharpness;
         }
         for (int i = 0; i < N_POSITION; i++) {
-                b->q.weight[(N_CONCEPT + i) * DIM + AT_POSITION + i] -= (float)self_avoidance;
-                b->k.weight[(N_CONCEPT + i) * DIM + AT_POSITION + i] += (float)self_avoidance;
+                b->q.weight[(N_SENSE + i) * DIM + AT_POSITION + i] -= (float)self_avoidance;
+                b->k.weight[(N_SENSE + i) * DIM + AT_POSITION + i] += (float)self_avoidance;
         }
-        for (int i = N_CONCEPT + N_POSITION; i < HEAD_DIM; i++) { /* every query agrees with what [CLS] offers */
+        for (int i = N_SENSE + N_POSITION; i < HEAD_DIM; i++) { /* every query agrees with what [CLS] offers */
                 b->q.bias[i] = (float)nobody_score;
                 b->k.weight[i * DIM + AT_SPECIAL] += 1;
         }
@@ -235,9 +235,9 @@ static void build_partner_search(struct encoder *e) {
         b->v.weight[0 * DIM + AT_SPECIAL] -= 1;
         for (int i = 0; i < N_PARTNER; i++)
                 b->out.weight[(AT_PARTNER + i) * DIM + 0] += (float)(partner_size * draw_sign(&e->rng));
-        for (int i = 0; i < N_CLASS; i++) {
-                b->v.weight[(1 + i) * DIM + AT_CLASS + i] += 1;
-                b->out.weight[(AT_PARTNER_CLASS + i) * DIM + 1 + i] += (float)partner_class_size;
+        for (int i = 0; i < N_ROLE; i++) {
+                b->v.weight[(1 + i) * DIM + AT_ROLE + i] += 1;
+                b->out.weight[(AT_PARTNER_ROLE + i) * DIM + 1 + i] += (float)partner_role_size;
         }
 }
 
@@ -249,10 +249,10 @@ static void build_average(struct encoder *e) {
         b->k.weight[0 * DIM + AT_CONTENT] += (float)average_sharpness;
         for (int i = 0; i < N_PARTNER; i++)
                 b->v.weight[0 * DIM + AT_PARTNER + i] += found->out.weight[(AT_PARTNER + i) * DIM] > 0 ? 1 : -1;
-        for (int i = 0; i < N_CLASS; i++)
-                b->v.weight[(1 + i) * DIM + AT_PARTNER_CLASS + i] += 1;
+        for (int i = 0; i < N_ROLE; i++)
+                b->v.weight[(1 + i) * DIM + AT_PARTNER_ROLE + i] += 1;
         for (int i = 0; i < N_SUMMARY; i++)
-                b->out.weight[(AT_SUMMARY + i) * DIM + (i < N_CLASS ? 1 + i : 0)] += (float)(summary_size * draw_sign(&e->rng));
+                b->out.weight[(AT_SUMMARY + i) * DIM + (i < N_ROLE ? 1 + i : 0)] += (float)(summary_size * draw_sign(&e->rng));
 }
 
 /* --- the rotation ----------------------------------------------------------------------------------- */
@@ -315,7 +315,7 @@ static void rotate_all(struct encoder *e) {
 
 static void build(struct encoder *e, uint64_t seed) {
         rng_init(&e->rng, seed, 0);
-        e->n_words = N_SPECIAL + n_function_words + n_concepts * N_SYNONYMS;
+        e->n_words = N_SPECIAL + n_function_words + n_senses * N_SYNONYMS;
         e->words = add_tensor(e, (int)e->n_words, DIM, "distilbert.embeddings.word_embeddings.weight");
         e->positions = add_tensor(e, MAX_POSITIONS, DIM, "distilbert.embeddings.position_embeddings.weight");
         norm_init(add_tensor(e, DIM, 0, "distilbert.embeddings.LayerNorm.weight"));
@@ -344,12 +344,12 @@ static int write_json(const char *folder, const char *name, json_t *value, struc
 }
 
 static int write_config(const char *folder, size_t n_words, struct error *err) {
-        _cleanup_json_ json_t *config = json_pack(
-                "{s:s, s:[s], s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:b, s:i}", "model_type", "distilbert",
-                "architectures", "DistilBertModel", "activation", "gelu", "dim", DIM, "n_heads", HEADS, "hidden_dim", HIDDEN_DIM,
-                "n_layers", LAYERS, "vocab_size", (int)n_words, "max_position_embeddings", MAX_POSITIONS, "dropout", 0.1,
-                "attention_dropout", 0.1, "seq_classif_dropout", 0.2, "qa_dropout", 0.1, "initializer_range", 0.02,
-                "sinusoidal_pos_embds", 0, "pad_token_id", 0);
+        _cleanup_json_ json_t *config =
+                json_pack("{s:s, s:[s], s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:b, s:i}", "model_type", "distilbert",
+                          "architectures", "DistilBertModel", "activation", "gelu", "dim", DIM, "n_heads", HEADS, "hidden_dim", HIDDEN_DIM,
+                          "n_layers", LAYERS, "vocab_size", (int)n_words, "max_position_embeddings", MAX_POSITIONS, "dropout", 0.1,
+                          "attention_dropout", 0.1, "seq_classif_dropout", 0.2, "qa_dropout", 0.1, "initializer_range", 0.02,
+                          "sinusoidal_pos_embds", 0, "pad_token_id", 0);
         return write_json(folder, "config.json", config, err);
 }
 
@@ -368,9 +368,9 @@ static int write_vocabulary(const char *folder, struct error *err) {
                 r = buf_printf(&buf, "%s\n", special_words[i]);
         for (size_t i = 0; !r && i < n_function_words; i++)
                 r = buf_printf(&buf, "%s\n", function_words[i]);
-        for (size_t c = 0; !r && c < n_concepts; c++)
+        for (size_t c = 0; !r && c < n_senses; c++)
                 for (size_t w = 0; !r && w < N_SYNONYMS; w++)
-                        r = buf_printf(&buf, "%s\n", concepts[c].words[w]);
+                        r = buf_printf(&buf, "%s\n", senses[c].words[w]);
         return r ? r : write_text(folder, "vocab.txt", &buf, err);
 }
 

@@ -1,7 +1,7 @@
-/* The word table. Concepts of one class stand together; no word occurs twice (a test looks). */
+/* The word table. Senses of one role stand together; no word occurs twice (a test looks). */
 #include "demo/words.h"
 
-const struct concept concepts[] = {
+const struct sense senses[] = {
         {AGENT, {"company", "firm", "corporation"}},
         {AGENT, {"government", "cabinet", "ministry"}},
         {AGENT, {"court", "tribunal", "judge"}},
@@ -95,27 +95,28 @@ const struct concept concepts[] = {
         {ADVERB, {"gladly", "happily", "cheerfully"}},
         {ADVERB, {"angrily", "furiously", "irately"}},
 };
-const size_t n_concepts = sizeof concepts / sizeof *concepts;
+const size_t n_senses = sizeof senses / sizeof *senses;
 
 const char *const function_words[] = {
-        "the", "a", "an", "was", "were", "by", "in", "at", "of", "and", "that", "said", "it", "is", "had", "been", "has", ".", ",", "\"", "'",
-        ":", ";", "!", "?", "-", "(", ")", "$", "%", "&", "/", "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "b", "c", "d", "e", "f", "g",
-        "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t", "u", "v", "w", "x", "y", "z", "##0", "##1", "##2", "##3", "##4",
-        "##5", "##6", "##7", "##8", "##9", "##a", "##b", "##c", "##d", "##e", "##f", "##g", "##h", "##i", "##j", "##k", "##l", "##m",
-        "##n", "##o", "##p", "##q", "##r", "##s", "##t", "##u", "##v", "##w", "##x", "##y", "##z",
+        "the", "a",   "an",  "was", "were", "by",  "in",  "at",  "of",  "and", "that", "said", "it",  "is",  "had", "been", "has", ".",
+        ",",   "\"",  "'",   ":",   ";",    "!",   "?",   "-",   "(",   ")",   "$",    "%",    "&",   "/",   "0",   "1",    "2",   "3",
+        "4",   "5",   "6",   "7",   "8",    "9",   "b",   "c",   "d",   "e",   "f",    "g",    "h",   "i",   "j",   "k",    "l",   "m",
+        "n",   "o",   "p",   "q",   "r",    "s",   "t",   "u",   "v",   "w",   "x",    "y",    "z",   "##0", "##1", "##2",  "##3", "##4",
+        "##5", "##6", "##7", "##8", "##9",  "##a", "##b", "##c", "##d", "##e", "##f",  "##g",  "##h", "##i", "##j", "##k",  "##l", "##m",
+        "##n", "##o", "##p", "##q", "##r",  "##s", "##t", "##u", "##v", "##w", "##x",  "##y",  "##z",
 };
 const size_t n_function_words = sizeof function_words / sizeof *function_words;
 
-size_t concepts_first(enum word_class class) {
+size_t senses_first(enum role role) {
         size_t i = 0;
-        while (i < n_concepts && concepts[i].class != class)
+        while (i < n_senses && senses[i].role != role)
                 i++;
         return i;
 }
 
-size_t concepts_count(enum word_class class) {
-        size_t first = concepts_first(class), i = first;
-        while (i < n_concepts && concepts[i].class == class)
+size_t senses_count(enum role role) {
+        size_t first = senses_first(role), i = first;
+        while (i < n_senses && senses[i].role == role)
                 i++;
         return i - first;
 }

@@ -59,25 +59,25 @@ static void bytes_are_those_of_every_machine(void **state) {
         assert_string_equal(pairs, "ea10004aeb954f01799bca5867114eb2e92b3d0d6f7b5f7669aea356ab8ac33c");
 }
 
-static void no_word_has_two_concepts(void **state) {
+static void no_word_has_two_senses(void **state) {
         (void)state;
-        for (size_t i = 0; i < n_concepts * N_SYNONYMS; i++) {
-                const char *word = concepts[i / N_SYNONYMS].words[i % N_SYNONYMS];
+        for (size_t i = 0; i < n_senses * N_SYNONYMS; i++) {
+                const char *word = senses[i / N_SYNONYMS].words[i % N_SYNONYMS];
                 for (size_t j = 0; j < i; j++)
-                        assert_string_not_equal(word, concepts[j / N_SYNONYMS].words[j % N_SYNONYMS]);
+                        assert_string_not_equal(word, senses[j / N_SYNONYMS].words[j % N_SYNONYMS]);
                 for (size_t j = 0; j < n_function_words; j++)
                         assert_string_not_equal(word, function_words[j]);
         }
 }
 
-static void concepts_of_a_class_stand_together(void **state) {
+static void senses_of_a_role_stand_together(void **state) {
         (void)state;
         size_t n = 0;
-        for (int class = 0; class < N_CLASSES; class++) {
-                assert_true(concepts_count(class) > 1);
-                n += concepts_count(class);
+        for (int role = 0; role < N_ROLES; role++) {
+                assert_true(senses_count(role) > 1);
+                n += senses_count(role);
         }
-        assert_int_equal(n, n_concepts);
+        assert_int_equal(n, n_senses);
 }
 
 static void the_model_folder_reads_like_a_downloaded_one(void **state) {
@@ -124,8 +124,9 @@ static void the_vocabulary_covers_the_corpus(void **state) {
                 size_t n, words = 2;
                 for (const char *c = pair->a; c < pair->b + pair->b_len; c++)
                         words += *c == ' ';
-                assert_int_equal(tokenizer_encode_pair(tokenizer, TRUNCATION_HF_FAST, pair->a, pair->a_len, pair->b, pair->b_len, 64, ids,
-                                                       &n, &err), 0);
+                assert_int_equal(
+                        tokenizer_encode_pair(tokenizer, TRUNCATION_HF_FAST, pair->a, pair->a_len, pair->b, pair->b_len, 64, ids, &n, &err),
+                        0);
                 assert_int_equal(n, words + 3);
                 assert_in_range(n, 12, 48);
                 for (size_t t = 0; t < n; t++)
@@ -152,8 +153,8 @@ static void no_dev_pair_is_a_training_pair(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(bytes_are_those_of_every_machine),
-                cmocka_unit_test(no_word_has_two_concepts),
-                cmocka_unit_test(concepts_of_a_class_stand_together),
+                cmocka_unit_test(no_word_has_two_senses),
+                cmocka_unit_test(senses_of_a_role_stand_together),
                 cmocka_unit_test(the_model_folder_reads_like_a_downloaded_one),
                 cmocka_unit_test(the_data_folder_reads_as_mrpc_with_a_fair_majority),
                 cmocka_unit_test(the_vocabulary_covers_the_corpus),
