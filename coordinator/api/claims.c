@@ -29,18 +29,18 @@ static int take_proposal(struct api *api, struct live *live, const json_t *param
         return move_create(api, live, &seed, ret);
 }
 
+/* A sweep that cannot be planned has nothing to hand out; it stops nobody else. */
 static int propose(struct api *api, struct live *live, enum pick *ret, struct trial_row *ret_row) {
         enum plan_answer answer;
         _cleanup_json_ json_t *params = NULL, *proposal = NULL;
         unsigned stage;
         struct plan_job *job = NULL;
         struct error err = {0};
-        int r = plan_next(live->plan, &answer, &params, &proposal, &stage, &job, &err);
-        if (r < 0) {
-                log_error("cannot plan a sweep", log_s("sweep", live->row.public_id), log_s("error", err.text));
-                return r;
-        }
         *ret = PICK_NOTHING;
+        if (plan_next(live->plan, &answer, &params, &proposal, &stage, &job, &err) < 0) {
+                log_error("cannot plan a sweep", log_s("sweep", live->row.public_id), log_s("error", err.text));
+                return 0;
+        }
         switch (answer) {
         case PLAN_TRIAL:
                 *ret = PICK_TRIAL;

@@ -239,10 +239,9 @@ int live_settle(struct api *api, struct live *live) {
         unsigned stage;
         struct plan_job *job = NULL;
         struct error err = {0};
-        int r = plan_next(live->plan, &answer, &params, &proposal, &stage, &job, &err);
-        if (r < 0) {
+        if (plan_next(live->plan, &answer, &params, &proposal, &stage, &job, &err) < 0) {
                 log_error("cannot plan a sweep", log_s("sweep", live->row.public_id), log_s("error", err.text));
-                return r;
+                return 0; /* it stays as it is, and stops nobody else */
         }
         if (answer == PLAN_JOB)
                 live_submit(api, live, job);

@@ -39,16 +39,18 @@ static double highest_level(const struct opt_dim *dim) {
         return floor(upper(dim) / dim->step + 1e-9);
 }
 
-/* level * step; a step that is a fraction 1/m is divided by m, so that 3 * 0.1 is the 0.3 that people write. */
+/* level * step, never -0.0; a step that is a fraction 1/m is divided by m, so that 3 * 0.1 is the 0.3 that people write. */
 static double level_value(const struct opt_dim *dim, double level) {
         double inverse = rint(1 / dim->step);
         if (inverse > 1 && fabs(1 / dim->step - inverse) < 1e-9 * inverse)
-                return level / inverse;
-        return level * dim->step;
+                return level / inverse + 0.0;
+        return level * dim->step + 0.0;
 }
 
 static double quantise(const struct opt_dim *dim, double value) {
         double level = rint(value / dim->step);
+        if (!isfinite(level)) /* steps far below what a double of that size resolves */
+                return value;
         if (is_bounded(dim)) {
                 double low = lowest_level(dim), high = highest_level(dim);
                 if (low > high) /* no multiple fits: the bounds win over the lattice */
@@ -94,6 +96,8 @@ static double integer_count(const struct opt_dim *dim) {
         return floor(dim->high) - ceil(dim->low) + 1;
 }
 
+#define LARGEST 1e300 /* of an unbounded distribution: every proposal is finite */
+
 static double continuous_from_unit(const struct opt_dim *dim, double u) {
         switch (dim->kind) {
         case OPT_UNIFORM:
@@ -103,9 +107,9 @@ static double continuous_from_unit(const struct opt_dim *dim, double u) {
         case OPT_INV_LOG_UNIFORM:
                 return clamp(exp(log(dim->high) - u * (log(dim->high) - log(dim->low))), dim->low, dim->high);
         case OPT_NORMAL:
-                return dim->mu + dim->sigma * normal_quantile(clamp(u, 0x1p-53, ALMOST_ONE));
+                return clamp(dim->mu + dim->sigma * normal_quantile(clamp(u, 0x1p-53, ALMOST_ONE)), -LARGEST, LARGEST);
         case OPT_LOG_NORMAL:
-                return fmin(exp(dim->mu + dim->sigma * normal_quantile(clamp(u, 0x1p-53, ALMOST_ONE))), 1e300);
+                return fmin(exp(dim->mu + dim->sigma * normal_quantile(clamp(u, 0x1p-53, ALMOST_ONE))), LARGEST);
         default:
                 return beta_quantile(u, fmax(dim->a, 1e-6), fmax(dim->b, 1e-6));
         }

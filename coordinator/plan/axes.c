@@ -6,6 +6,8 @@
 
 #include "common/json.h"
 
+#define COUNT_MAX 0x1p62 /* of one axis; nobody sees its end */
+
 void axis_from_levels(const struct level_set *levels, struct axis *ret) {
         *ret = (struct axis){.name = levels->name, .values = levels->values, .count = json_array_size(levels->values)};
 }
@@ -24,7 +26,7 @@ void axis_from_parameter(const struct parameter *p, struct axis *ret) {
         case DIST_Q_UNIFORM: /* numpy's arange(min, max, q) */
                 axis.step = p->q;
                 axis.integer = p->integer && p->min == floor(p->min);
-                axis.count = (uint64_t)fmax(0, ceil((p->max - p->min) / p->q));
+                axis.count = (uint64_t)fmin(fmax(0, ceil((p->max - p->min) / p->q)), COUNT_MAX);
                 break;
         default: /* the spec parser lets nothing else into a grid; a constant is no axis */
                 axis.count = 0;

@@ -130,6 +130,27 @@ def test_every_method_keeps_to_the_bounds(server, method):
             assert smallest - 1e-12 <= params[name] <= largest + 1e-12 and abs(params[name] / members["q"] - round(params[name] / members["q"])) < 1e-9, name
 
 
+EXTREMES = [
+    {"distribution": "normal", "mu": 1e308, "sigma": 1e308}, {"distribution": "log_normal", "mu": 700, "sigma": 10}, {"distribution": "q_normal", "q": 1e308},
+    {"distribution": "q_normal", "mu": 1e10, "q": 1e-300}, {"distribution": "q_log_normal", "mu": 700, "q": 1e-300}, {"distribution": "q_beta", "q": 7.0},
+    {"distribution": "log_uniform_values", "min": 5e-324, "max": 1.7e308}, {"distribution": "uniform", "min": 1.0, "max": 1.0000000000000002},
+    {"distribution": "q_log_uniform_values", "min": 1e-300, "max": 1e300, "q": 1.0}, {"distribution": "q_uniform", "min": -8e307, "max": 8e307, "q": 1e-3},
+    {"distribution": "beta", "a": 1e-9, "b": 1e-9}, {"distribution": "log_uniform", "min": -700, "max": 700},
+]
+
+
+@pytest.mark.parametrize("method", ["sobol", "bayes", "random"])
+def test_extreme_distributions_are_refused_or_finite(server, method):
+    parameters = {f"p{i}": parameter for i, parameter in enumerate(EXTREMES)}
+    for pointer in refused(server, {**BASE, "method": method, "metric": {"name": "loss"}, "parameters": parameters, "run_cap": 12, "colour": 1}):
+        parameters.pop(pointer.split("/")[2] if pointer.startswith("/parameters/") else "", None)
+    study = Hand(server, {**BASE, "method": method, "metric": {"name": "loss"}, "parameters": parameters, "run_cap": 12})
+    trials = study.run(lambda params: sum(math.atan(value) for value in params.values()))
+    assert len(trials) == 12 and study.state() == "finished"
+    values = [value for trial in trials for value in trial["params"].values()]
+    assert all(math.isfinite(value) and repr(value) != "-0.0" for value in values)
+
+
 def test_distributions_are_inferred_as_wandb_does(server):
     parameters = {"constant": {"value": 3.5}, "category": {"values": [1, "a", True, None, [1, 2], {"k": 1}]}, "integer": {"min": 1, "max": 3},
                   "real": {"min": 0, "max": 0.5}, "whole_real": {"min": 1, "max": 2.0}, "weighted": {"values": ["a", "b", "c"], "probabilities": [0.1, 0, 0.9]}}
