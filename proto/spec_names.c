@@ -93,6 +93,18 @@ static void check_constants(const struct reader *reader, const struct sweep_spec
 
 /* --- baselines --------------------------------------------------------------------------------------- */
 
+/* A baseline may lie outside the bounds, as levels may, but what is a number must be one. */
+static void check_kinds(const struct reader *reader, const struct sweep_spec *spec) {
+        char base[POINTER_SIZE], pointer[POINTER_SIZE];
+        pointer_join(base, sizeof base, reader->pointer, "baseline");
+        for (size_t i = 0; i < spec->parameters.n; i++) {
+                const struct parameter *parameter = &spec->parameters.items[i];
+                const json_t *value = json_object_get(spec->baseline, parameter->name);
+                if (parameter->distribution != DIST_CATEGORICAL && parameter->distribution != DIST_CONSTANT && value && !json_is_number(value))
+                        faults_add(reader->faults, pointer_join(pointer, sizeof pointer, base, parameter->name), "must be a number");
+        }
+}
+
 /* Does every trial of the stage get its value of this parameter from the stage itself? */
 static bool stage_always_varies(const struct sweep_spec *spec, const struct stage_spec *stage, const char *name) {
         if (stage->method == METHOD_OFAT || stage->select_top > 0)
@@ -138,5 +150,6 @@ int spec_check_names(const struct reader *reader, const struct sweep_spec *spec)
         check_groups(reader, names, spec->fixed);
         check_fixed(reader, names, spec->fixed);
         check_constants(reader, spec);
+        check_kinds(reader, spec);
         return 0;
 }

@@ -564,7 +564,8 @@ def test_names_that_wandb_accepts_are_accepted(server, name):
     ({"metric": {}}, "/metric/name"), ({"metric": {"name": ""}}, "/metric/name"), ({"metric": {"name": "m", "target": "high"}}, "/metric/target"),
     ({"metric": "loss"}, "/metric"), ({"metric": {"name": "m", "summary": "first"}}, "/metric/summary"), ({"method": "bayes"}, "/metric"),
     ({"max_attempts": 0}, "/max_attempts"), ({"parallelism": 0}, "/parallelism"), ({"priority": "x"}, "/priority"), ({"fixed": []}, "/fixed"),
-    ({"baseline": 3}, "/baseline"), ({"levels": {"x": [0.1]}}, "/levels"), ({"max_hours": -1}, "/max_hours"),
+    ({"baseline": 3}, "/baseline"), ({"baseline": {"x": "high"}}, "/baseline/x"), ({"baseline": {"x": True}}, "/baseline/x"), ({"baseline": {"x": None}}, "/baseline/x"),
+    ({"levels": {"x": [0.1]}}, "/levels"), ({"max_hours": -1}, "/max_hours"),
     ({"trial_timeout_s": 0}, "/trial_timeout_s"), ({"no_progress_timeout_s": "x"}, "/no_progress_timeout_s"), ({"stages": []}, "/stages"),
     ({"name": 3}, "/name"), ({"model_sha256": 3}, "/model_sha256"),
 ])
