@@ -21,13 +21,15 @@
 #define TOKENIZER "tokenizer_config.json"
 
 #define MAX_SIDE_FILE_BYTES (256u << 20) /* of vocab.txt and tokenizer_config.json */
+#define SPARE_ROWS_MAX 127               /* of the embeddings: some models pad them to a multiple of 128 */
 #define HEAD_STREAM 0x68656164           /* "head": the random stream of a new head, apart from all others of its seed */
 
 CLEANUP_DEFINE(struct safetensors *, cleanup_safetensors, safetensors_close)
 
 /* --- reading ---------------------------------------------------------------------------------------- */
 
-/* A token that the embeddings have no row for would be read from beyond them. */
+/* A token that the embeddings have no row for would be read from beyond them; many rows without a token mean that the
+ * vocabulary is another model's, or cut short. */
 static int check_vocabulary(const char *folder, const struct model_shape *shape, struct error *err) {
         _cleanup_free_ char *path = fs_join(folder, VOCABULARY);
         _cleanup_buf_ struct buf text = BUF_INIT(MAX_SIDE_FILE_BYTES);
@@ -41,7 +43,7 @@ static int check_vocabulary(const char *folder, const struct model_shape *shape,
         size_t n_tokens = text.len > 0 && text.data[text.len - 1] != '\n';
         for (size_t i = 0; i < text.len; i++)
                 n_tokens += text.data[i] == '\n';
-        if (n_tokens > (size_t)shape->vocab_size)
+        if (n_tokens > (size_t)shape->vocab_size || n_tokens + SPARE_ROWS_MAX < (size_t)shape->vocab_size)
                 return error_set(err, -EINVAL, "%s: %zu tokens, but %s says 'vocab_size' %d", path, n_tokens, CONFIG, shape->vocab_size);
         return 0;
 }

@@ -209,7 +209,7 @@ static void errors_of_the_configuration_name_the_key(void **state) {
         refuse_config("}", "", "not valid JSON");
 }
 
-static void a_vocabulary_larger_than_the_embeddings_is_refused(void **state) {
+static void a_vocabulary_that_does_not_fit_the_embeddings_is_refused(void **state) {
         (void)state;
         struct model_shape shape;
         struct error err = {0};
@@ -219,6 +219,9 @@ static void a_vocabulary_larger_than_the_embeddings_is_refused(void **state) {
         put("vocab.txt", "0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n");
         assert_int_equal(model_folder_read_shape(folder, &shape, &err), -EINVAL);
         assert_non_null(strstr(err.text, "vocab.txt: 11 tokens"));
+        put("vocab.txt", "0\n1\n2\n");
+        assert_int_equal(model_folder_read_shape(folder, &shape, NULL), 0);
+        refuse_config("\"vocab_size\":10", "\"vocab_size\":131", "vocab.txt: 3 tokens");
         assert_int_equal(unlink(in_folder("vocab.txt")), 0);
 }
 
@@ -458,7 +461,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(both_families_of_keys_give_the_same_shape),
                 cmocka_unit_test(errors_of_the_configuration_name_the_key),
-                cmocka_unit_test(a_vocabulary_larger_than_the_embeddings_is_refused),
+                cmocka_unit_test(a_vocabulary_that_does_not_fit_the_embeddings_is_refused),
                 cmocka_unit_test(what_is_written_reads_back_bit_for_bit),
                 cmocka_unit_test(a_pretraining_checkpoint_with_old_names_is_read_and_gets_a_head),
                 cmocka_unit_test(a_drawn_head_is_normal_with_zero_biases),
