@@ -10,11 +10,11 @@ static const char *const worker_names[] = {WORKER_STATES(STATE_NAME)};
 #define STATE_FINAL(id, name, final) final,
 static const bool trial_ended[] = {TRIAL_STATES(STATE_FINAL)};
 
-#define REASON_NAME(id, name, retryable, by_worker) name,
+#define REASON_NAME(id, name, retryable, by_trainer) name,
 static const char *const reason_names[] = {FAILURE_REASONS(REASON_NAME)};
-#define REASON_RETRYABLE(id, name, retryable, by_worker) retryable,
+#define REASON_RETRYABLE(id, name, retryable, by_trainer) retryable,
 static const bool reason_retryable[] = {FAILURE_REASONS(REASON_RETRYABLE)};
-#define REASON_REPORTABLE(id, name, retryable, by_worker) by_worker,
+#define REASON_REPORTABLE(id, name, retryable, by_trainer) by_trainer,
 static const bool reason_reportable[] = {FAILURE_REASONS(REASON_REPORTABLE)};
 
 /* Allowed next states as bit sets, in the order of the tables. */
@@ -96,7 +96,7 @@ bool sweep_may_move(enum sweep_state from, enum sweep_state to) {
 
 /* Each item is written with a leading comma; the functions skip the first one. */
 #define STATE_SQL(id, name, final) ",'" name "'"
-#define REASON_SQL(id, name, retryable, by_worker) ",'" name "'"
+#define REASON_SQL(id, name, retryable, by_trainer) ",'" name "'"
 
 const char *trial_states_sql(void) {
         return &(TRIAL_STATES(STATE_SQL))[1];

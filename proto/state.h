@@ -35,8 +35,8 @@ enum sweep_state { SWEEP_STATES(STATE_ENUM) N_SWEEP_STATES };
 enum worker_state { WORKER_STATES(STATE_ENUM) N_WORKER_STATES };
 #undef STATE_ENUM
 
-/* Why a trial failed. retryable: the trial is queued again until max_attempts such ends. by_worker: a worker may
- * report it (the others are the coordinator's own verdicts). */
+/* Why a trial failed. retryable: the trial is queued again until max_attempts such ends. by_trainer: a trainer may
+ * give it. Clients may report every reason of the table. */
 #define FAILURE_REASONS(X) \
         X(REASON_LEASE_LOST, "lease_lost", true, false) \
         X(REASON_CRASHED, "crashed", true, true) \
@@ -50,7 +50,7 @@ enum worker_state { WORKER_STATES(STATE_ENUM) N_WORKER_STATES };
         X(REASON_BAD_DATA, "bad_data", false, true) \
         X(REASON_NO_METRIC, "no_metric", false, true)
 
-#define REASON_ENUM(id, name, retryable, by_worker) id,
+#define REASON_ENUM(id, name, retryable, by_trainer) id,
 enum failure_reason { FAILURE_REASONS(REASON_ENUM) N_FAILURE_REASONS };
 #undef REASON_ENUM
 

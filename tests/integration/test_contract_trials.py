@@ -8,7 +8,7 @@ from study import Study, Waiting, faults, fresh, problem
 
 pytestmark = pytest.mark.coordinator
 AT_ONCE_S = 15 if SANITIZED else 2  # under load; a long poll that is not woken takes far longer
-REQUEUED = ["crashed", "out_of_memory", "io", "timeout", "bad_checkpoint"]
+REQUEUED = ["lease_lost", "crashed", "out_of_memory", "io", "timeout", "bad_checkpoint"]
 FINAL = ["diverged", "bad_config", "bad_model", "bad_data", "no_metric"]
 
 

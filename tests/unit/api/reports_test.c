@@ -151,7 +151,6 @@ static void crashes_are_retried_until_max_attempts(void **state) {
 static void diverged_is_final_and_unknown_reasons_are_refused(void **state) {
         struct scene s = scene_new(state, SPEC(""));
         report(&s, 422, 1, ",'outcome':{'state':'failed','reason':'bored'}");
-        report(&s, 422, 1, ",'outcome':{'state':'failed','reason':'lease_lost'}");
         report(&s, 200, 1, ",'outcome':{'state':'failed','reason':'diverged','detail':'loss is NaN at step 41'}");
         assert_state(&s, "failed", "diverged");
         scene_fini(&s);
