@@ -80,7 +80,10 @@ json_t *outbox_load(const char *folder) {
                 struct error err = {.text = "not a parcel"};
                 if (!path)
                         continue;
-                if (fs_read(path, &text, &err) < 0 || json_read(text.data, text.len, &parcel, &err) < 0 || !is_parcel(parcel))
+                int r = fs_read(path, &text, &err);
+                if (r < 0 && r != -EFBIG)
+                        log_error("a result in the outbox waits for the next start", log_s("why", err.text));
+                else if (r < 0 || json_read(text.data, text.len, &parcel, &err) < 0 || !is_parcel(parcel))
                         set_aside(path, &err);
                 else
                         json_object_set(parcels, entry->d_name, parcel);

@@ -2,7 +2,7 @@
  *
  *   lock                                  held while the worker lives
  *   outbox/                               endings that are not acknowledged yet
- *   trials/TRIAL/{checkpoint,output}/     of running trials, and checkpoints of released and interrupted ones;
+ *   trials/TRIAL/{checkpoint,output}/     of running trials, and checkpoints of released, killed and interrupted ones;
  *               points.jsonl              metric points that are not acknowledged yet
  *   models/SWEEP/TRIAL/                   the best results of each sweep, with trial.json
  */

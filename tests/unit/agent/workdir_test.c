@@ -194,6 +194,18 @@ static void unreadable_parcel_is_set_aside(void **state) {
         assert_true(path_exists("t1-x.json.unreadable") && !path_exists("t1-x.json"));
 }
 
+static void parcel_that_cannot_be_read_now_is_left_alone(void **state) {
+        (void)state;
+        char path[128];
+        log_set_level(LOG_ERROR + 1);
+        snprintf(path, sizeof path, "%s/t1-x.json", folder);
+        assert_int_equal(mkdir(path, 0700), 0); /* reading it is an error of the file system */
+        _cleanup_json_ json_t *loaded = outbox_load(folder);
+        log_set_level(LOG_INFO);
+        assert_int_equal(json_object_size(loaded), 0);
+        assert_true(path_exists("t1-x.json"));
+}
+
 static void full_outbox_refuses(void **state) {
         (void)state;
         struct error err;
@@ -262,6 +274,7 @@ int main(void) {
                 test(parcel_comes_back_as_it_was_put),
                 test(parcel_with_all_points_that_may_wait_comes_back),
                 test(unreadable_parcel_is_set_aside),
+                test(parcel_that_cannot_be_read_now_is_left_alone),
                 test(full_outbox_refuses),
                 test(journal_holds_points_until_they_are_cleared),
                 test(point_that_was_cut_off_is_skipped),
