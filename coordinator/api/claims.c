@@ -182,10 +182,22 @@ static int answer_nothing(struct api_call *call, int sweep_state) {
         return r;
 }
 
+/* What the other call of the same claim got: 1 when there is such an answer. */
+static int answer_repeated(struct api *api, struct parked *claim) {
+        char *answer = NULL;
+        int r = store_claim_find(api->store, claim->worker, claim->message.claim_id, &answer);
+        if (r != 0)
+                return r < 0 ? r : 0;
+        return reply_text(claim->call, 200, answer, NULL) < 0 ? -ENOMEM : 1;
+}
+
 /* Tries a claim: 1 when it is answered, 0 when it goes on waiting. */
 static int serve(struct api *api, struct parked *claim) {
         struct live *live = NULL;
-        int r = claim->sweep ? live_get(api, claim->sweep, &live) : 0;
+        int r = claim->is_repeated ? answer_repeated(api, claim) : 0;
+        if (r != 0)
+                return r;
+        r = claim->sweep ? live_get(api, claim->sweep, &live) : 0;
         if (r < 0)
                 return r;
         if (r == STORE_NONE || (claim->call->is_waiting && !claim->call->is_waiting(claim->call)))
@@ -201,8 +213,10 @@ static int serve(struct api *api, struct parked *claim) {
         claim->is_fresh = false;
         claim->is_computing = result == PICK_COMPUTING;
         uint64_t deadline = claim->deadline_ms + (claim->is_computing ? COMPUTE_GRACE_MS : 0);
-        if (result == PICK_TRIAL)
+        if (result == PICK_TRIAL) {
+                api->wake |= claim->is_repeated; /* the other call is answered at once */
                 return 1;
+        }
         return api_now(api) >= deadline ? answer_nothing(claim->call, -1) < 0 ? -ENOMEM : 1 : 0;
 }
 
@@ -308,13 +322,13 @@ void claims_release_worker(struct api *api, int64_t worker) {
 
 /* --- the handler ----------------------------------------------------------------------------------------------- */
 
-/* The client asks again while its first call still waits: the new call takes the place. */
-static void replace_parked(struct api *api, int64_t worker, const char *claim_id) {
+/* Does the client ask again while its first call still waits? Whichever of the calls it listens to has its answer. */
+static bool mark_repeated(struct api *api, int64_t worker, const char *claim_id) {
+        bool found = false;
         for (size_t i = 0; i < api->n_parked; i++)
-                if (api->parked[i].worker == worker && strcmp(api->parked[i].message.claim_id, claim_id) == 0) {
-                        release_at(api, i);
-                        return;
-                }
+                if (api->parked[i].worker == worker && strcmp(api->parked[i].message.claim_id, claim_id) == 0)
+                        found = api->parked[i].is_repeated = true;
+        return found;
 }
 
 static int park(struct api *api, const struct parked *claim) {
@@ -368,6 +382,6 @@ int claims_post(struct api *api, struct api_call *call) {
                 return r < 0 ? r : 0;
         claim.worker = peer->row.id;
         claim.deadline_ms = call->deadline_ms = api_now(api) + (uint64_t)(claim.message.wait_s * 1000);
-        replace_parked(api, claim.worker, claim.message.claim_id);
+        claim.is_repeated = mark_repeated(api, claim.worker, claim.message.claim_id);
         return park(api, &claim);
 }

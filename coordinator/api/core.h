@@ -54,6 +54,7 @@ struct parked {
         uint64_t deadline_ms;  /* the client's */
         bool is_fresh;         /* not tried yet */
         bool is_computing;     /* a proposal that it may get is being computed */
+        bool is_repeated;      /* its client sent it again while it waited: both calls get one answer */
 };
 
 struct api {

@@ -101,14 +101,19 @@ static void a_client_that_hung_up_gets_no_trial(void **state) {
         free(sweep);
 }
 
-static void the_same_claim_again_takes_the_place_of_the_waiting_one(void **state) {
+static void the_same_claim_again_gets_what_the_waiting_one_gets(void **state) {
         struct house *house = *state;
         char *worker = house_worker(house, "w");
         struct ask *first = wait_for_work(house, worker, "c1", NULL, 30), *second = wait_for_work(house, worker, "c1", NULL, 30);
-        assert_int_equal(first->status, 204);
+        assert_false(first->is_done);
         assert_false(second->is_done);
-        char *sweep = house_sweep(house, RANDOM ",'run_cap':1}");
+        char *sweep = house_sweep(house, RANDOM "}");
+        assert_int_equal(first->status, 200);
         assert_int_equal(second->status, 200);
+        assert_true(json_equal(first->body, second->body));
+        json_t *shown = house_get(house, ROUTE_SWEEP_GET, sweep);
+        assert_int_equal(number_of(shown, "counts.running"), 1);
+        json_decref(shown);
         ask_free(first);
         ask_free(second);
         free(worker);
@@ -412,7 +417,7 @@ int main(void) {
                 behaviour(a_204_is_not_remembered),
                 behaviour(a_waiting_claim_is_answered_when_work_comes_or_its_time_is_over),
                 behaviour(a_client_that_hung_up_gets_no_trial),
-                behaviour(the_same_claim_again_takes_the_place_of_the_waiting_one),
+                behaviour(the_same_claim_again_gets_what_the_waiting_one_gets),
                 behaviour(a_paused_sweep_hands_out_nothing_and_resuming_wakes_claims),
                 behaviour(cancelling_releases_the_claims_that_name_the_sweep),
                 behaviour(the_end_of_a_sweep_releases_the_claims_that_name_it),
