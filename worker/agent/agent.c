@@ -99,9 +99,10 @@ static bool is_refusal(int status) {
 /* With the first field that is wrong, if it says so. */
 static void take_refusal(struct agent *agent, const struct net_answer *answer) {
         const json_t *field = json_array_get(json_object_get(answer->body, "errors"), 0);
-        const char *pointer = json_string_value(json_object_get(field, "pointer")), *detail = json_string_value(json_object_get(field, "detail"));
-        error_set(&agent->failure, -EACCES, "the coordinator refuses this worker (%d): %s%s%s%s%s", answer->status, why(answer), pointer ? ": " : "",
-                  pointer ? pointer : "", detail ? " " : "", detail ? detail : "");
+        const char *pointer = json_string_value(json_object_get(field, "pointer"));
+        const char *detail = json_string_value(json_object_get(field, "detail"));
+        error_set(&agent->failure, -EACCES, "the coordinator refuses this worker (%d): %s%s%s%s%s", answer->status, why(answer),
+                  pointer ? ": " : "", pointer ? pointer : "", detail ? " " : "", detail ? detail : "");
 }
 
 static void on_registered(void *data, const struct net_answer *answer) {
