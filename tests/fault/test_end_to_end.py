@@ -60,8 +60,10 @@ def run(tmp_path, disturb):
     """Runs SPEC with two workers; disturb(server, workers, sweep id) is called once a trial is under way."""
     port = free_port()
     server = Daemon(tmp_path, "--listen", f"127.0.0.1:{port}", "--lease-s", "5")
-    workers = [Worker(server.url, tmp_path, name) for name in ("w1", "w2")]
+    workers = []
     try:
+        for name in ("w1", "w2"):
+            workers.append(Worker(server.url, tmp_path, name))
         sweep = server.post("/v1/sweeps", SPEC, expect=201)["id"]
         disturb(server, workers, sweep)
         wait_for(lambda: server.get(f"/v1/sweeps/{sweep}")["state"] == "finished", "the sweep's end")
