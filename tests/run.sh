@@ -64,7 +64,11 @@ build() {
         else
                 meson setup "$folder" "${options[@]}" >"$log" 2>&1
         fi || { tail -20 "$log"; fail "$stage build" "meson failed"; return 1; }
-        ninja -C "$folder" >>"$log" 2>&1 || { grep -E 'error|warning|FAILED' "$log" | head -40; fail "$stage build" "compilation failed"; return 1; }
+        ninja -C "$folder" >>"$log" 2>&1 || {
+                grep -E 'error|warning|FAILED' "$log" | head -40
+                fail "$stage build" "compilation failed"
+                return 1
+        }
         meson install -C "$folder" --no-rebuild >>"$log" 2>&1 || { tail -20 "$log"; fail "$stage build" "install failed"; return 1; }
 }
 
@@ -85,7 +89,7 @@ unit() {
         cp "$folder/meson-logs/testlog.json" "$results/$stage-unit.testlog.json"
 }
 
-# python STAGE SANITIZE KIND [PYTEST-ARGUMENT…]: runs tests/KIND
+# python STAGE SANITIZE KIND [PYTEST-ARGUMENT…]: runs tests/KIND, two at a time for each core as they wait more than they work
 python() {
         local stage=$1 sanitize=$2 kind=$3
         shift 3
@@ -93,7 +97,7 @@ python() {
         say "$stage: $kind tests"
         SWEEPD_PREFIX="$out/$stage/prefix" SWEEPD_BUILD="$out/$stage" SWEEPD_SOURCE_ROOT="$root" SWEEPD_SANITIZE="$sanitize" \
                 PYTHONDONTWRITEBYTECODE=1 "${wrap[@]}" /usr/bin/python3 -m pytest -q -ra -p no:cacheprovider \
-                --junitxml="$results/$stage-$kind.junit.xml" "$@" "$root/tests/$kind"
+                -n $(($(nproc) * 2)) --junitxml="$results/$stage-$kind.junit.xml" "$@" "$root/tests/$kind"
         local rc=$?
         # 1 = some test failed, which the XML tells; all else never ran to its end
         [ $rc -le 1 ] || fail "$stage $kind" "pytest ended with code $rc"
