@@ -206,7 +206,7 @@ def test_the_best_model_is_a_folder_that_predicts(folders, tmp_path):
     ({"params": {"warmup_steps": 1, "warmup_ratio": 0.1}}, ["warmup_steps", "warmup_ratio"]),
     ({"params": {"max_seq_length": 65}}, ["max_seq_length", "64"]),
     ({"params": {"freeze_layers": 3}}, ["freeze_layers", "2"]),
-    ({"params": {"precision": "bf16"}}, ["bf16"]),
+    ({"params": {"precision": "fp16"}}, ["precision", "f32, bf16"]),
     ({"metric": {"name": "eval/auc", "goal": "maximize"}}, ["eval/auc"]),
     ({"unknown": 1}, ["unknown"]),
     ({"model": None}, ["model"]),

@@ -1,19 +1,51 @@
-/* The three matrix products of a linear layer y = x·Wᵀ, W [out, in], through BLAS. This is the only user of BLAS in the
- * worker. All matrices are row-major without gaps. A meter counts time and work, for `sweep-trainer bench`. */
+/* The three matrix products of a linear layer y = x·Wᵀ, W [out, in]. This is the only user of BLAS in the worker. All
+ * matrices are row-major without gaps. A meter counts time and work, for `sweep-trainer bench`.
+ *
+ * Factors are multiplied in float32, or rounded to bfloat16 (the upper half of a float32, to nearest even) and multiplied
+ * with sums in float32, as autocast does. A factor is brought into that form once, where it is made: struct operand. */
 #pragma once
+#include <stdbool.h>
 #include <stddef.h>
 
 struct gemm_meter {
         double seconds, flops;
 };
 
+struct kernel_set;
+
+struct gemm {
+        bool bf16;
+        const struct kernel_set *kernels;
+        struct gemm_meter meter;
+};
+
+/* A factor of a product: float32, of which only the upper halves are used when factors are bfloat16. A product of two
+ * such numbers is exact in float32, so that a float32 product of them equals the bfloat16 one but for the order of sums. */
+struct operand {
+        void *at;
+};
+
+void gemm_init(struct gemm *gemm, bool bf16);
+size_t gemm_operand_bytes(const struct gemm *gemm); /* of one element */
+/* May an operand lie where the float32 matrix lies that it is made of? */
+bool gemm_makes_in_place(const struct gemm *gemm);
+
+/* x [n] as a factor of products: x itself where they take float32, else rounded into room, which it returns. */
+struct operand gemm_operand(const struct gemm *gemm, struct operand room, const float *x, size_t n);
+/* The same for a piece of a matrix, by the calling thread alone: elements from `first` on. Nothing to do for float32. */
+void gemm_fill_operand(const struct gemm *gemm, struct operand room, size_t first, const float *x, size_t n);
+/* The matrix that begins `elements` behind another. */
+struct operand gemm_operand_at(const struct gemm *gemm, struct operand operand, size_t elements);
+
 /* y [rows, out] = x [rows, in] · w [out, in]ᵀ */
-void gemm_forward(float *y, const float *x, const float *w, int rows, int out, int in, struct gemm_meter *meter);
+void gemm_forward(struct gemm *gemm, float *y, struct operand x, struct operand w, int rows, int out, int in);
 /* dx [rows, in] = beta·dx + dy [rows, out] · w [out, in] */
-void gemm_backward_input(float *dx, const float *dy, const float *w, float beta, int rows, int out, int in, struct gemm_meter *meter);
+void gemm_backward_input(struct gemm *gemm, float *dx, struct operand dy, struct operand w, float beta, int rows, int out, int in);
 /* dw [out, in] += dy [rows, out]ᵀ · x [rows, in] */
-void gemm_backward_weight(float *dw, const float *dy, const float *x, int rows, int out, int in, struct gemm_meter *meter);
+void gemm_backward_weight(struct gemm *gemm, float *dw, struct operand dy, struct operand x, int rows, int out, int in);
 
 /* "OpenBLAS 0.3.21 … " and the core it picked, static. */
 const char *gemm_library(void);
 const char *gemm_core(void);
+/* How bfloat16 products are computed here: "rounded f32". */
+const char *gemm_bf16_way(void);

@@ -87,6 +87,9 @@ struct kernel_set {
         void (*adamw)(float *w, float *g, float *m, float *v, size_t n, const struct adamw_scalars *scalars);
         double (*square_sum)(const float *x, size_t n); /* Σ x² in double, by the calling thread alone */
 
+        /* x rounded to bfloat16, as float32, by the calling thread alone. In place is allowed. */
+        void (*round_bf16)(float *y, const float *x, size_t n);
+
         /* Single rows, for tests: e^x, Φ(x) - 1/2, and a row of a mask (columns rounded up to 64 are written). */
         void (*exp)(float *y, const float *x, int n);
         void (*half_erf)(float *y, const float *x, int n);

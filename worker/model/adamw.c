@@ -112,8 +112,11 @@ void model_adamw_step(struct model *model, const struct adamw *adamw, double lr,
                         drop_gradient(model, chunk);
                 else if (chunk->first_row >= 0)
                         update_words(model, chunk, &scalars);
-                else
+                else {
                         model->kernels->adamw(model->weights + at, model->gradients + at, model->moment1 + at, model->moment2 + at, chunk->size,
                                               &scalars);
+                        if (at >= model->first_factor)
+                                gemm_fill_operand(&model->gemm, model->weight_factors, at - model->first_factor, model->weights + at, chunk->size);
+                }
         }
 }

@@ -8,12 +8,15 @@ static void head_backward(struct model *model, const struct batch *batch, const 
         const int layers = model->shape.layers, dim = model->shape.dim, n = batch->n_sequences, labels = model->shape.n_labels;
         const struct mask mask = model_mask_head(dropout, layers);
         float *d_h = model->d_branch;
+        struct gemm *gemm = &model->gemm;
         model->kernels->add_column_sums(gradient(model, layers, CLASSIFIER_B), model->d_logits, n, labels);
-        gemm_backward_weight(gradient(model, layers, CLASSIFIER_W), model->d_logits, model->head_h, n, labels, dim, &model->meter);
-        gemm_backward_input(d_h, model->d_logits, weight(model, layers, CLASSIFIER_W), 0, n, labels, dim, &model->meter);
+        make_factor(model, &model->logits_factor, model->d_logits, n, labels);
+        gemm_backward_weight(gemm, gradient(model, layers, CLASSIFIER_W), model->logits_factor, model->head_h_factor, n, labels, dim);
+        gemm_backward_input(gemm, d_h, model->logits_factor, weight_factor(model, layers, CLASSIFIER_W), 0, n, labels, dim);
         model->kernels->relu_backward(d_h, gradient(model, layers, PRE_B), model->head_pre, &mask, n, dim);
-        gemm_backward_weight(gradient(model, layers, PRE_W), d_h, model->x[layers], n, dim, dim, &model->meter);
-        gemm_backward_input(model->d, d_h, weight(model, layers, PRE_W), 0, n, dim, dim, &model->meter);
+        make_factor(model, &model->head_d_factor, d_h, n, dim);
+        gemm_backward_weight(gemm, gradient(model, layers, PRE_W), model->head_d_factor, model->head_factor, n, dim, dim);
+        gemm_backward_input(gemm, model->d, model->head_d_factor, weight_factor(model, layers, PRE_W), 0, n, dim, dim);
 }
 
 /* Gradient of the block's output → gradient of the first LayerNorm's output. */
@@ -22,23 +25,28 @@ static void ffn_backward(struct model *model, const struct dropout *dropout, int
         const struct block *b = &model->blocks[layer];
         const int dim = model->shape.dim, hidden = model->shape.hidden_dim;
         const struct mask none = {0}, mask = model_mask_ffn(dropout, layer);
+        struct gemm *gemm = &model->gemm;
         float *d_ffn = mask.p > 0 ? model->d_branch : model->d, *d_wide = model->d_wide;
         kernels->norm_backward(model->d, mask.p > 0 ? d_ffn : NULL, gradient(model, layer, NORM2_W), gradient(model, layer, NORM2_B),
                                gradient(model, layer, LIN2_B), b->normal2, b->rstd2, weight(model, layer, NORM2_W), &none, &mask, rows, dim,
                                model->scratch);
-        gemm_backward_input(d_wide, d_ffn, weight(model, layer, LIN2_W), 0, rows, dim, hidden, &model->meter);
+        make_factor(model, &model->d_factor, d_ffn, rows, dim);
+        gemm_backward_input(gemm, d_wide, model->d_factor, weight_factor(model, layer, LIN2_W), 0, rows, dim, hidden);
         kernels->gelu_backward(d_wide, model->h, gradient(model, layer, LIN1_B), b->pre, rows, hidden, model->scratch);
-        gemm_backward_weight(gradient(model, layer, LIN2_W), d_ffn, model->h, rows, dim, hidden, &model->meter);
-        gemm_backward_weight(gradient(model, layer, LIN1_W), d_wide, b->y1, rows, hidden, dim, &model->meter);
-        gemm_backward_input(model->d, d_wide, weight(model, layer, LIN1_W), 1, rows, hidden, dim, &model->meter);
+        make_factor(model, &model->h_factor, model->h, rows, hidden);
+        make_factor(model, &model->wide_factor, d_wide, rows, hidden);
+        gemm_backward_weight(gemm, gradient(model, layer, LIN2_W), model->d_factor, model->h_factor, rows, dim, hidden);
+        gemm_backward_weight(gemm, gradient(model, layer, LIN1_W), model->wide_factor, b->y1_factor, rows, hidden, dim);
+        gemm_backward_input(gemm, model->d, model->wide_factor, weight_factor(model, layer, LIN1_W), 1, rows, hidden, dim);
 }
 
 /* All tokens: one product each for the three projections together. */
 static void project_backward(struct model *model, const struct batch *batch, int layer) {
         const int dim = model->shape.dim, tokens = batch->n_tokens;
         model->kernels->add_column_sums(gradient(model, layer, Q_B), model->d_wide, tokens, 3 * dim);
-        gemm_backward_weight(gradient(model, layer, Q_W), model->d_wide, model->x[layer], tokens, 3 * dim, dim, &model->meter);
-        gemm_backward_input(model->d, model->d_wide, weight(model, layer, Q_W), 1, tokens, 3 * dim, dim, &model->meter);
+        make_factor(model, &model->wide_factor, model->d_wide, tokens, 3 * dim);
+        gemm_backward_weight(&model->gemm, gradient(model, layer, Q_W), model->wide_factor, model->blocks[layer].x_factor, tokens, 3 * dim, dim);
+        gemm_backward_input(&model->gemm, model->d, model->wide_factor, weight_factor(model, layer, Q_W), 1, tokens, 3 * dim, dim);
 }
 
 /* Last block: d holds [CLS] rows until k and v spread the gradient over all tokens. */
@@ -46,12 +54,15 @@ static void project_backward_last(struct model *model, const struct batch *batch
         const struct block *b = &model->blocks[layer];
         const int dim = model->shape.dim, tokens = batch->n_tokens, n = batch->n_sequences;
         float *d_cls = model->d, *d_all = model->d_branch;
+        struct gemm *gemm = &model->gemm;
         model->kernels->add_column_sums(gradient(model, layer, Q_B), model->d_query, n, dim);
         model->kernels->add_column_sums(gradient(model, layer, K_B), model->d_wide, tokens, 2 * dim);
-        gemm_backward_weight(gradient(model, layer, Q_W), model->d_query, b->cls, n, dim, dim, &model->meter);
-        gemm_backward_weight(gradient(model, layer, K_W), model->d_wide, model->x[layer], tokens, 2 * dim, dim, &model->meter);
-        gemm_backward_input(d_cls, model->d_query, weight(model, layer, Q_W), 1, n, dim, dim, &model->meter);
-        gemm_backward_input(d_all, model->d_wide, weight(model, layer, K_W), 0, tokens, 2 * dim, dim, &model->meter);
+        make_factor(model, &model->query_factor, model->d_query, n, dim);
+        make_factor(model, &model->wide_factor, model->d_wide, tokens, 2 * dim);
+        gemm_backward_weight(gemm, gradient(model, layer, Q_W), model->query_factor, b->cls_factor, n, dim, dim);
+        gemm_backward_weight(gemm, gradient(model, layer, K_W), model->wide_factor, b->x_factor, tokens, 2 * dim, dim);
+        gemm_backward_input(gemm, d_cls, model->query_factor, weight_factor(model, layer, Q_W), 1, n, dim, dim);
+        gemm_backward_input(gemm, d_all, model->wide_factor, weight_factor(model, layer, K_W), 0, tokens, 2 * dim, dim);
         for (int s = 0; s < n; s++)
                 for (int c = 0; c < dim; c++)
                         d_all[(size_t)batch->offsets[s] * dim + c] += d_cls[(size_t)s * dim + c];
@@ -69,8 +80,9 @@ static void block_backward(struct model *model, const struct batch *batch, const
         ffn_backward(model, dropout, layer, rows);
         kernels->norm_backward(model->d, NULL, gradient(model, layer, NORM1_W), gradient(model, layer, NORM1_B), gradient(model, layer, OUT_B),
                                b->normal1, b->rstd1, weight(model, layer, NORM1_W), &none, &none, rows, dim, model->scratch);
-        gemm_backward_weight(gradient(model, layer, OUT_W), model->d, b->context, rows, dim, dim, &model->meter);
-        gemm_backward_input(model->d_branch, model->d, weight(model, layer, OUT_W), 0, rows, dim, dim, &model->meter);
+        make_factor(model, &model->d_factor, model->d, rows, dim);
+        gemm_backward_weight(&model->gemm, gradient(model, layer, OUT_W), model->d_factor, b->context_factor, rows, dim, dim);
+        gemm_backward_input(&model->gemm, model->d_branch, model->d_factor, weight_factor(model, layer, OUT_W), 0, rows, dim, dim);
         float *d_q = last ? model->d_query : model->d_wide, *d_k = last ? model->d_wide : model->d_wide + dim;
         kernels->attention_backward(d_q, d_k, d_k + dim, model->d_branch, b->probabilities, &attention, model->scratch);
         if (last)

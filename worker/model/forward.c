@@ -61,14 +61,16 @@ static void project(struct model *model, const struct batch *batch, int layer) {
         struct block *b = &model->blocks[layer];
         const int dim = model->shape.dim;
         const float *x = model->x[layer];
+        make_factor(model, &b->x_factor, x, batch->n_tokens, dim);
         if (!b->cls) {
-                gemm_forward(b->q, x, weight(model, layer, Q_W), batch->n_tokens, 3 * dim, dim, &model->meter);
+                gemm_forward(&model->gemm, b->q, b->x_factor, weight_factor(model, layer, Q_W), batch->n_tokens, 3 * dim, dim);
                 return;
         }
         for (int s = 0; s < batch->n_sequences; s++)
                 memcpy(b->cls + (size_t)s * dim, x + (size_t)batch->offsets[s] * dim, (size_t)dim * sizeof *x);
-        gemm_forward(b->q, b->cls, weight(model, layer, Q_W), batch->n_sequences, dim, dim, &model->meter);
-        gemm_forward(b->k, x, weight(model, layer, K_W), batch->n_tokens, 2 * dim, dim, &model->meter);
+        make_factor(model, &b->cls_factor, b->cls, batch->n_sequences, dim);
+        gemm_forward(&model->gemm, b->q, b->cls_factor, weight_factor(model, layer, Q_W), batch->n_sequences, dim, dim);
+        gemm_forward(&model->gemm, b->k, b->x_factor, weight_factor(model, layer, K_W), batch->n_tokens, 2 * dim, dim);
 }
 
 static void block_forward(struct model *model, const struct batch *batch, const struct dropout *dropout, int layer) {
@@ -79,12 +81,15 @@ static void block_forward(struct model *model, const struct batch *batch, const 
         const struct mask none = {0}, ffn = model_mask_ffn(dropout, layer);
         project(model, batch, layer);
         kernels->attention_forward(b->context, b->probabilities, &attention, model->scratch);
-        gemm_forward(b->normal1, b->context, weight(model, layer, OUT_W), rows, dim, dim, &model->meter);
+        make_factor(model, &b->context_factor, b->context, rows, dim);
+        gemm_forward(&model->gemm, b->normal1, b->context_factor, weight_factor(model, layer, OUT_W), rows, dim, dim);
         kernels->norm_forward(b->y1, b->normal1, b->rstd1, weight(model, layer, OUT_B), b->cls ? b->cls : model->x[layer],
                               weight(model, layer, NORM1_W), weight(model, layer, NORM1_B), &none, rows, dim);
-        gemm_forward(b->pre, b->y1, weight(model, layer, LIN1_W), rows, hidden, dim, &model->meter);
+        make_factor(model, &b->y1_factor, b->y1, rows, dim);
+        gemm_forward(&model->gemm, b->pre, b->y1_factor, weight_factor(model, layer, LIN1_W), rows, hidden, dim);
         kernels->gelu_forward(model->h, b->pre, weight(model, layer, LIN1_B), rows, hidden);
-        gemm_forward(b->normal2, model->h, weight(model, layer, LIN2_W), rows, dim, hidden, &model->meter);
+        make_factor(model, &model->h_factor, model->h, rows, hidden);
+        gemm_forward(&model->gemm, b->normal2, model->h_factor, weight_factor(model, layer, LIN2_W), rows, dim, hidden);
         kernels->norm_forward(model->x[layer + 1], b->normal2, b->rstd2, weight(model, layer, LIN2_B), b->y1, weight(model, layer, NORM2_W),
                               weight(model, layer, NORM2_B), &ffn, rows, dim);
 }
@@ -93,17 +98,27 @@ static void head_forward(struct model *model, const struct batch *batch, const s
         const int layers = model->shape.layers, dim = model->shape.dim, n = batch->n_sequences, labels = model->shape.n_labels;
         const struct mask mask = model_mask_head(dropout, layers);
         const float *bias = weight(model, layers, CLASSIFIER_B);
-        gemm_forward(model->head_pre, model->x[layers], weight(model, layers, PRE_W), n, dim, dim, &model->meter);
+        make_factor(model, &model->head_factor, model->x[layers], n, dim);
+        gemm_forward(&model->gemm, model->head_pre, model->head_factor, weight_factor(model, layers, PRE_W), n, dim, dim);
         model->kernels->relu_forward(model->head_h, model->head_pre, weight(model, layers, PRE_B), &mask, n, dim);
-        gemm_forward(model->logits, model->head_h, weight(model, layers, CLASSIFIER_W), n, labels, dim, &model->meter);
+        make_factor(model, &model->head_h_factor, model->head_h, n, dim);
+        gemm_forward(&model->gemm, model->logits, model->head_h_factor, weight_factor(model, layers, CLASSIFIER_W), n, labels, dim);
         for (int i = 0; i < n * labels; i++)
                 model->logits[i] += bias[i % labels];
+}
+
+/* After AdamW the optimizer has made them; only weights written from outside are left. */
+static void refresh_weight_factors(struct model *model) {
+        if (model->weights_changed)
+                gemm_operand(&model->gemm, model->weight_factors, model->weights + model->first_factor, model->n_floats - model->first_factor);
+        model->weights_changed = false;
 }
 
 void model_run_forward(struct model *model, const struct batch *batch, const struct dropout *dropout) {
         const struct mask mask = model_mask_embeddings(dropout);
         kernels_set_threads(model->limits.threads);
         place_scores(model, batch);
+        refresh_weight_factors(model);
         model->kernels->embeddings_forward(model->x[0], model->embed_normal, model->embed_rstd, weight(model, -1, WORDS),
                                            weight(model, -1, POSITIONS), weight(model, -1, EMBED_NORM_W), weight(model, -1, EMBED_NORM_B),
                                            &mask, batch->ids, batch->offsets, batch->n_sequences, model->shape.dim);

@@ -19,6 +19,7 @@ struct block {
         float *context;           /* [R, d] */
         float *normal1, *rstd1;   /* [R, d], [R] */
         float *y1;                /* [R, d] output of the first LayerNorm */
+        struct operand x_factor, cls_factor, context_factor, y1_factor; /* as products take them */
         float *pre;               /* [R, f] input of GELU */
         float *normal2, *rstd2;
 };
@@ -34,7 +35,7 @@ struct model {
         struct model_shape shape;
         struct model_limits limits;
         const struct kernel_set *kernels;
-        struct gemm_meter meter;
+        struct gemm gemm;
 
         struct model_parameter *parameters;
         size_t n_parameters, n_floats;
@@ -50,6 +51,9 @@ struct model {
         float *arena;
         size_t arena_floats;
         float *weights, *gradients, *moment1, *moment2;
+        struct operand weight_factors; /* the blocks' and the head's weights as products take them */
+        size_t first_factor;           /* the element of weights that its first one is made of */
+        bool weights_changed;          /* since weight_factors was made */
         float **x; /* [layers + 1] outputs of embeddings and blocks: [tokens, d], the last one [sequences, d] */
         struct block *blocks;
         float *embed_normal, *embed_rstd;
@@ -57,6 +61,8 @@ struct model {
         float *head_pre, *head_h, *logits;     /* [sequences, d], [sequences, d], [sequences, n_labels] */
         float *d, *d_branch, *d_wide;          /* [tokens, d], [tokens, d], [tokens, max(3d, f)] gradients on their way back */
         float *d_query, *d_logits;             /* [sequences, d], [sequences, n_labels] */
+        struct operand h_factor, d_factor, wide_factor, query_factor;              /* of h, d or d_branch, d_wide, d_query */
+        struct operand head_factor, head_h_factor, head_d_factor, logits_factor;   /* of x[layers], head_h, its gradient, d_logits */
         size_t *score_offsets, *cls_score_offsets; /* [sequences] of the batch in work */
         struct scratch scratch;
 };
@@ -75,6 +81,16 @@ static inline float *weight(const struct model *model, int layer, int which) {
 }
 static inline float *gradient(const struct model *model, int layer, int which) {
         return model->gradients + model->parameters[parameter_index(&model->shape, layer, which)].offset;
+}
+
+/* A weight matrix of a block or of the head as products take it. */
+static inline struct operand weight_factor(const struct model *model, int layer, int which) {
+        size_t offset = model->parameters[parameter_index(&model->shape, layer, which)].offset;
+        return gemm_operand_at(&model->gemm, model->weight_factors, offset - model->first_factor);
+}
+/* x [rows, cols] as a factor; *factor is its room before and what it lies in after. */
+static inline struct operand make_factor(const struct model *model, struct operand *factor, const float *x, int rows, int cols) {
+        return *factor = gemm_operand(&model->gemm, *factor, x, (size_t)rows * (size_t)cols);
 }
 
 /* parameters.c: their number, the table without names (returns the length of a flat array), the names. */

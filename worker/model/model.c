@@ -38,6 +38,13 @@ static float *take(struct arena *arena, size_t rows, size_t cols) {
         return p;
 }
 
+/* Room for a matrix as products take it. x: where the matrix itself lies. only: nothing else reads it, it may be overwritten. */
+static struct operand take_factor(const struct model *model, struct arena *arena, float *x, bool only, size_t rows, size_t cols) {
+        if (!model->limits.bf16 || (only && gemm_makes_in_place(&model->gemm)))
+                return (struct operand){x};
+        return (struct operand){take(arena, 1, (rows * cols * gemm_operand_bytes(&model->gemm) + sizeof(float) - 1) / sizeof(float))};
+}
+
 static struct block lay_out_block(const struct model *model, struct arena *arena, bool last) {
         const size_t dim = (size_t)model->shape.dim, tokens = (size_t)model->limits.max_tokens;
         const size_t rows = last ? (size_t)model->limits.max_sequences : tokens;
@@ -48,9 +55,13 @@ static struct block lay_out_block(const struct model *model, struct arena *arena
         b.cls = last ? take(arena, rows, dim) : NULL;
         b.probabilities = take(arena, rows, kernels_score_floats(model->shape.heads, 1, model->limits.max_length));
         b.context = take(arena, rows, dim);
+        b.context_factor = take_factor(model, arena, b.context, true, rows, dim);
+        b.x_factor = take_factor(model, arena, NULL, false, tokens, dim);
+        b.cls_factor = last ? take_factor(model, arena, NULL, false, rows, dim) : (struct operand){0};
         b.normal1 = take(arena, rows, dim);
         b.rstd1 = take(arena, rows, 1);
         b.y1 = take(arena, rows, dim);
+        b.y1_factor = take_factor(model, arena, NULL, false, rows, dim);
         b.pre = take(arena, rows, (size_t)model->shape.hidden_dim);
         b.normal2 = take(arena, rows, dim);
         b.rstd2 = take(arena, rows, 1);
@@ -76,12 +87,18 @@ static void lay_out(struct model *model, struct arena *arena) {
         const size_t dim = (size_t)shape->dim, hidden = (size_t)shape->hidden_dim, tokens = (size_t)limits->max_tokens;
         const size_t sequences = (size_t)limits->max_sequences, labels = (size_t)shape->n_labels;
         model->weights = take(arena, 1, model->n_floats);
+        model->first_factor = model->parameters[parameter_index(shape, 0, Q_W)].offset;
+        model->weight_factors = take_factor(model, arena, arena->base ? model->weights + model->first_factor : NULL, false, 1,
+                                            model->n_floats - model->first_factor);
         lay_out_blocks(model, arena);
         model->embed_normal = take(arena, tokens, dim);
         model->embed_rstd = take(arena, tokens, 1);
         model->h = take(arena, tokens, hidden);
+        model->h_factor = take_factor(model, arena, model->h, true, tokens, hidden);
         model->head_pre = take(arena, sequences, dim);
         model->head_h = take(arena, sequences, dim);
+        model->head_factor = take_factor(model, arena, NULL, false, sequences, dim);
+        model->head_h_factor = take_factor(model, arena, model->head_h, true, sequences, dim);
         model->logits = take(arena, sequences, labels);
         model->scratch.floats_per_thread =
                 kernels_scratch_floats(shape->hidden_dim > shape->dim ? shape->hidden_dim : shape->dim, shape->dim / shape->heads, limits->max_length);
@@ -94,9 +111,14 @@ static void lay_out(struct model *model, struct arena *arena) {
         model->moment2 = take(arena, 1, model->n_floats);
         model->d = take(arena, tokens, dim);
         model->d_branch = take(arena, tokens, dim);
+        model->d_factor = take_factor(model, arena, NULL, false, tokens, dim);
         model->d_wide = take(arena, tokens, hidden > 3 * dim ? hidden : 3 * dim);
+        model->wide_factor = take_factor(model, arena, model->d_wide, true, tokens, hidden > 3 * dim ? hidden : 3 * dim);
         model->d_query = take(arena, sequences, dim);
+        model->query_factor = take_factor(model, arena, model->d_query, true, sequences, dim);
         model->d_logits = take(arena, sequences, labels);
+        model->logits_factor = take_factor(model, arena, model->d_logits, true, sequences, labels);
+        model->head_d_factor = take_factor(model, arena, NULL, false, sequences, dim);
 }
 
 /* Maps the arena: zero until touched, in huge pages where the system has them. */
@@ -183,6 +205,8 @@ int model_new(const struct model_shape *shape, const struct model_limits *limits
         model->shape = *shape;
         model->limits = *limits;
         model->kernels = kernels_best();
+        model->weights_changed = true;
+        gemm_init(&model->gemm, limits->bf16);
         r = allocate(model);
         if (r == 0)
                 r = map_arena(model);
@@ -198,6 +222,7 @@ size_t model_arena_bytes(const struct model_shape *shape, const struct model_lim
         struct model model = {.shape = *shape, .limits = *limits};
         struct arena arena = {0};
         size_t n = 0;
+        gemm_init(&model.gemm, limits->bf16);
         if (check(shape, limits, NULL) == 0 && allocate(&model) == 0) {
                 lay_out(&model, &arena);
                 n = arena.used * sizeof(float) + HUGE_PAGE_BYTES;
@@ -224,6 +249,7 @@ size_t model_n_floats(const struct model *model) {
 }
 
 float *model_weights(struct model *model) {
+        model->weights_changed = true;
         return model->weights;
 }
 
@@ -244,5 +270,9 @@ const float *model_hidden(const struct model *model, int i) {
 }
 
 const struct gemm_meter *model_gemm_meter(const struct model *model) {
-        return &model->meter;
+        return &model->gemm.meter;
+}
+
+const char *model_bf16_way(const struct model *model) {
+        return model->limits.bf16 ? gemm_bf16_way() : NULL;
 }

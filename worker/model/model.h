@@ -26,6 +26,7 @@ struct model_limits {
         int max_length;     /* longest sequence */
         bool training;      /* false: no gradients, moments and backward buffers */
         int threads;
+        bool bf16;          /* matrix products of factors rounded to bfloat16, summed in float32; all else is float32 */
 };
 
 struct model;
@@ -47,7 +48,7 @@ struct model_parameter {
 size_t model_n_parameters(const struct model *model);
 const struct model_parameter *model_parameter(const struct model *model, size_t i);
 size_t model_n_floats(const struct model *model); /* length of each flat array, padding between tensors included */
-float *model_weights(struct model *model);
+float *model_weights(struct model *model);   /* ask again before writing: the next forward takes what was written since */
 float *model_gradients(struct model *model); /* NULL unless training */
 float *model_moment1(struct model *model);   /* AdamW m */
 float *model_moment2(struct model *model);   /* AdamW v */
@@ -79,6 +80,9 @@ double model_forward_backward(struct model *model, const struct batch *batch, co
  * [n_tokens, dim]; of the last block only the [CLS] rows exist: [n_sequences, dim]. A model that is not for training keeps
  * the last one only: NULL for the others. */
 const float *model_hidden(const struct model *model, int i);
+
+/* How bfloat16 products are computed here, static text; NULL when the model's are float32. */
+const char *model_bf16_way(const struct model *model);
 
 /* Time and floating-point operations spent in matrix products since the model was made. */
 struct gemm_meter;

@@ -190,8 +190,6 @@ int settings_check(const struct settings *settings, const json_t *given, struct 
                 return error_set(err, -EINVAL, "warmup_steps and warmup_ratio are both given; one of them decides");
         if (settings->lr_scheduler_type == SCHEDULE_POLYNOMIAL && settings->learning_rate <= SCHEDULE_POLYNOMIAL_END)
                 return error_set(err, -EINVAL, "learning_rate must be > 1e-7 with lr_scheduler_type polynomial, which ends there");
-        if (settings->precision != 0)
-                return error_set(err, -EINVAL, "precision bf16 is not supported by this build; use f32");
         return 0;
 }
 

@@ -10,6 +10,7 @@
 #include "token/token.h"
 #include "train/schedule.h"
 
+enum precision { PRECISION_F32, PRECISION_BF16 };
 enum report { REPORT_LAST, REPORT_BEST };
 
 struct settings {
@@ -29,7 +30,7 @@ struct settings {
         int64_t logging_steps, eval_steps; /* eval_steps 0: at each epoch's end */
         double checkpoint_s;
         int64_t limit_train, limit_eval; /* 0: all rows */
-        int precision;                   /* 0: f32, the only one of this build */
+        int precision;                   /* enum precision */
         int64_t seed;                    /* -1: the trial's */
         int report;                      /* enum report */
 };
@@ -40,7 +41,7 @@ void settings_defaults(struct settings *ret);
  * object, collects the keys seen so far: a key that is in it already is refused. -EINVAL names the key and the range. */
 int settings_read(struct settings *settings, const json_t *object, const char *where, json_t *given, struct error *err);
 
-/* What only shows when all is read: both warmup forms, polynomial's least rate, what this build lacks. */
+/* What only shows when all is read: both warmup forms, polynomial's least rate. */
 int settings_check(const struct settings *settings, const json_t *given, struct error *err);
 
 /* Resolves what the model decides (dropouts, longest sequence) and checks against it (freeze_layers). */

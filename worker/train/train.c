@@ -114,7 +114,8 @@ static int make_model(struct training *t, const struct model_shape *shape) {
                                       .max_tokens = (int)tokens,
                                       .max_length = (int)most(examples_longest(&t->train), examples_longest(&t->eval)),
                                       .training = true,
-                                      .threads = t->job->threads};
+                                      .threads = t->job->threads,
+                                      .bf16 = settings->precision == PRECISION_BF16};
         struct error err = {0};
         int r = model_new(shape, &limits, &t->model, &err);
         return r < 0 ? loop_fail(t->outcome, "bad_model", r, "%s", err.text) : 0;
@@ -166,15 +167,21 @@ static void make_plan(struct training *t) {
         t->folders = (struct best_folders){.output = t->job->output_dir, .checkpoint = t->job->checkpoint_dir, .source = t->job->model};
 }
 
+/* How matrix products are computed: f32, or the way to bf16. */
+static const char *products(const struct training *t) {
+        const char *bf16 = model_bf16_way(t->model);
+        return bf16 ? bf16 : "f32";
+}
+
 /* All that a checkpoint depends on, as one flat object. When checkpoints are written does not change what is in them,
  * and what the outcome's value is taken from does not either. */
 static json_t *describe(const struct training *t, const struct sources *sources, const char *model_sha256, const char *build) {
         json_t *identity = settings_to_json(&t->job->settings);
         const struct model_shape *shape = model_shape(t->model);
         json_t *more =
-                json_pack("{s:s, s:s, s:i, s:s, s:s, s:b, s:b, s:[i,i,i,i,i,i], s:f}", "model", model_sha256, "data", sources->data_sha256,
-                          "threads", t->job->threads, "build", build, "metric", metric_name(t->job->metric), "maximize", t->job->maximize,
-                          "keeps_best", t->job->output_dir != NULL, "shape", shape->dim, shape->heads, shape->hidden_dim, shape->layers,
+                json_pack("{s:s, s:s, s:i, s:s, s:s, s:s, s:b, s:b, s:[i,i,i,i,i,i], s:f}", "model", model_sha256, "data", sources->data_sha256,
+                          "threads", t->job->threads, "build", build, "products", products(t), "metric", metric_name(t->job->metric), "maximize",
+                          t->job->maximize, "keeps_best", t->job->output_dir != NULL, "shape", shape->dim, shape->heads, shape->hidden_dim, shape->layers,
                           shape->vocab_size, shape->max_positions, "initializer_range", (double)shape->initializer_range);
         bool ok = identity && more && json_object_update(identity, more) == 0;
         json_decref(more);
@@ -221,7 +228,7 @@ static int start(struct training *t) {
 static void log_plan(const struct training *t) {
         log_info("training", log_i("examples", t->train.n), log_i("eval_examples", t->eval.n), log_i("steps", t->total_steps),
                  log_i("warmup_steps", t->schedule.warmup_steps), log_i("batch_tokens_max", t->pack.max_tokens),
-                 log_i("threads", t->job->threads), log_i("seed", t->job->settings.seed));
+                 log_s("products", products(t)), log_i("threads", t->job->threads), log_i("seed", t->job->settings.seed));
 }
 
 static int complete(struct training *t) {

@@ -54,7 +54,7 @@ static const struct shape_name {
 struct bench {
         struct model_shape shape;
         int threads, n_steps;
-        bool eval;
+        bool eval, bf16;
         struct batch *batches; /* n_steps + 1 of them, the first to warm up; or those of one evaluation */
         size_t n_batches;
         struct model *model;
@@ -161,7 +161,7 @@ static int draw_batches(struct bench *bench, struct rng *rng, struct error *err)
 
 /* --- running ---------------------------------------------------------------------------------------- */
 static int make_model(struct bench *bench, struct rng *rng, struct error *err) {
-        struct model_limits limits = {.max_length = MAX_LENGTH, .training = !bench->eval, .threads = bench->threads};
+        struct model_limits limits = {.max_length = MAX_LENGTH, .training = !bench->eval, .threads = bench->threads, .bf16 = bench->bf16};
         for (size_t i = 0; i < bench->n_batches; i++) {
                 const struct batch *batch = &bench->batches[i];
                 limits.max_sequences = batch->n_sequences > limits.max_sequences ? batch->n_sequences : limits.max_sequences;
@@ -248,12 +248,13 @@ static int print(struct bench *bench, const char *shape) {
         getrusage(RUSAGE_SELF, &usage);
         double step_s = median(bench->step_s, bench->n_steps), optimizer_s = median(bench->optimizer_s, bench->n_steps);
         _cleanup_json_ json_t *line = json_pack(
-                "{s:s, s:s, s:i, s:i, s:{s:f, s:f, s:f}, s:f, s:f, s:f, s:f, s:f, s:f, s:{s:s, s:s}, s:s}", "shape", shape, "precision", "f32",
+                "{s:s, s:s, s:i, s:i, s:{s:f, s:f, s:f}, s:f, s:f, s:f, s:f, s:f, s:f, s:{s:s, s:s}, s:s, s:s?}", "shape", shape, "precision", bench->bf16 ? "bf16" : "f32",
                 "threads", bench->threads, "steps", bench->n_steps, "step_s", "median", rounded(step_s), "min", rounded(bench->step_s[0]), "max",
                 rounded(bench->step_s[bench->n_steps - 1]), "examples_per_s", rounded(bench->pairs / bench->n_steps / step_s), "tokens_per_step",
                 rounded(bench->tokens / bench->n_steps), "gemm_gflops", rounded(bench->gemm_flops / bench->gemm_s * 1e-9), "gemm_share",
                 rounded(bench->gemm_s / total_s), "optimizer_s", rounded(optimizer_s), "peak_rss_mib", rounded((double)usage.ru_maxrss / 1024),
-                "blas", "library", gemm_library(), "core", gemm_core(), "kernels", kernels_best()->name);
+                "blas", "library", gemm_library(), "core", gemm_core(), "kernels", kernels_best()->name,
+                "bf16", model_bf16_way(bench->model));
         _cleanup_free_ char *text = line ? json_text(line) : NULL;
         return text && puts(text) >= 0 && fflush(stdout) == 0 ? 0 : -EIO;
 }
@@ -263,6 +264,7 @@ static int bench_run(const struct config *config, struct error *err) {
                 .threads = (int)config_integer(config, "threads"),
                 .n_steps = (int)config_integer(config, "steps"),
                 .eval = config_flag(config, "eval"),
+                .bf16 = strcmp(config_text(config, "precision"), "bf16") == 0,
         };
         const char *shape = config_text(config, "shape"), *lengths = config_text(config, "lengths");
         struct rng rng;
@@ -294,9 +296,7 @@ static int check(const struct config *config, struct error *err) {
                 known = known || strcmp(shapes[i].name, shape) == 0;
         if (!known)
                 return error_set(err, -EINVAL, "shape: distilbert-base or minilm-l6, not '%s'", shape);
-        if (strcmp(precision, "bf16") == 0)
-                return error_set(err, -EINVAL, "precision: this build computes in f32 only");
-        if (strcmp(precision, "f32") != 0)
+        if (strcmp(precision, "bf16") != 0 && strcmp(precision, "f32") != 0)
                 return error_set(err, -EINVAL, "precision: f32 or bf16, not '%s'", precision);
         return 0;
 }

@@ -66,6 +66,45 @@ static void exp_is_within_two_units_in_the_last_place(void **state) {
         }
 }
 
+/* The twin: of the two neighbours with 16 bits, the nearer one; of two equally near, the one whose last bit is 0. */
+static float naive_bf16(float x) {
+        uint32_t bits, low;
+        float below, above;
+        memcpy(&bits, &x, sizeof bits);
+        low = bits & 0xFFFF0000u;
+        memcpy(&below, &low, sizeof below);
+        uint32_t high = low + 0x10000;
+        memcpy(&above, &high, sizeof above);
+        double to_below = fabs((double)x - (double)below), to_above = fabs((isinf(above) ? ldexp(1, 128) : fabs((double)above)) - fabs((double)x));
+        if (low == bits)
+                return x;
+        return to_below < to_above || (to_below == to_above && (low & 0x10000) == 0) ? below : above;
+}
+
+static void bf16_rounds_to_nearest_even_and_keeps_nan_and_infinity(void **state) {
+        (void)state;
+        enum { N = 65536 + 7 };
+        float *x = malloc(N * sizeof *x), *y = malloc(N * sizeof *y);
+        for (uint32_t i = 0; i < N; i++) { /* all upper halves (signs, exponents, NaN, infinity) with telling lower ones */
+                static const uint32_t lower[] = {0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF, 0x1234};
+                uint32_t bits = i << 16 | lower[i % 7];
+                memcpy(&x[i], &bits, sizeof bits);
+        }
+        FOR_ALL_SETS(kernels) {
+                memcpy(y, x, N * sizeof *y);
+                kernels->round_bf16(y, y, N);
+                for (int i = 0; i < N; i++) {
+                        uint32_t bits;
+                        memcpy(&bits, &y[i], sizeof bits);
+                        assert_int_equal(bits & 0xFFFF, 0);
+                        if (isnan(x[i]) ? !isnan(y[i]) : y[i] != naive_bf16(x[i]))
+                                fail_msg("%s: element %d, %a became %a", kernels->name, i, (double)x[i], (double)y[i]);
+                }
+        }
+        free(x);
+        free(y);
+}
+
 static void half_erf_is_within_3e_7_everywhere_and_keeps_nan(void **state) {
         (void)state;
         enum { N = 20001 };
@@ -378,6 +417,7 @@ int main(void) {
         rng_init(&rng, 1, 0);
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(exp_is_within_two_units_in_the_last_place),
+                cmocka_unit_test(bf16_rounds_to_nearest_even_and_keeps_nan_and_infinity),
                 cmocka_unit_test(half_erf_is_within_3e_7_everywhere_and_keeps_nan),
                 cmocka_unit_test(norm_and_its_backward_equal_the_plain_twin),
                 cmocka_unit_test(gelu_and_its_backward_equal_the_plain_twin),

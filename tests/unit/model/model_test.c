@@ -19,8 +19,9 @@ static const struct batch batch = {.n_sequences = 3, .n_tokens = 21, .ids = ids,
 static const struct dropout dropout = {.hidden = 0.2f, .attention = 0.3f, .classifier = 0.2f, .seed = 11, .step = 4};
 static const struct adamw plain = {.beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .layerwise_lr_decay = 1};
 
-static struct model *make_model_of(const struct model_shape *of, bool training, int threads) {
-        struct model_limits limits = {.max_sequences = 4, .max_tokens = 40, .max_length = 20, .training = training, .threads = threads};
+static struct model *make_model_in(const struct model_shape *of, bool training, int threads, bool bf16) {
+        struct model_limits limits = {
+                .max_sequences = 4, .max_tokens = 40, .max_length = 20, .training = training, .threads = threads, .bf16 = bf16};
         struct model *model = NULL;
         struct rng rng;
         rng_init(&rng, 3, 0);
@@ -31,6 +32,10 @@ static struct model *make_model_of(const struct model_shape *of, bool training, 
                         model_weights(model)[p->offset + j] = (float)(0.3 * rng_normal(&rng) + (strstr(p->name, "orm.weight") ? 1 : 0));
         }
         return model;
+}
+
+static struct model *make_model_of(const struct model_shape *of, bool training, int threads) {
+        return make_model_in(of, training, threads, false);
 }
 
 static struct model *make_model(bool training, int threads) {
@@ -315,6 +320,58 @@ static void clip_coefficient_follows_torch(void **state) {
         assert_true(model_clip_coefficient(&clipping, 4) == 1 / (4 + 1e-6));
 }
 
+/* --- bfloat16 --------------------------------------------------------------------------------------- */
+static double train_one_step(struct model *model, uint64_t t) {
+        struct dropout masks = dropout;
+        masks.step = t;
+        double loss = model_forward_backward(model, &batch, &masks, 1, NULL);
+        model_adamw_step(model, &plain, 3e-4, t, model_clip_coefficient(&plain, model_gradient_norm(model, &plain)));
+        return loss;
+}
+
+static void products_of_bfloat16_learn_as_float32_ones_do(void **state) {
+        (void)state;
+        struct model *f32 = make_model(true, 2), *bf16 = make_model_in(&shape, true, 2, true);
+        double first = 0, last = 0, difference = 0;
+        assert_null(model_bf16_way(f32));
+        assert_non_null(model_bf16_way(bf16));
+        for (uint64_t t = 1; t <= 100; t++) {
+                double loss = train_one_step(f32, t), rounded_loss = train_one_step(bf16, t);
+                first += t <= 10 ? loss / 10 : 0;
+                last += t > 90 ? loss / 10 : 0;
+                difference = fmax(difference, fabs(loss - rounded_loss));
+        }
+        if (!(difference > 1e-6 && difference < 0.1 && last < 0.7 * first))
+                fail_msg("largest difference %g, losses from %g to %g", difference, first, last);
+        model_free(f32);
+        model_free(bf16);
+}
+
+/* The factors that the optimizer makes are those that a model makes of the same weights when it starts. */
+static void bfloat16_weights_follow_every_write(void **state) {
+        (void)state;
+        struct model *trained = make_model_in(&shape, true, 2, true), *fresh = make_model_in(&shape, true, 2, true);
+        struct model *evaluating = make_model_in(&shape, false, 2, true);
+        float logits[3][6];
+        for (uint64_t t = 1; t <= 3; t++)
+                train_one_step(trained, t);
+        model_forward(fresh, &batch, logits[0]); /* of other weights */
+        const size_t bytes = model_n_floats(trained) * sizeof(float);
+        float *source = malloc(bytes);
+        model_forward(trained, &batch, logits[0]);
+        memcpy(source, model_weights(trained), bytes);
+        memcpy(model_weights(fresh), source, bytes);
+        memcpy(model_weights(evaluating), source, bytes);
+        model_forward(fresh, &batch, logits[1]);
+        model_forward(evaluating, &batch, logits[2]);
+        assert_memory_equal(logits[0], logits[1], sizeof logits[0]);
+        assert_memory_equal(logits[0], logits[2], sizeof logits[0]);
+        free(source);
+        model_free(trained);
+        model_free(fresh);
+        model_free(evaluating);
+}
+
 static void impossible_shapes_and_limits_are_refused(void **state) {
         (void)state;
         struct model_limits limits = {.max_sequences = 1, .max_tokens = 8, .max_length = 8, .threads = 1};
@@ -347,6 +404,8 @@ int main(void) {
                 cmocka_unit_test(decay_alone_shrinks_weight_matrices_and_the_padding_row),
                 cmocka_unit_test(layerwise_decay_lowers_the_rate_from_the_head_down),
                 cmocka_unit_test(clip_coefficient_follows_torch),
+                cmocka_unit_test(products_of_bfloat16_learn_as_float32_ones_do),
+                cmocka_unit_test(bfloat16_weights_follow_every_write),
                 cmocka_unit_test(impossible_shapes_and_limits_are_refused),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -130,9 +130,21 @@ static void one_key_in_two_places_is_refused(void **state) {
         job_fini(&job);
 }
 
-static void what_this_build_lacks_is_said(void **state) {
+static void precision_is_one_of_two(void **state) {
         (void)state;
-        refused("{\"precision\":\"bf16\"}", "{}", "", "bf16", "not supported by this build");
+        struct job job;
+        refused("{\"precision\":\"fp16\"}", "{}", "", "precision", "one of f32, bf16");
+        refused("{}", "{\"precision\":16}", "", "precision", "one of f32, bf16");
+        assert_int_equal(read("{}", "{\"precision\":\"bf16\"}", "", &job, NULL), 0);
+        assert_int_equal(job.settings.precision, PRECISION_BF16);
+        job_fini(&job);
+        assert_int_equal(read("{}", "{}", "", &job, NULL), 0);
+        assert_int_equal(job.settings.precision, PRECISION_F32);
+        job_fini(&job);
+}
+
+static void a_rate_below_the_end_of_polynomial_decay_is_refused(void **state) {
+        (void)state;
         refused("{\"learning_rate\":1e-7,\"lr_scheduler_type\":\"polynomial\"}", "{}", "", "learning_rate", "polynomial");
 }
 
@@ -181,7 +193,8 @@ int main(void) {
                 cmocka_unit_test(wrong_types_are_refused),
                 cmocka_unit_test(unknown_keys_are_named),
                 cmocka_unit_test(one_key_in_two_places_is_refused),
-                cmocka_unit_test(what_this_build_lacks_is_said),
+                cmocka_unit_test(precision_is_one_of_two),
+                cmocka_unit_test(a_rate_below_the_end_of_polynomial_decay_is_refused),
                 cmocka_unit_test(what_is_not_a_configuration_is_refused),
                 cmocka_unit_test(the_model_decides_what_was_left_open),
         };
