@@ -15,3 +15,13 @@ void K(round_bf16)(float *y, const float *x, size_t n) {
                 v_store_part(y + i, v_round_bf16(v_load_part(x + i, rest)), rest);
         }
 }
+
+typedef uint16_t vh __attribute__((vector_size(LANES * 2)));
+
+void K(to_bf16)(uint16_t *y, const float *x, size_t n) {
+        for (size_t i = 0; i < n; i += LANES) {
+                int rest = n - i < LANES ? (int)(n - i) : LANES;
+                vh upper = __builtin_convertvector((vu)v_round_bf16(v_load_part(x + i, rest)) >> 16, vh);
+                memcpy(y + i, &upper, (size_t)rest * sizeof *y);
+        }
+}

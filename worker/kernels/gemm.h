@@ -2,7 +2,11 @@
  * matrices are row-major without gaps. A meter counts time and work, for `sweep-trainer bench`.
  *
  * Factors are multiplied in float32, or rounded to bfloat16 (the upper half of a float32, to nearest even) and multiplied
- * with sums in float32, as autocast does. A factor is brought into that form once, where it is made: struct operand. */
+ * with sums in float32, as autocast does. A factor is brought into that form once, where it is made: struct operand.
+ *
+ * bfloat16 has two ways to the same numbers (but for the order of sums). Where the processor multiplies bfloat16 itself,
+ * oneDNN does it at twice the speed. Elsewhere factors are rounded and multiplied by BLAS: a product of two bfloat16
+ * numbers is exact in float32. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -11,21 +15,36 @@ struct gemm_meter {
         double seconds, flops;
 };
 
+enum gemm_way { GEMM_F32, GEMM_ROUNDED, GEMM_ONEDNN };
+
 struct kernel_set;
+struct onednn;
 
 struct gemm {
-        bool bf16;
+        enum gemm_way way;
         const struct kernel_set *kernels;
+        struct onednn *onednn; /* NULL unless the way is oneDNN's */
         struct gemm_meter meter;
 };
 
-/* A factor of a product: float32, of which only the upper halves are used when factors are bfloat16. A product of two
- * such numbers is exact in float32, so that a float32 product of them equals the bfloat16 one but for the order of sums. */
+/* A factor of a product: float32, rounded float32 or bfloat16. */
 struct operand {
         void *at;
 };
 
-void gemm_init(struct gemm *gemm, bool bf16);
+/* A linear layer. */
+struct gemm_layer {
+        int out, in;
+};
+
+/* The way for bfloat16 here. SWEEPD_BF16=onednn|rounded in the environment asks for one of them. */
+enum gemm_way gemm_bf16_way(void);
+
+void gemm_init(struct gemm *gemm, enum gemm_way way);
+void gemm_fini(struct gemm *gemm);
+/* Makes all that products of these layers need, for any number of rows. Other layers must not be asked for when the way is
+ * oneDNN's. False: oneDNN cannot, and products will be computed as GEMM_ROUNDED from now on. Before any operand is made. */
+bool gemm_prepare(struct gemm *gemm, const struct gemm_layer *layers, size_t n_layers);
 size_t gemm_operand_bytes(const struct gemm *gemm); /* of one element */
 /* May an operand lie where the float32 matrix lies that it is made of? */
 bool gemm_makes_in_place(const struct gemm *gemm);
@@ -39,7 +58,7 @@ struct operand gemm_operand_at(const struct gemm *gemm, struct operand operand, 
 
 /* y [rows, out] = x [rows, in] · w [out, in]ᵀ */
 void gemm_forward(struct gemm *gemm, float *y, struct operand x, struct operand w, int rows, int out, int in);
-/* dx [rows, in] = beta·dx + dy [rows, out] · w [out, in] */
+/* beta is 0 or 1: dx [rows, in] = beta·dx + dy [rows, out] · w [out, in] */
 void gemm_backward_input(struct gemm *gemm, float *dx, struct operand dy, struct operand w, float beta, int rows, int out, int in);
 /* dw [out, in] += dy [rows, out]ᵀ · x [rows, in] */
 void gemm_backward_weight(struct gemm *gemm, float *dw, struct operand dy, struct operand x, int rows, int out, int in);
@@ -47,5 +66,5 @@ void gemm_backward_weight(struct gemm *gemm, float *dw, struct operand dy, struc
 /* "OpenBLAS 0.3.21 … " and the core it picked, static. */
 const char *gemm_library(void);
 const char *gemm_core(void);
-/* How bfloat16 products are computed here: "rounded f32". */
-const char *gemm_bf16_way(void);
+/* "f32" · "rounded f32" · "oneDNN avx512_core_bf16", … */
+const char *gemm_way_name(enum gemm_way way);

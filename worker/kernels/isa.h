@@ -22,6 +22,7 @@ K_DECLARE(add_column_sums);
 K_DECLARE(adamw);
 K_DECLARE(square_sum);
 K_DECLARE(round_bf16);
+K_DECLARE(to_bf16);
 K_DECLARE(exp);
 K_DECLARE(half_erf);
 K_DECLARE(mask_row);

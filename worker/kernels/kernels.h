@@ -89,6 +89,7 @@ struct kernel_set {
 
         /* x rounded to bfloat16, as float32, by the calling thread alone. In place is allowed. */
         void (*round_bf16)(float *y, const float *x, size_t n);
+        void (*to_bf16)(uint16_t *y, const float *x, size_t n); /* the upper halves of the same */
 
         /* Single rows, for tests: e^x, Φ(x) - 1/2, and a row of a mask (columns rounded up to 64 are written). */
         void (*exp)(float *y, const float *x, int n);

@@ -20,6 +20,7 @@ const struct kernel_set K(kernel_set) = {
         .adamw = K(adamw),
         .square_sum = K(square_sum),
         .round_bf16 = K(round_bf16),
+        .to_bf16 = K(to_bf16),
         .exp = K(exp),
         .half_erf = K(half_erf),
         .mask_row = K(mask_row),

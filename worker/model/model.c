@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "common/log.h"
+
 #define CHUNK_FLOATS 32768
 #define CHUNK_ROWS 64 /* of the word embeddings */
 #define HUGE_PAGE_BYTES ((size_t)2 << 20)
@@ -174,6 +176,7 @@ static int allocate(struct model *model) {
 }
 
 static void release(struct model *model) {
+        gemm_fini(&model->gemm);
         if (model->arena)
                 munmap(model->arena, model->arena_floats * sizeof(float) + HUGE_PAGE_BYTES);
         for (size_t i = 0; model->parameters && i < model->n_parameters; i++)
@@ -195,6 +198,15 @@ void model_free(struct model *model) {
         free(model);
 }
 
+/* Every linear layer's products; the last block splits the projections. */
+static void prepare_products(struct model *model) {
+        const int dim = model->shape.dim, hidden = model->shape.hidden_dim;
+        const struct gemm_layer layers[] = {{3 * dim, dim}, {2 * dim, dim}, {dim, dim}, {hidden, dim}, {dim, hidden}, {model->shape.n_labels, dim}};
+        gemm_init(&model->gemm, model->limits.bf16 ? gemm_bf16_way() : GEMM_F32);
+        if (!gemm_prepare(&model->gemm, layers, sizeof layers / sizeof *layers))
+                log_warning("oneDNN refuses a matrix product of this model: bfloat16 products are computed in rounded float32");
+}
+
 int model_new(const struct model_shape *shape, const struct model_limits *limits, struct model **ret, struct error *err) {
         int r = check(shape, limits, err);
         if (r < 0)
@@ -206,7 +218,7 @@ int model_new(const struct model_shape *shape, const struct model_limits *limits
         model->limits = *limits;
         model->kernels = kernels_best();
         model->weights_changed = true;
-        gemm_init(&model->gemm, limits->bf16);
+        prepare_products(model);
         r = allocate(model);
         if (r == 0)
                 r = map_arena(model);
@@ -222,7 +234,7 @@ size_t model_arena_bytes(const struct model_shape *shape, const struct model_lim
         struct model model = {.shape = *shape, .limits = *limits};
         struct arena arena = {0};
         size_t n = 0;
-        gemm_init(&model.gemm, limits->bf16);
+        gemm_init(&model.gemm, limits->bf16 ? gemm_bf16_way() : GEMM_F32);
         if (check(shape, limits, NULL) == 0 && allocate(&model) == 0) {
                 lay_out(&model, &arena);
                 n = arena.used * sizeof(float) + HUGE_PAGE_BYTES;
@@ -274,5 +286,5 @@ const struct gemm_meter *model_gemm_meter(const struct model *model) {
 }
 
 const char *model_bf16_way(const struct model *model) {
-        return model->limits.bf16 ? gemm_bf16_way() : NULL;
+        return model->limits.bf16 ? gemm_way_name(model->gemm.way) : NULL;
 }

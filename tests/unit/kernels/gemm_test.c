@@ -31,14 +31,15 @@ static float *draw(size_t n) {
         return x;
 }
 
-static struct factors make(const struct size *size, bool bf16) {
+static struct factors make(const struct size *size, enum gemm_way way) {
         const size_t x = (size_t)(size->rows * size->in), w = (size_t)(size->out * size->in), dy = (size_t)(size->rows * size->out);
         struct factors f = {.x = draw(x), .w = draw(w), .dy = draw(dy), .rooms = {malloc(4 * x), malloc(4 * w), malloc(4 * dy)}};
-        gemm_init(&f.gemm, bf16);
+        gemm_init(&f.gemm, way);
+        assert_true(gemm_prepare(&f.gemm, &(struct gemm_layer){size->out, size->in}, 1));
         f.x_of = gemm_operand(&f.gemm, (struct operand){f.rooms[0]}, f.x, x);
         f.w_of = gemm_operand(&f.gemm, (struct operand){f.rooms[1]}, f.w, w);
         f.dy_of = gemm_operand(&f.gemm, (struct operand){f.rooms[2]}, f.dy, dy);
-        if (bf16) { /* the rounding itself is tested elsewhere: the truth starts behind it */
+        if (way != GEMM_F32) { /* the rounding itself is tested elsewhere: the truth starts behind it */
                 const struct kernel_set *kernels = kernels_best();
                 kernels->round_bf16(f.x, f.x, x);
                 kernels->round_bf16(f.w, f.w, w);
@@ -48,6 +49,7 @@ static struct factors make(const struct size *size, bool bf16) {
 }
 
 static void fini(struct factors *f) {
+        gemm_fini(&f->gemm);
         free(f->x);
         free(f->w);
         free(f->dy);
@@ -71,10 +73,10 @@ static void check(const char *what, const float *got, const float *before, float
                 }
 }
 
-static void check_forward(bool bf16) {
+static void check_forward(enum gemm_way way) {
         for (size_t s = 0; s < N_SIZES; s++) {
                 const struct size *z = &sizes[s];
-                struct factors f = make(z, bf16);
+                struct factors f = make(z, way);
                 float *y = draw((size_t)(z->rows * z->out));
                 gemm_forward(&f.gemm, y, f.x_of, f.w_of, z->rows, z->out, z->in);
                 check("forward", y, NULL, 0, f.x, z->in, 1, f.w, z->in, 1, z->rows, z->out, z->in);
@@ -84,11 +86,11 @@ static void check_forward(bool bf16) {
         }
 }
 
-static void check_backward_input(bool bf16) {
+static void check_backward_input(enum gemm_way way) {
         for (size_t s = 0; s < N_SIZES; s++)
                 for (int beta = 0; beta <= 1; beta++) {
                         const struct size *z = &sizes[s];
-                        struct factors f = make(z, bf16);
+                        struct factors f = make(z, way);
                         float *before = draw((size_t)(z->rows * z->in)), *dx = malloc((size_t)(z->rows * z->in) * sizeof *dx);
                         memcpy(dx, before, (size_t)(z->rows * z->in) * sizeof *dx);
                         gemm_backward_input(&f.gemm, dx, f.dy_of, f.w_of, (float)beta, z->rows, z->out, z->in);
@@ -99,10 +101,10 @@ static void check_backward_input(bool bf16) {
                 }
 }
 
-static void check_backward_weight(bool bf16) {
+static void check_backward_weight(enum gemm_way way) {
         for (size_t s = 0; s < N_SIZES; s++) {
                 const struct size *z = &sizes[s];
-                struct factors f = make(z, bf16);
+                struct factors f = make(z, way);
                 float *before = draw((size_t)(z->out * z->in)), *dw = malloc((size_t)(z->out * z->in) * sizeof *dw);
                 memcpy(dw, before, (size_t)(z->out * z->in) * sizeof *dw);
                 gemm_backward_weight(&f.gemm, dw, f.dy_of, f.x_of, z->rows, z->out, z->in);
@@ -113,24 +115,41 @@ static void check_backward_weight(bool bf16) {
         }
 }
 
-static void products_of_float32_factors(void **state) {
-        (void)state;
-        check_forward(false);
-        check_backward_input(false);
-        check_backward_weight(false);
+static void check_all(enum gemm_way way) {
+        check_forward(way);
+        check_backward_input(way);
+        check_backward_weight(way);
 }
 
-static void products_of_bfloat16_factors_are_summed_in_float32(void **state) {
+static void products_of_float32_factors(void **state) {
         (void)state;
-        check_forward(true);
-        check_backward_input(true);
-        check_backward_weight(true);
+        check_all(GEMM_F32);
+}
+
+static void products_of_rounded_factors_are_summed_in_float32(void **state) {
+        (void)state;
+        check_all(GEMM_ROUNDED);
+}
+
+static void products_by_onednn_equal_those_of_rounded_factors(void **state) {
+        (void)state;
+        struct gemm gemm;
+        gemm_init(&gemm, GEMM_ONEDNN);
+        bool can = gemm_prepare(&gemm, &(struct gemm_layer){3, 2}, 1);
+        assert_int_equal(gemm.way, can ? GEMM_ONEDNN : GEMM_ROUNDED);
+        gemm_fini(&gemm);
+        if (can) {
+                check_all(GEMM_ONEDNN);
+                return;
+        }
+        print_message("skipped: oneDNN is not part of this build, or this processor has no AVX-512\n");
+        skip();
 }
 
 static void a_piece_of_an_operand_can_be_made_anew(void **state) {
         (void)state;
         const struct size *z = &sizes[1];
-        struct factors f = make(z, true);
+        struct factors f = make(z, GEMM_ROUNDED);
         const int from = z->in; /* row 1 of w becomes twice row 0 */
         float *row = malloc((size_t)z->in * sizeof *row), *y = malloc((size_t)(z->rows * z->out) * sizeof *y);
         for (int c = 0; c < z->in; c++)
@@ -149,7 +168,8 @@ static void a_piece_of_an_operand_can_be_made_anew(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(products_of_float32_factors),
-                cmocka_unit_test(products_of_bfloat16_factors_are_summed_in_float32),
+                cmocka_unit_test(products_of_rounded_factors_are_summed_in_float32),
+                cmocka_unit_test(products_by_onednn_equal_those_of_rounded_factors),
                 cmocka_unit_test(a_piece_of_an_operand_can_be_made_anew),
         };
         rng_init(&rng, 7, 0);
