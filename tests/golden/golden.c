@@ -107,10 +107,10 @@ double golden_relative(double value, double truth) {
         return truth == 0 ? fabs(value) : fabs(value - truth) / fabs(truth);
 }
 
-struct golden_step golden_train_step(struct model *model, const struct batch *batch, const struct adamw *adamw, const struct schedule *schedule,
+struct golden_step golden_train_step(struct model *model, const struct batch *batch, const struct schedule *schedule,
                                      uint64_t step, float *logits) {
         struct golden_step result = {.lr = schedule->learning_rate * schedule_factor(schedule, step)};
         result.loss = model_forward_backward(model, batch, NULL, 1, logits);
-        result.grad_norm = model_gradient_norm(model, adamw);
+        result.grad_norm = model_gradient_norm(model);
         return result;
 }

@@ -43,7 +43,7 @@ double golden_relative(double value, double truth);
 struct golden_step {
         double lr, loss, grad_norm;
 };
-struct golden_step golden_train_step(struct model *model, const struct batch *batch, const struct adamw *adamw, const struct schedule *schedule,
+struct golden_step golden_train_step(struct model *model, const struct batch *batch, const struct schedule *schedule,
                                      uint64_t step, float *logits);
 
 int golden_replay_case(const char *folder, bool bf16, bool *ret_ok, struct error *err);

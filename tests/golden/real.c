@@ -117,7 +117,7 @@ static int train(struct real *real, struct error *err) {
                 int r = pack(real, &real->dataset->train, k * (size_t)real->batch_size, real->batch_size, real->reversed, &batch, err);
                 if (r < 0)
                         return r;
-                struct golden_step step = golden_train_step(real->model, &batch, &adamw, &schedule, k, NULL);
+                struct golden_step step = golden_train_step(real->model, &batch, &schedule, k, NULL);
                 model_adamw_step(real->model, &adamw, step.lr, k + 1, model_clip_coefficient(&adamw, step.grad_norm));
                 lr = golden_worst(lr, golden_relative(step.lr, json_number_value(json_object_get(expected, "lr"))));
                 loss = golden_worst(loss, fabs(step.loss - json_number_value(json_object_get(expected, "loss"))));

@@ -117,6 +117,58 @@ def test_same_configuration_same_bits_and_another_seed_another_run(folders, tmp_
     assert results[0][0] != results[2][0] and results[0][1] != results[2][1]
 
 
+def test_patience_ends_a_training_that_does_not_improve(folders, tmp_path):
+    """A rate too small to change anything: the first evaluation is the best for ever."""
+    config = configuration(folders, params={"learning_rate": 1e-12}, fixed={"epochs": 9, "train_batch_size": 8, "early_stopping_patience": 2},
+                           output_dir=str(tmp_path / "out"))
+    result = train(config).completed()
+    evaluations = [step for _, step in result.points("eval/accuracy")]
+    assert evaluations == [8, 16, 24]
+    assert result.outcome["value"] == result.points("eval/accuracy")["eval/accuracy", 24][1]
+
+
+def test_patience_goes_on_while_a_training_improves(folders):
+    fixed = {"epochs": 4, "train_batch_size": 8, "early_stopping_patience": 1, "early_stopping_threshold": 0.0}
+    result = train(configuration(folders, metric={"name": "eval/loss", "goal": "minimize"}, params={"learning_rate": 1e-3}, fixed=fixed)).completed()
+    losses = [value for _, value in sorted(result.points("eval/loss").values())]
+    falling = [a > b for a, b in zip(losses, losses[1:])]
+    assert all(falling[:-1]) and (len(losses) == 4 or not falling[-1]), losses
+
+
+def test_what_the_loss_counts_changes_the_training(folders):
+    """Smoothed and weighted losses differ from the plain one at the first step already; balanced weights are the counted ones."""
+    def first_loss(**fixed):
+        result = train(configuration(folders, fixed={"epochs": 1, "train_batch_size": 64, "logging_steps": 1, **fixed})).completed()
+        return result.points("train/loss")["train/loss", 1][1]
+    plain, smooth, balanced = first_loss(), first_loss(label_smoothing=0.3), first_loss(class_weights="balanced")
+    assert smooth != plain
+    labels = [line.split("\t")[0] for line in (pathlib.Path(folders[1]) / "train.tsv").read_text().splitlines()[1:]]
+    weights = [len(labels) / 2 / labels.count(label) for label in "01"]
+    assert balanced == pytest.approx(first_loss(class_weights=weights), rel=1e-6)
+    assert first_loss(class_weights=[1, 1]) == pytest.approx(plain, rel=1e-12)
+
+
+def test_class_weights_must_fit_the_labels(folders):
+    train(configuration(folders, fixed={"class_weights": [1, 2, 3]})).failed("bad_config", "class_weights", "2 labels")
+
+
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_frozen_weights_stay_as_they_were(folders, tmp_path, precision):
+    def tensors(path):
+        data = pathlib.Path(path).read_bytes()
+        size = int.from_bytes(data[:8], "little")
+        header = json.loads(data[8:8 + size])
+        header.pop("__metadata__", None)
+        return {name: data[8 + size:][slice(*t["data_offsets"])] for name, t in header.items()}
+
+    train(configuration(folders, fixed={"epochs": 1, "train_batch_size": 8, "freeze_layers": 1, "freeze_embeddings": True, "precision": precision},
+                        output_dir=str(tmp_path / "out"))).completed()
+    before, after = tensors(folders[0] / "model.safetensors"), tensors(tmp_path / "out" / "model.safetensors")
+    for name, values in before.items():
+        frozen = "embeddings." in name or "layer.0." in name
+        assert (values == after[name]) == frozen, name
+
+
 def test_seed_setting_overrides_the_trials(folders):
     explicit = train(configuration(folders, seed=9, fixed={"epochs": 1, "seed": 5})).completed().points()
     trials = train(configuration(folders, seed=5, fixed={"epochs": 1})).completed().points()

@@ -50,18 +50,34 @@ size_t kernels_score_floats(int heads, int query_rows, int length) {
         return (size_t)heads * (size_t)query_rows * round_up_16(length);
 }
 
-double cross_entropy(float *d_logits, const float *logits, const int32_t *labels, int n, int n_labels, double scale) {
-        double loss = 0;
+/* How much -log p[c] of a row of class `label` counts, before the mean. */
+static double share(const struct loss *loss, int n_labels, int label, int c) {
+        double weight = loss->class_weights ? (double)loss->class_weights[c] : 1;
+        return weight * ((c == label ? 1 - loss->label_smoothing : 0) + loss->label_smoothing / n_labels);
+}
+
+double cross_entropy(float *d_logits, const float *logits, const int32_t *labels, int n, int n_labels, const struct loss *loss, double scale) {
+        static const struct loss plain = {0};
+        double total = 0, rows = 0;
+        loss = loss ? loss : &plain;
+        for (int r = 0; r < n; r++)
+                rows += loss->class_weights ? (double)loss->class_weights[labels[r]] : 1;
         for (int r = 0; r < n; r++) {
                 const float *row = logits + (size_t)r * n_labels;
-                double highest = row[0], sum = 0;
+                double highest = row[0], sum = 0, shares = 0;
                 for (int c = 1; c < n_labels; c++)
                         highest = fmax(highest, row[c]);
                 for (int c = 0; c < n_labels; c++)
                         sum += exp(row[c] - highest);
-                loss += highest + log(sum) - row[labels[r]];
+                for (int c = 0; c < n_labels; c++) {
+                        double counts = share(loss, n_labels, labels[r], c);
+                        shares += counts;
+                        if (counts > 0)
+                                total += counts * (highest + log(sum) - row[c]);
+                }
                 for (int c = 0; d_logits && c < n_labels; c++)
-                        d_logits[(size_t)r * n_labels + c] = (float)((exp(row[c] - highest) / sum - (c == labels[r])) * scale / n);
+                        d_logits[(size_t)r * n_labels + c] =
+                                (float)((exp(row[c] - highest) / sum * shares - share(loss, n_labels, labels[r], c)) * scale / rows);
         }
-        return loss / n;
+        return total / rows;
 }

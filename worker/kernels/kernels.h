@@ -110,5 +110,12 @@ size_t kernels_scratch_floats(int widest, int head_dim, int max_length);
 /* Probabilities of one sequence: heads · query rows · length rounded up to whole vectors. */
 size_t kernels_score_floats(int heads, int query_rows, int length);
 
-/* Mean cross-entropy over n rows of logits, in double; d_logits (may be NULL) = scale · dloss/dlogits. */
-double cross_entropy(float *d_logits, const float *logits, const int32_t *labels, int n, int n_labels, double scale);
+/* torch.nn.CrossEntropyLoss's options: with w the weight of a class (1 when NULL) and ε the smoothing, a row of class y costs
+ * (1-ε)·w[y]·nll[y] + ε/n_labels · Σ_c w[c]·nll[c], and the mean divides by the sum of the rows' w[y]. */
+struct loss {
+        const float *class_weights; /* [n_labels], or NULL */
+        double label_smoothing;
+};
+
+/* Mean loss over n rows of logits, in double; d_logits (may be NULL) = scale · dloss/dlogits. loss NULL: cross-entropy. */
+double cross_entropy(float *d_logits, const float *logits, const int32_t *labels, int n, int n_labels, const struct loss *loss, double scale);

@@ -5,14 +5,19 @@
 #include <math.h>
 #include <string.h>
 
-static bool is_frozen(const struct adamw *adamw, const struct model_parameter *parameter) {
-        return parameter->layer < 0 ? adamw->freeze_embeddings : parameter->layer < adamw->freeze_layers;
+bool model_trains(const struct model *model, int layer) {
+        if (layer < 0)
+                return !model->frozen_embeddings;
+        return layer == model->shape.layers || layer >= model->frozen_layers;
 }
 
-/* The head is never frozen, however large freeze_layers is. */
-static bool is_trained(const struct model *model, const struct adamw *adamw, const struct chunk *chunk) {
-        const struct model_parameter *parameter = &model->parameters[chunk->parameter];
-        return parameter->layer == model->shape.layers || !is_frozen(adamw, parameter);
+void model_freeze(struct model *model, int layers, bool embeddings) {
+        model->frozen_layers = layers;
+        model->frozen_embeddings = embeddings;
+}
+
+static bool is_trained(const struct model *model, const struct chunk *chunk) {
+        return model_trains(model, model->parameters[chunk->parameter].layer);
 }
 
 /* Σ g² over the rows of a chunk of word embeddings that have a gradient. */
@@ -25,13 +30,13 @@ static double word_square_sum(const struct model *model, const struct chunk *chu
         return sum;
 }
 
-double model_gradient_norm(const struct model *model, const struct adamw *adamw) {
+double model_gradient_norm(const struct model *model) {
         kernels_set_threads(model->limits.threads);
 #pragma omp parallel for schedule(static)
         for (size_t i = 0; i < model->n_chunks; i++) {
                 const struct chunk *chunk = &model->chunks[i];
                 double sum = 0;
-                if (is_trained(model, adamw, chunk))
+                if (is_trained(model, chunk))
                         sum = chunk->first_row >= 0 ? word_square_sum(model, chunk)
                                                     : model->kernels->square_sum(model->gradients + chunk->offset, chunk->size);
                 model->chunk_sums[i] = sum;
@@ -78,13 +83,6 @@ static void update_words(struct model *model, const struct chunk *chunk, const s
         }
 }
 
-/* Frozen tensors only lose their gradient. */
-static void drop_gradient(struct model *model, const struct chunk *chunk) {
-        memset(model->gradients + chunk->offset, 0, chunk->size * sizeof *model->gradients);
-        for (size_t r = 0; chunk->first_row >= 0 && r * (size_t)model->shape.dim < chunk->size; r++)
-                model->word_states[(size_t)chunk->first_row + r] &= (uint8_t)~WORD_HAS_GRADIENT;
-}
-
 /* After a jump in t the moments came from elsewhere: which words have any is found out by looking. */
 static void find_live_words(struct model *model) {
         const size_t dim = (size_t)model->shape.dim, at = model->parameters[WORDS].offset;
@@ -108,9 +106,9 @@ void model_adamw_step(struct model *model, const struct adamw *adamw, double lr,
                 const struct chunk *chunk = &model->chunks[i];
                 const struct adamw_scalars scalars = scalars_of(model, adamw, &model->parameters[chunk->parameter], lr, t, clip_coefficient);
                 const size_t at = chunk->offset;
-                if (!is_trained(model, adamw, chunk))
-                        drop_gradient(model, chunk);
-                else if (chunk->first_row >= 0)
+                if (!is_trained(model, chunk))
+                        continue;
+                if (chunk->first_row >= 0)
                         update_words(model, chunk, &scalars);
                 else {
                         model->kernels->adamw(model->weights + at, model->gradients + at, model->moment1 + at, model->moment2 + at, chunk->size,

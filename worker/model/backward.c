@@ -4,6 +4,30 @@
 
 #include <string.h>
 
+/* dW += dyᵀ·x, unless the layer is frozen. */
+static void weight_backward(struct model *model, int layer, int which, struct operand dy, struct operand x, int rows, int out, int in) {
+        if (model_trains(model, layer))
+                gemm_backward_weight(&model->gemm, gradient(model, layer, which), dy, x, rows, out, in);
+}
+
+/* The lowest block that the backward pass enters, and whether anything below a layer's input is trained. */
+static int lowest_block(const struct model *model) {
+        return model->frozen_embeddings ? model->frozen_layers : 0;
+}
+
+static bool input_matters(const struct model *model, int layer) {
+        return !model->frozen_embeddings || layer > model->frozen_layers;
+}
+
+/* Kernels add to the gradients of vectors on their way, also in a frozen layer. */
+static void drop_vectors(struct model *model, int layer) {
+        for (int which = 0; which < N_BLOCK_TENSORS; which++) {
+                const struct model_parameter *p = &model->parameters[parameter_index(&model->shape, layer, which)];
+                if (p->n_dims == 1)
+                        memset(model->gradients + p->offset, 0, p->size * sizeof *model->gradients);
+        }
+}
+
 static void head_backward(struct model *model, const struct batch *batch, const struct dropout *dropout) {
         const int layers = model->shape.layers, dim = model->shape.dim, n = batch->n_sequences, labels = model->shape.n_labels;
         const struct mask mask = model_mask_head(dropout, layers);
@@ -11,12 +35,13 @@ static void head_backward(struct model *model, const struct batch *batch, const 
         struct gemm *gemm = &model->gemm;
         model->kernels->add_column_sums(gradient(model, layers, CLASSIFIER_B), model->d_logits, n, labels);
         make_factor(model, &model->logits_factor, model->d_logits, n, labels);
-        gemm_backward_weight(gemm, gradient(model, layers, CLASSIFIER_W), model->logits_factor, model->head_h_factor, n, labels, dim);
+        weight_backward(model, layers, CLASSIFIER_W, model->logits_factor, model->head_h_factor, n, labels, dim);
         gemm_backward_input(gemm, d_h, model->logits_factor, weight_factor(model, layers, CLASSIFIER_W), 0, n, labels, dim);
         model->kernels->relu_backward(d_h, gradient(model, layers, PRE_B), model->head_pre, &mask, n, dim);
         make_factor(model, &model->head_d_factor, d_h, n, dim);
-        gemm_backward_weight(gemm, gradient(model, layers, PRE_W), model->head_d_factor, model->head_factor, n, dim, dim);
-        gemm_backward_input(gemm, model->d, model->head_d_factor, weight_factor(model, layers, PRE_W), 0, n, dim, dim);
+        weight_backward(model, layers, PRE_W, model->head_d_factor, model->head_factor, n, dim, dim);
+        if (input_matters(model, layers))
+                gemm_backward_input(gemm, model->d, model->head_d_factor, weight_factor(model, layers, PRE_W), 0, n, dim, dim);
 }
 
 /* Gradient of the block's output → gradient of the first LayerNorm's output. */
@@ -35,8 +60,8 @@ static void ffn_backward(struct model *model, const struct dropout *dropout, int
         kernels->gelu_backward(d_wide, model->h, gradient(model, layer, LIN1_B), b->pre, rows, hidden, model->scratch);
         make_factor(model, &model->h_factor, model->h, rows, hidden);
         make_factor(model, &model->wide_factor, d_wide, rows, hidden);
-        gemm_backward_weight(gemm, gradient(model, layer, LIN2_W), model->d_factor, model->h_factor, rows, dim, hidden);
-        gemm_backward_weight(gemm, gradient(model, layer, LIN1_W), model->wide_factor, b->y1_factor, rows, hidden, dim);
+        weight_backward(model, layer, LIN2_W, model->d_factor, model->h_factor, rows, dim, hidden);
+        weight_backward(model, layer, LIN1_W, model->wide_factor, b->y1_factor, rows, hidden, dim);
         gemm_backward_input(gemm, model->d, model->wide_factor, weight_factor(model, layer, LIN1_W), 1, rows, hidden, dim);
 }
 
@@ -45,8 +70,9 @@ static void project_backward(struct model *model, const struct batch *batch, int
         const int dim = model->shape.dim, tokens = batch->n_tokens;
         model->kernels->add_column_sums(gradient(model, layer, Q_B), model->d_wide, tokens, 3 * dim);
         make_factor(model, &model->wide_factor, model->d_wide, tokens, 3 * dim);
-        gemm_backward_weight(&model->gemm, gradient(model, layer, Q_W), model->wide_factor, model->blocks[layer].x_factor, tokens, 3 * dim, dim);
-        gemm_backward_input(&model->gemm, model->d, model->wide_factor, weight_factor(model, layer, Q_W), 1, tokens, 3 * dim, dim);
+        weight_backward(model, layer, Q_W, model->wide_factor, model->blocks[layer].x_factor, tokens, 3 * dim, dim);
+        if (input_matters(model, layer))
+                gemm_backward_input(&model->gemm, model->d, model->wide_factor, weight_factor(model, layer, Q_W), 1, tokens, 3 * dim, dim);
 }
 
 /* Last block: d holds [CLS] rows until k and v spread the gradient over all tokens. */
@@ -59,8 +85,10 @@ static void project_backward_last(struct model *model, const struct batch *batch
         model->kernels->add_column_sums(gradient(model, layer, K_B), model->d_wide, tokens, 2 * dim);
         make_factor(model, &model->query_factor, model->d_query, n, dim);
         make_factor(model, &model->wide_factor, model->d_wide, tokens, 2 * dim);
-        gemm_backward_weight(gemm, gradient(model, layer, Q_W), model->query_factor, b->cls_factor, n, dim, dim);
-        gemm_backward_weight(gemm, gradient(model, layer, K_W), model->wide_factor, b->x_factor, tokens, 2 * dim, dim);
+        weight_backward(model, layer, Q_W, model->query_factor, b->cls_factor, n, dim, dim);
+        weight_backward(model, layer, K_W, model->wide_factor, b->x_factor, tokens, 2 * dim, dim);
+        if (!input_matters(model, layer))
+                return;
         gemm_backward_input(gemm, d_cls, model->query_factor, weight_factor(model, layer, Q_W), 1, n, dim, dim);
         gemm_backward_input(gemm, d_all, model->wide_factor, weight_factor(model, layer, K_W), 0, tokens, 2 * dim, dim);
         for (int s = 0; s < n; s++)
@@ -81,7 +109,7 @@ static void block_backward(struct model *model, const struct batch *batch, const
         kernels->norm_backward(model->d, NULL, gradient(model, layer, NORM1_W), gradient(model, layer, NORM1_B), gradient(model, layer, OUT_B),
                                b->normal1, b->rstd1, weight(model, layer, NORM1_W), &none, &none, rows, dim, model->scratch);
         make_factor(model, &model->d_factor, model->d, rows, dim);
-        gemm_backward_weight(&model->gemm, gradient(model, layer, OUT_W), model->d_factor, b->context_factor, rows, dim, dim);
+        weight_backward(model, layer, OUT_W, model->d_factor, b->context_factor, rows, dim, dim);
         gemm_backward_input(&model->gemm, model->d_branch, model->d_factor, weight_factor(model, layer, OUT_W), 0, rows, dim, dim);
         float *d_q = last ? model->d_query : model->d_wide, *d_k = last ? model->d_wide : model->d_wide + dim;
         kernels->attention_backward(d_q, d_k, d_k + dim, model->d_branch, b->probabilities, &attention, model->scratch);
@@ -89,6 +117,8 @@ static void block_backward(struct model *model, const struct batch *batch, const
                 project_backward_last(model, batch, layer);
         else
                 project_backward(model, batch, layer);
+        if (!model_trains(model, layer))
+                drop_vectors(model, layer);
 }
 
 static void embeddings_backward(struct model *model, const struct batch *batch, const struct dropout *dropout) {
@@ -108,10 +138,11 @@ double model_forward_backward(struct model *model, const struct batch *batch, co
         model_run_forward(model, batch, dropout);
         if (logits)
                 memcpy(logits, model->logits, (size_t)n * (size_t)labels * sizeof *logits);
-        double loss = cross_entropy(model->d_logits, model->logits, batch->labels, n, labels, loss_scale);
+        double loss = cross_entropy(model->d_logits, model->logits, batch->labels, n, labels, &model->loss, loss_scale);
         head_backward(model, batch, dropout);
-        for (int layer = model->shape.layers - 1; layer >= 0; layer--)
+        for (int layer = model->shape.layers - 1; layer >= lowest_block(model); layer--)
                 block_backward(model, batch, dropout, layer);
-        embeddings_backward(model, batch, dropout);
+        if (!model->frozen_embeddings)
+                embeddings_backward(model, batch, dropout);
         return loss;
 }

@@ -35,6 +35,10 @@ struct model {
         struct model_shape shape;
         struct model_limits limits;
         const struct kernel_set *kernels;
+        int frozen_layers;
+        bool frozen_embeddings;
+        struct loss loss;
+        float *class_weights; /* [n_labels], or NULL */
         struct gemm gemm;
 
         struct model_parameter *parameters;
@@ -98,6 +102,9 @@ size_t model_count_parameters(const struct model_shape *shape);
 size_t model_describe_parameters(const struct model_shape *shape, struct model_parameter *parameters);
 int model_name_parameters(struct model *model);
 size_t model_align_16(size_t floats); /* to whole cache lines */
+
+/* Whether the tensors of a layer (-1 embeddings, `layers` the head) are trained. */
+bool model_trains(const struct model *model, int layer);
 
 /* Dropout sites, numbered so that no two of a model share a mask. dropout NULL: all off. */
 struct mask model_mask_embeddings(const struct dropout *dropout);

@@ -187,6 +187,7 @@ static void release(struct model *model) {
         free(model->x);
         free(model->blocks);
         free(model->word_states);
+        free(model->class_weights);
         free(model->score_offsets);
         free(model->cls_score_offsets);
 }
@@ -246,6 +247,19 @@ size_t model_arena_bytes(const struct model_shape *shape, const struct model_lim
 /* --- queries ---------------------------------------------------------------------------------------- */
 const struct model_shape *model_shape(const struct model *model) {
         return &model->shape;
+}
+
+int model_set_loss(struct model *model, const float *class_weights, double label_smoothing) {
+        const size_t bytes = (size_t)model->shape.n_labels * sizeof *class_weights;
+        float *copy = class_weights ? malloc(bytes) : NULL;
+        if (class_weights && !copy)
+                return -ENOMEM;
+        if (copy)
+                memcpy(copy, class_weights, bytes);
+        free(model->class_weights);
+        model->class_weights = copy;
+        model->loss = (struct loss){.class_weights = copy, .label_smoothing = label_smoothing};
+        return 0;
 }
 
 size_t model_n_parameters(const struct model *model) {

@@ -72,8 +72,12 @@ struct dropout {
 /* Inference: dropout off. logits: [n_sequences, n_labels]. */
 void model_forward(struct model *model, const struct batch *batch, float *logits);
 
-/* Forward and backward of mean cross-entropy times loss_scale (1 / accumulation steps): gradients are added to what is
- * there. Returns the unscaled mean loss in double. logits may be NULL. */
+/* What is minimised: torch.nn.CrossEntropyLoss with these options, plain cross-entropy at first. class_weights: [n_labels],
+ * copied; NULL: all 1. label_smoothing in [0, 1). -ENOMEM. */
+int model_set_loss(struct model *model, const float *class_weights, double label_smoothing);
+
+/* Forward and backward of the mean loss times loss_scale (1 / accumulation steps): gradients are added to what is there.
+ * Returns the unscaled mean loss in double. logits may be NULL. */
 double model_forward_backward(struct model *model, const struct batch *batch, const struct dropout *dropout, double loss_scale, float *logits);
 
 /* Hidden states for golden_replay: the output of the embeddings (0) or of block i (1 … layers) of the last forward, as
@@ -93,19 +97,22 @@ struct adamw {
         double beta1, beta2, epsilon, weight_decay;
         double max_grad_norm;      /* 0 = no clipping */
         double layerwise_lr_decay; /* 1 = off; the head's rate is lr, block l's lr·d^(layers-l), the embeddings' lr·d^(layers+1) */
-        int freeze_layers;         /* the first n blocks are not updated */
-        bool freeze_embeddings;
 };
 
-/* Global L2 norm over all trainable gradients, summed in double. */
-double model_gradient_norm(const struct model *model, const struct adamw *adamw);
+/* What is not trained: the first n blocks and, apart from them, the embeddings; nothing at first. Frozen tensors keep their
+ * weights and get no gradient, and the backward pass ends where nothing below is trained. The head is always trained.
+ * Before the first step. */
+void model_freeze(struct model *model, int layers, bool embeddings);
+
+/* Global L2 norm over all gradients that are trained, summed in double. */
+double model_gradient_norm(const struct model *model);
 
 /* The gradients of the word embeddings are written by model_forward_backward alone: rows of words that it has not met are
  * taken for zero here. Moments may be written from outside (a checkpoint): a step t that does not follow the step before
  * it looks at them afresh. */
 
 /* One torch.optim.AdamW step t (from 1) with rate lr; gradients are scaled by clip_coefficient on the way and zeroed.
- * The padding row 0 of the word embeddings never has a gradient but decays. Frozen tensors keep their weights. */
+ * The padding row 0 of the word embeddings never has a gradient but decays. */
 void model_adamw_step(struct model *model, const struct adamw *adamw, double lr, uint64_t t, double clip_coefficient);
 
 /* min(1, max_norm / (norm + 1e-6)), 1 when clipping is off. */

@@ -105,7 +105,7 @@ static bool step_is_complete(const struct training *t) {
 static int optimizer_step(struct training *t) {
         struct train_state *state = &t->state;
         double rate = t->schedule.learning_rate * schedule_factor(&t->schedule, state->step);
-        double norm = model_gradient_norm(t->model, &t->adamw);
+        double norm = model_gradient_norm(t->model);
         if (!isfinite(norm))
                 return diverged(t, "the gradient norm", norm, state->step + 1);
         model_adamw_step(t->model, &t->adamw, rate, state->step + 1, model_clip_coefficient(&t->adamw, norm));
@@ -161,8 +161,13 @@ static bool must_stop(const struct training *t) {
         return *t->stop || t->reader_gone || !events_has_reader(t->events);
 }
 
+static bool ran_out_of_patience(const struct training *t) {
+        uint64_t patience = (uint64_t)t->job->settings.early_stopping_patience;
+        return patience > 0 && t->state.without_gain >= patience;
+}
+
 static bool finished(const struct training *t) {
-        return t->state.step >= t->total_steps;
+        return t->state.step >= t->total_steps || ran_out_of_patience(t);
 }
 
 static bool evaluation_due(const struct training *t) {
@@ -217,6 +222,18 @@ static int keep_if_best(struct training *t) {
         return r < 0 ? loop_fail(t->outcome, "io", r, "%s", err.text) : 0;
 }
 
+/* As transformers' EarlyStoppingCallback: an evaluation counts as better from early_stopping_threshold on. */
+static void count_patience(struct training *t) {
+        struct train_state *state = &t->state;
+        double value = state->last[t->job->metric].value, least = t->job->settings.early_stopping_threshold;
+        bool gained = !state->has_reference || (better(t, value, state->reference) && fabs(value - state->reference) > least);
+        state->without_gain = gained ? 0 : state->without_gain + 1;
+        if (!gained)
+                return;
+        state->has_reference = 1;
+        state->reference = value;
+}
+
 static int evaluate(struct training *t) {
         struct evaluation evaluation;
         uint64_t started_ms = now_ms();
@@ -227,6 +244,9 @@ static int evaluate(struct training *t) {
         if (!isfinite(evaluation.loss))
                 return diverged(t, "eval/loss", evaluation.loss, t->state.step);
         report_evaluation(t, &evaluation);
+        count_patience(t);
+        if (ran_out_of_patience(t))
+                log_info("stopping early", log_i("step", t->state.step), log_i("evaluations_without_gain", t->state.without_gain));
         r = keep_if_best(t);
         if (r != 0)
                 return r;

@@ -34,6 +34,9 @@ struct train_state {
         uint64_t has_kept;   /* the best evaluation, whose weights were kept */
         double kept;
         uint64_t kept_step;
+        uint64_t has_reference; /* early stopping: the value that an evaluation must beat, and how many have not */
+        double reference;
+        uint64_t without_gain;
 };
 
 /* Everything the loop uses; made by train_run (train.c), which owns all that is pointed to. */

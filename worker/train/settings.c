@@ -8,7 +8,7 @@
 
 #include "common/json.h"
 
-enum type { REAL, WHOLE, FLAG, CHOICE };
+enum type { REAL, WHOLE, FLAG, CHOICE, WEIGHTS };
 
 struct setting {
         const char *name;
@@ -46,6 +46,10 @@ static const struct setting table[] = {
         {"layerwise_lr_decay", REAL, AT(layerwise_lr_decay), 0, 1, .low_open = true, .range = "> 0 and <= 1"},
         {"freeze_layers", WHOLE, AT(freeze_layers), 0, BIG, .range = "0 to the model's layers"},
         {"freeze_embeddings", FLAG, AT(freeze_embeddings), .range = "true or false"},
+        {"label_smoothing", REAL, AT(label_smoothing), 0, 1, .high_open = true, .range = ">= 0 and < 1"},
+        {"class_weights", WEIGHTS, AT(class_weights), .range = "\"none\", \"balanced\" or a list of one positive number a label"},
+        {"early_stopping_patience", WHOLE, AT(early_stopping_patience), 1, BIG, .range = ">= 1", .nullable = true},
+        {"early_stopping_threshold", REAL, AT(early_stopping_threshold), 0, HUGE_VAL, .range = ">= 0"},
         {"logging_steps", WHOLE, AT(logging_steps), 1, BIG, .range = ">= 1"},
         {"eval_steps", WHOLE, AT(eval_steps), 1, BIG, .range = ">= 1", .nullable = true},
         {"checkpoint_s", REAL, AT(checkpoint_s), 1, HUGE_VAL, .range = ">= 1"},
@@ -131,6 +135,25 @@ static int find_choice(const char *choices, const char *text) {
         return -1;
 }
 
+static bool read_weights(const json_t *value, struct class_weights *ret) {
+        struct class_weights weights = {.n = (int)json_array_size(value)};
+        const char *word = json_string_value(value);
+        if (word) {
+                weights.balanced = strcmp(word, "balanced") == 0;
+                *ret = weights;
+                return weights.balanced || strcmp(word, "none") == 0;
+        }
+        if (weights.n < 1 || weights.n > SETTINGS_MAX_LABELS)
+                return false;
+        for (int i = 0; i < weights.n; i++) {
+                weights.values[i] = json_number_value(json_array_get(value, (size_t)i));
+                if (!(weights.values[i] > 0 && weights.values[i] <= 1e6))
+                        return false;
+        }
+        *ret = weights;
+        return true;
+}
+
 static int set(struct settings *settings, const struct setting *setting, const json_t *value, const char *where, struct error *err) {
         void *at = (char *)settings + setting->offset;
         int64_t whole;
@@ -159,6 +182,8 @@ static int set(struct settings *settings, const struct setting *setting, const j
                         return refuse(setting, value, where, err);
                 *(int *)at = index;
                 return 0;
+        case WEIGHTS:
+                return read_weights(value, at) ? 0 : refuse(setting, value, where, err);
         }
         return -EINVAL;
 }
@@ -200,6 +225,9 @@ int settings_fit_model(struct settings *settings, const struct model_shape *shap
         if (settings->freeze_layers > shape->layers)
                 return error_set(err, -EINVAL, "freeze_layers must be 0 to the model's layers, which are %d; got %lld", shape->layers,
                                  (long long)settings->freeze_layers);
+        if (settings->class_weights.n > 0 && settings->class_weights.n != shape->n_labels)
+                return error_set(err, -EINVAL, "class_weights must be one number for each of the %d labels; got %d", shape->n_labels,
+                                 settings->class_weights.n);
         if (settings->max_seq_length == 0)
                 settings->max_seq_length = shape->max_positions < 128 ? shape->max_positions : 128;
         if (isnan(settings->dropout))
@@ -209,6 +237,15 @@ int settings_fit_model(struct settings *settings, const struct model_shape *shap
         if (isnan(settings->seq_classif_dropout))
                 settings->seq_classif_dropout = shape->seq_classif_dropout;
         return 0;
+}
+
+static json_t *get_weights(const struct class_weights *weights) {
+        if (weights->n == 0)
+                return json_string(weights->balanced ? "balanced" : "none");
+        json_t *list = json_array();
+        for (int i = 0; list && i < weights->n; i++)
+                json_array_append_new(list, json_real(weights->values[i]));
+        return list;
 }
 
 static json_t *get(const struct settings *settings, const struct setting *setting) {
@@ -222,6 +259,8 @@ static json_t *get(const struct settings *settings, const struct setting *settin
                 return json_boolean(*(const bool *)at);
         case CHOICE:
                 return json_integer(*(const int *)at);
+        case WEIGHTS:
+                return get_weights(at);
         }
         return NULL;
 }

@@ -13,6 +13,15 @@
 enum precision { PRECISION_F32, PRECISION_BF16 };
 enum report { REPORT_LAST, REPORT_BEST };
 
+#define SETTINGS_MAX_LABELS 64
+
+/* none: all weigh 1 · balanced: n / (labels · count of the class), as scikit-learn · or one weight a label. */
+struct class_weights {
+        bool balanced;
+        int n; /* of values; 0: none given */
+        double values[SETTINGS_MAX_LABELS];
+};
+
 struct settings {
         double learning_rate, weight_decay, max_grad_norm;
         double adam_beta1, adam_beta2, adam_epsilon;
@@ -27,6 +36,10 @@ struct settings {
         double layerwise_lr_decay;
         int64_t freeze_layers;
         bool freeze_embeddings;
+        double label_smoothing;
+        struct class_weights class_weights;
+        int64_t early_stopping_patience; /* evaluations without improvement; 0: off */
+        double early_stopping_threshold; /* least improvement that counts */
         int64_t logging_steps, eval_steps; /* eval_steps 0: at each epoch's end */
         double checkpoint_s;
         int64_t limit_train, limit_eval; /* 0: all rows */

@@ -161,9 +161,8 @@ static void make_plan(struct training *t) {
                                   .epsilon = settings->adam_epsilon,
                                   .weight_decay = settings->weight_decay,
                                   .max_grad_norm = settings->max_grad_norm,
-                                  .layerwise_lr_decay = settings->layerwise_lr_decay,
-                                  .freeze_layers = (int)settings->freeze_layers,
-                                  .freeze_embeddings = settings->freeze_embeddings};
+                                  .layerwise_lr_decay = settings->layerwise_lr_decay};
+        model_freeze(t->model, (int)settings->freeze_layers, settings->freeze_embeddings);
         t->folders = (struct best_folders){.output = t->job->output_dir, .checkpoint = t->job->checkpoint_dir, .source = t->job->model};
 }
 
@@ -225,6 +224,24 @@ static int start(struct training *t) {
         return 0;
 }
 
+/* The loss of the settings. A class that no example has weighs nothing: it is in no sum. */
+static int set_loss(struct training *t) {
+        const struct settings *settings = &t->job->settings;
+        const struct class_weights *given = &settings->class_weights;
+        const int n_labels = model_shape(t->model)->n_labels;
+        float weights[SETTINGS_MAX_LABELS];
+        size_t counts[SETTINGS_MAX_LABELS] = {0};
+        for (size_t i = 0; given->balanced && i < t->train.n; i++)
+                counts[t->train.labels[i]]++;
+        for (int c = 0; c < n_labels; c++)
+                weights[c] = given->balanced ? (counts[c] ? (float)((double)t->train.n / ((double)n_labels * (double)counts[c])) : 0)
+                                             : (float)given->values[c];
+        bool weighs = given->balanced || given->n > 0;
+        return model_set_loss(t->model, weighs ? weights : NULL, settings->label_smoothing) == 0
+                       ? 0
+                       : loop_fail(t->outcome, "out_of_memory", -ENOMEM, "out of memory");
+}
+
 static void log_plan(const struct training *t) {
         log_info("training", log_i("examples", t->train.n), log_i("eval_examples", t->eval.n), log_i("steps", t->total_steps),
                  log_i("warmup_steps", t->schedule.warmup_steps), log_i("batch_tokens_max", t->pack.max_tokens),
@@ -253,7 +270,9 @@ static int run(struct training *t, struct job *job, struct sources *sources, con
                 return r;
         make_plan(t);
         log_plan(t);
-        r = start(t);
+        r = set_loss(t);
+        if (r == 0)
+                r = start(t);
         if (r == 0)
                 r = loop_run(t);
         return r == 0 ? complete(t) : r;

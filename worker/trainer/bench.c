@@ -184,7 +184,7 @@ static void run_step(struct bench *bench, const struct batch *batch, uint64_t t,
                 .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .weight_decay = 0.01, .max_grad_norm = 1, .layerwise_lr_decay = 1};
         double begin_s = now_s();
         model_forward_backward(bench->model, batch, &dropout, 1, NULL);
-        double middle_s = now_s(), norm = model_gradient_norm(bench->model, &adamw);
+        double middle_s = now_s(), norm = model_gradient_norm(bench->model);
         model_adamw_step(bench->model, &adamw, 2e-5, t, model_clip_coefficient(&adamw, norm));
         double end_s = now_s();
         *ret_step_s = end_s - begin_s;

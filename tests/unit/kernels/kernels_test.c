@@ -404,13 +404,34 @@ static void adamw_follows_torch_for_five_steps(void **state) {
         }
 }
 
+/* Figures of torch.nn.functional.cross_entropy(x, y, weight=w, label_smoothing=0.1), torch 2.15. */
+static void weighted_and_smoothed_loss_is_torchs(void **state) {
+        (void)state;
+        const float logits[] = {0.5f, -1.25f, 2, -0.5f, 0.25f, 1}, weights[] = {0.5f, 2, 1.25f};
+        const int32_t labels[] = {2, 1};
+        const struct loss loss = {.class_weights = weights, .label_smoothing = 0.1};
+        const double expected = 0.9150146007586706, slopes[6] = {0.062879557, -0.008694843, -0.054184714, 0.072820463, -0.409341643, 0.336521180};
+        float d[6], moved[6];
+        assert_true(fabs(cross_entropy(d, logits, labels, 2, 3, &loss, 1) - expected) < 1e-6);
+        for (int i = 0; i < 6; i++) {
+                double sides[2];
+                assert_true(fabs((double)d[i] - slopes[i]) < 1e-6);
+                for (int side = 0; side < 2; side++) {
+                        memcpy(moved, logits, sizeof moved);
+                        moved[i] += side ? 0.0078125f : -0.0078125f;
+                        sides[side] = cross_entropy(NULL, moved, labels, 2, 3, &loss, 1);
+                }
+                assert_true(fabs((sides[1] - sides[0]) / 0.015625 - (double)d[i]) < 1e-4);
+        }
+}
+
 static void cross_entropy_gives_mean_loss_and_scaled_gradient(void **state) {
         (void)state;
         const float logits[] = {1, -1, 80, 100};
         const int32_t labels[] = {0, 0};
         float d[4];
         double first = log1p(exp(-2)), second = 20 + log1p(exp(-20));
-        assert_true(fabs(cross_entropy(d, logits, labels, 2, 2, 0.5) - (first + second) / 2) < 1e-12);
+        assert_true(fabs(cross_entropy(d, logits, labels, 2, 2, NULL, 0.5) - (first + second) / 2) < 1e-12);
         assert_float_equal(d[0], -0.25 * (1 - 1 / (1 + exp(-2))), 1e-7);
         assert_float_equal(d[1], -d[0], 1e-7);
         assert_float_equal(d[2], -0.25, 1e-7);
@@ -430,6 +451,7 @@ int main(void) {
                 cmocka_unit_test(sums_over_columns_and_squares_are_exact_enough),
                 cmocka_unit_test(adamw_follows_torch_for_five_steps),
                 cmocka_unit_test(cross_entropy_gives_mean_loss_and_scaled_gradient),
+                cmocka_unit_test(weighted_and_smoothed_loss_is_torchs),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

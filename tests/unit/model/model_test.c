@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "common/rng.h"
+#include "kernels/gemm.h"
 #include "model/model.h"
 
 static const struct model_shape shape = {
@@ -114,8 +115,8 @@ static void gradients_accumulate_over_scaled_micro_batches(void **state) {
         model_forward_backward(once, &batch, &dropout, 1, NULL);
         model_forward_backward(twice, &batch, &dropout, 0.5, NULL);
         model_forward_backward(twice, &batch, &dropout, 0.5, NULL);
-        double norm = model_gradient_norm(once, &plain);
-        assert_true(norm > 0 && fabs(model_gradient_norm(twice, &plain) / norm - 1) < 1e-6);
+        double norm = model_gradient_norm(once);
+        assert_true(norm > 0 && fabs(model_gradient_norm(twice) / norm - 1) < 1e-6);
         model_free(once);
         model_free(twice);
 }
@@ -154,7 +155,7 @@ static void run_steps(struct model *model) {
                 struct dropout masks = dropout;
                 masks.step = t;
                 model_forward_backward(model, &batch, &masks, 1, NULL);
-                model_adamw_step(model, &plain, 1e-3, t, model_clip_coefficient(&plain, model_gradient_norm(model, &plain)));
+                model_adamw_step(model, &plain, 1e-3, t, model_clip_coefficient(&plain, model_gradient_norm(model)));
         }
 }
 
@@ -238,32 +239,85 @@ static void masked_logits_average_near_the_plain_ones(void **state) {
 }
 
 /* --- optimizer -------------------------------------------------------------------------------------- */
-static void norm_and_gradients_of_frozen_layers_do_not_count(void **state) {
-        (void)state;
-        struct adamw frozen = plain;
-        frozen.freeze_layers = 1;
-        frozen.freeze_embeddings = true;
-        struct model *model = make_model(true, 2);
-        size_t bytes = model_n_floats(model) * sizeof(float);
+/* Trained gradients are those of a model without anything frozen; frozen ones are zero and their weights stay. */
+static void check_frozen(int layers, bool embeddings) {
+        struct model *frozen = make_model(true, 2), *whole = make_model(true, 2);
+        size_t bytes = model_n_floats(frozen) * sizeof(float);
         float *before = malloc(bytes);
-        memcpy(before, model_weights(model), bytes);
-        model_forward_backward(model, &batch, NULL, 1, NULL);
+        memcpy(before, model_weights(frozen), bytes);
+        model_freeze(frozen, layers, embeddings);
+        model_forward_backward(frozen, &batch, &dropout, 1, NULL);
+        model_forward_backward(whole, &batch, &dropout, 1, NULL);
         double squares = 0;
-        for (size_t i = 0; i < model_n_parameters(model); i++) {
-                const struct model_parameter *p = model_parameter(model, i);
-                for (size_t j = 0; p->layer >= 1 && j < p->size; j++)
-                        squares += (double)model_gradients(model)[p->offset + j] * (double)model_gradients(model)[p->offset + j];
+        for (size_t i = 0; i < model_n_parameters(frozen); i++) {
+                const struct model_parameter *p = model_parameter(frozen, i);
+                bool trains = p->layer < 0 ? !embeddings : p->layer >= layers;
+                for (size_t j = p->offset; j < p->offset + p->size; j++) {
+                        double g = model_gradients(frozen)[j];
+                        assert_true(g == (trains ? (double)model_gradients(whole)[j] : 0));
+                        squares += g * g;
+                }
         }
-        assert_true(fabs(model_gradient_norm(model, &frozen) / sqrt(squares) - 1) < 1e-12);
-        assert_true(model_gradient_norm(model, &plain) > sqrt(squares));
-        model_adamw_step(model, &frozen, 1e-3, 1, 1);
-        for (size_t i = 0; i < model_n_parameters(model); i++) {
-                const struct model_parameter *p = model_parameter(model, i);
-                bool same = memcmp(before + p->offset, model_weights(model) + p->offset, p->size * sizeof *before) == 0;
-                assert_int_equal(same, p->layer < 1);
+        assert_true(fabs(model_gradient_norm(frozen) / sqrt(squares) - 1) < 1e-12);
+        model_adamw_step(frozen, &plain, 1e-3, 1, 1);
+        for (size_t i = 0; i < model_n_parameters(frozen); i++) {
+                const struct model_parameter *p = model_parameter(frozen, i);
+                bool same = memcmp(before + p->offset, model_weights(frozen) + p->offset, p->size * sizeof *before) == 0;
+                assert_int_equal(same, p->layer < 0 ? embeddings : p->layer < layers);
         }
-        for (size_t i = 0; i < model_n_floats(model); i++)
-                assert_true(model_gradients(model)[i] == 0);
+        for (size_t i = 0; i < model_n_floats(frozen); i++)
+                assert_true(model_gradients(frozen)[i] == 0);
+        free(before);
+        model_free(frozen);
+        model_free(whole);
+}
+
+static void frozen_layers_have_no_gradient_and_change_no_other(void **state) {
+        (void)state;
+        check_frozen(0, true);
+        check_frozen(1, false);
+        check_frozen(1, true);
+        check_frozen(2, false);
+        check_frozen(2, true);
+}
+
+static double gemm_flops_of_a_step(int layers, bool embeddings) {
+        struct model *model = make_model(true, 1);
+        model_freeze(model, layers, embeddings);
+        model_forward_backward(model, &batch, NULL, 1, NULL);
+        double flops = model_gemm_meter(model)->flops;
+        model_free(model);
+        return flops;
+}
+
+static void what_is_frozen_costs_no_products(void **state) {
+        (void)state;
+        double all = gemm_flops_of_a_step(0, false), forward = gemm_flops_of_a_step(2, true);
+        assert_true(gemm_flops_of_a_step(1, false) < 0.9 * all);
+        assert_true(gemm_flops_of_a_step(1, true) < gemm_flops_of_a_step(1, false));
+        assert_true(forward < 0.45 * all);
+}
+
+static void class_weights_and_smoothing_enter_the_gradient(void **state) {
+        (void)state;
+        const float weights[] = {1, 3};
+        struct model *model = make_model(true, 1);
+        double plain_loss = model_forward_backward(model, &batch, NULL, 1, NULL);
+        assert_int_equal(model_set_loss(model, weights, 0.2), 0);
+        memset(model_gradients(model), 0, model_n_floats(model) * sizeof(float));
+        double loss = model_forward_backward(model, &batch, NULL, 1, NULL), norm = model_gradient_norm(model), epsilon = 1e-3 / norm, sides[2];
+        assert_true(fabs(loss - plain_loss) > 1e-3);
+        size_t n = model_n_floats(model);
+        float *gradients = malloc(n * sizeof *gradients), *before = malloc(n * sizeof *before);
+        memcpy(gradients, model_gradients(model), n * sizeof *gradients);
+        memcpy(before, model_weights(model), n * sizeof *before);
+        for (int side = 0; side < 2; side++) {
+                for (size_t i = 0; i < n; i++)
+                        model_weights(model)[i] = before[i] + (float)((side ? epsilon : -epsilon) * (double)gradients[i]);
+                sides[side] = model_forward_backward(model, &batch, NULL, 1, NULL);
+        }
+        assert_true(fabs((sides[1] - sides[0]) / (2 * epsilon * norm * norm) - 1) < 0.02);
+        free(gradients);
         free(before);
         model_free(model);
 }
@@ -325,7 +379,7 @@ static double train_one_step(struct model *model, uint64_t t) {
         struct dropout masks = dropout;
         masks.step = t;
         double loss = model_forward_backward(model, &batch, &masks, 1, NULL);
-        model_adamw_step(model, &plain, 3e-4, t, model_clip_coefficient(&plain, model_gradient_norm(model, &plain)));
+        model_adamw_step(model, &plain, 3e-4, t, model_clip_coefficient(&plain, model_gradient_norm(model)));
         return loss;
 }
 
@@ -400,7 +454,9 @@ int main(void) {
                 cmocka_unit_test(a_step_continued_from_saved_weights_and_moments_gives_the_same_bits),
                 cmocka_unit_test(masks_change_with_the_step_but_evaluation_ignores_them),
                 cmocka_unit_test(masked_logits_average_near_the_plain_ones),
-                cmocka_unit_test(norm_and_gradients_of_frozen_layers_do_not_count),
+                cmocka_unit_test(frozen_layers_have_no_gradient_and_change_no_other),
+                cmocka_unit_test(what_is_frozen_costs_no_products),
+                cmocka_unit_test(class_weights_and_smoothing_enter_the_gradient),
                 cmocka_unit_test(decay_alone_shrinks_weight_matrices_and_the_padding_row),
                 cmocka_unit_test(layerwise_decay_lowers_the_rate_from_the_head_down),
                 cmocka_unit_test(clip_coefficient_follows_torch),

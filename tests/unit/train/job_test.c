@@ -104,6 +104,12 @@ static void wrong_types_are_refused(void **state) {
         refused("{\"learning_rate\":\"5e-5\"}", "{}", "", "learning_rate", "number");
         refused("{\"train_batch_size\":16.5}", "{}", "", "train_batch_size", "whole");
         refused("{\"freeze_embeddings\":1}", "{}", "", "freeze_embeddings", "true or false");
+        refused("{\"label_smoothing\":1}", "{}", "", "params.label_smoothing", ">= 0 and < 1");
+        refused("{}", "{\"class_weights\":[1,0]}", "", "fixed.class_weights", "positive");
+        refused("{}", "{\"class_weights\":\"even\"}", "", "fixed.class_weights", "balanced");
+        refused("{}", "{\"class_weights\":[]}", "", "fixed.class_weights", "a label");
+        refused("{}", "{\"early_stopping_patience\":0}", "", "early_stopping_patience", ">= 1");
+        refused("{}", "{\"early_stopping_patience\":2}", ",\"metric\":{\"name\":\"train/loss\"}", "early_stopping_patience", "train/loss");
         refused("{\"lr_scheduler_type\":1}", "{}", "", "lr_scheduler_type", "linear");
         refused("{\"lr_scheduler_type\":\"\"}", "{}", "", "lr_scheduler_type", "linear");
         refused("[]", "{}", "", "params", "object");
