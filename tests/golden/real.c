@@ -84,7 +84,7 @@ static int open_all(struct real *real, const char *folder, const char *model, co
         _cleanup_free_ char *vocab = fs_join(model, "vocab.txt");
         if (!real->ids || !real->offsets || !real->labels || !vocab)
                 return error_set(err, -ENOMEM, "out of memory");
-        int r = dataset_open(data, &real->dataset, err);
+        int r = dataset_open(data, NULL, &real->dataset, err);
         if (r == 0)
                 r = tokenizer_open(vocab, &real->tokenizer, err);
         if (r == 0)

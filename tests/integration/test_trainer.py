@@ -169,6 +169,42 @@ def test_frozen_weights_stay_as_they_were(folders, tmp_path, precision):
         assert (values == after[name]) == frozen, name
 
 
+def single_sentences(folder, kinds, header, row):
+    """A task that can be learnt: the kind decides the words."""
+    import random
+    rng = random.Random(5)
+    folder.mkdir()
+    words = tiny_model.WORDS
+    for name, n in (("train", 96), ("dev", 48)):
+        rows = []
+        for i in range(n):
+            kind = i % len(kinds)
+            rows.append(row(kinds[kind], " ".join(rng.choice(words[kind * 8:kind * 8 + 8]) for _ in range(rng.randint(3, 9)))))
+        (folder / f"{name}.tsv").write_text("".join(line + "\n" for line in header + rows))
+    return folder
+
+
+def test_a_task_of_ones_own_with_three_labels_learns_and_predicts(folders, tmp_path):
+    data = single_sentences(tmp_path / "data", ["news", "blog", "spam"], ["kind\tdate\ttitle"], lambda kind, text: f"{kind}\t2026\t{text}")
+    fixed = {"task": "tsv", "text_a": "title", "label": "kind", "labels": ["news", "blog", "spam"], "epochs": 8, "train_batch_size": 8, "class_weights": [1, 1, 2]}
+    config = configuration(folders, data=str(data), params={"learning_rate": 3e-3}, fixed=fixed, output_dir=str(tmp_path / "out"),
+                           metric={"name": "eval/mcc", "goal": "maximize"})
+    result = train(config).completed()
+    assert result.outcome["value"] > 0.8
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert sorted(config["id2label"].values()) == ["LABEL_0", "LABEL_1", "LABEL_2"]
+    answer = subprocess.run([program("sweep-trainer"), "predict", "--model", tmp_path / "out"], input=json.dumps({"a": " ".join(tiny_model.WORDS[16:22]), "b": ""}),
+                            capture_output=True, text=True, check=True)
+    assert json.loads(answer.stdout)["label"] == 2 and len(json.loads(answer.stdout)["logits"]) == 3
+
+
+def test_cola_reports_matthews_correlation(folders, tmp_path):
+    data = single_sentences(tmp_path / "data", ["0", "1"], [], lambda kind, text: f"src\t{kind}\t\t{text}")
+    config = configuration(folders, data=str(data), fixed={"task": "cola", "epochs": 1}, metric={"name": "eval/mcc", "goal": "maximize"})
+    assert "eval/mcc" in {name for name, _ in train(config).completed().points()}
+    train(configuration(folders, data=str(data), fixed={"task": "sst2"})).failed("bad_data", "train.tsv:1", "'label'")
+
+
 def test_seed_setting_overrides_the_trials(folders):
     explicit = train(configuration(folders, seed=9, fixed={"epochs": 1, "seed": 5})).completed().points()
     trials = train(configuration(folders, seed=5, fixed={"epochs": 1})).completed().points()

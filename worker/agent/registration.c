@@ -60,12 +60,10 @@ static int add_fingerprints(const struct agent_options *options, json_t *body, s
         if (r < 0)
                 return error_prefix(err, "model");
         json_object_set_new(body, "model", fingerprint(options, options->model_dir, sha256));
-        struct dataset *dataset = NULL;
-        r = dataset_open(options->data_dir, &dataset, err);
+        r = dataset_fingerprint(options->data_dir, sha256, err);
         if (r < 0)
                 return error_prefix(err, "data");
-        json_object_set_new(body, "data", fingerprint(options, options->data_dir, dataset->sha256));
-        dataset_free(dataset);
+        json_object_set_new(body, "data", fingerprint(options, options->data_dir, sha256));
         return 0;
 }
 

@@ -11,6 +11,7 @@
 #include "common/json.h"
 
 #define MAX_CONFIG_BYTES (1 << 20)
+#define MAX_LABELS 1000
 
 struct reader {
         const char *path;
@@ -94,15 +95,25 @@ static int check_mathematics(const struct reader *reader) {
         if (r == 0)
                 r = require_number(reader, "pad_token_id", 0);
         if (r == 0)
-                r = require_number(reader, "num_labels", 2);
-        if (r == 0)
                 r = require_false(reader, "sinusoidal_pos_embds");
         if (r == 0)
                 r = require_false(reader, "is_decoder");
-        const json_t *labels = json_object_get(reader->config, "id2label");
-        if (r == 0 && json_is_object(labels) && json_object_size(labels) != 2)
-                r = error_set(reader->err, -EINVAL, "%s: 'id2label' names %zu labels, expected 2", reader->path, json_object_size(labels));
         return r;
+}
+
+/* 2 where nothing is said. */
+static int read_labels(const struct reader *reader, int *ret) {
+        const json_t *names = json_object_get(reader->config, "id2label"), *number = json_object_get(reader->config, "num_labels");
+        json_int_t n = json_is_object(names) ? (json_int_t)json_object_size(names) : 2;
+        if (number && !json_is_null(number)) {
+                if (json_is_object(names) && json_integer_value(number) != n)
+                        return error_set(reader->err, -EINVAL, "%s: 'num_labels' is not the number of labels in 'id2label', %lld", reader->path, (long long)n);
+                n = json_integer_value(number);
+        }
+        if (n < 2 || n > MAX_LABELS)
+                return error_set(reader->err, -EINVAL, "%s: '%s' must be 2 to %d labels", reader->path, number ? "num_labels" : "id2label", MAX_LABELS);
+        *ret = (int)n;
+        return 0;
 }
 
 static int read_sizes(const struct reader *reader, struct model_shape *shape) {
@@ -148,8 +159,10 @@ int hfconfig_read(const char *path, struct model_shape *ret, struct error *err) 
         if (!json_is_object(config))
                 return error_set(err, -EINVAL, "%s: not a JSON object", path);
         struct reader reader = {.path = path, .config = config, .err = err};
-        struct model_shape shape = {.n_labels = 2};
+        struct model_shape shape = {0};
         r = check_mathematics(&reader);
+        if (r == 0)
+                r = read_labels(&reader, &shape.n_labels);
         if (r == 0)
                 r = read_sizes(&reader, &shape);
         if (r == 0)
@@ -170,12 +183,31 @@ static json_t *make_fraction(float value) {
         return json_real(strtod(text, NULL));
 }
 
+/* transformers takes the number of labels from their names, two where there are none. */
+static int add_labels(json_t *config, int n_labels) {
+        json_t *names = json_object(), *numbers = json_object();
+        char label[32], id[16];
+        for (int i = 0; names && numbers && i < n_labels; i++) {
+                snprintf(label, sizeof label, "LABEL_%d", i);
+                snprintf(id, sizeof id, "%d", i);
+                json_object_set_new(names, id, json_string(label));
+                json_object_set_new(numbers, label, json_integer(i));
+        }
+        int r = json_object_set_new(config, "id2label", names);
+        return json_object_set_new(config, "label2id", numbers) < 0 || r < 0 ? -ENOMEM : 0;
+}
+
 json_t *hfconfig_make(const struct model_shape *shape) {
-        return json_pack("{s:s, s:[s], s:o, s:i, s:o, s:i, s:o, s:i, s:s, s:i, s:i, s:i, s:f, s:o, s:b, s:b, s:i}", "activation", "gelu",
+        json_t *config = json_pack("{s:s, s:[s], s:o, s:i, s:o, s:i, s:o, s:i, s:s, s:i, s:i, s:i, s:f, s:o, s:b, s:b, s:i}", "activation", "gelu",
                          "architectures", "DistilBertForSequenceClassification", "attention_dropout",
                          make_fraction(shape->attention_dropout), "dim", shape->dim, "dropout", make_fraction(shape->dropout), "hidden_dim",
                          shape->hidden_dim, "initializer_range", make_fraction(shape->initializer_range), "max_position_embeddings",
                          shape->max_positions, "model_type", "distilbert", "n_heads", shape->heads, "n_layers", shape->layers,
                          "pad_token_id", 0, "qa_dropout", 0.1, "seq_classif_dropout", make_fraction(shape->seq_classif_dropout),
                          "sinusoidal_pos_embds", false, "tie_weights_", true, "vocab_size", shape->vocab_size);
+        if (config && shape->n_labels != 2 && add_labels(config, shape->n_labels) < 0) {
+                json_decref(config);
+                return NULL;
+        }
+        return config;
 }

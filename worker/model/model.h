@@ -15,7 +15,7 @@
 
 struct model_shape {
         int dim, heads, hidden_dim, layers, vocab_size, max_positions;
-        int n_labels; /* 2 */
+        int n_labels;
         float dropout, attention_dropout, seq_classif_dropout; /* of config.json; a training may override them */
         float initializer_range; /* 0.02: the head is drawn from normal(0, this) when the file has none */
 };

@@ -15,7 +15,7 @@ void tokenizer_free(struct tokenizer *tokenizer);
 size_t tokenizer_vocab_size(const struct tokenizer *tokenizer);
 
 /* [CLS] a [SEP] b [SEP], truncated longest_first to max_length. mode selects all of Hugging Face's fast or slow rules.
- * ret_ids holds max_length ids; *ret_n is how many. In hf_fast an empty b gives [CLS] a [SEP]. Linear in the text's
+ * ret_ids holds max_length ids; *ret_n is how many. In hf_fast an empty b gives [CLS] a [SEP], as b NULL does in both. Linear in the text's
  * length. -EILSEQ for malformed UTF-8, -EINVAL for a max_length below 3, -ENOMEM. Thread-safe. */
 int tokenizer_encode_pair(const struct tokenizer *tokenizer, enum truncation mode, const char *a, size_t a_len, const char *b, size_t b_len,
                           size_t max_length, int32_t *ret_ids, size_t *ret_n, struct error *err);

@@ -111,7 +111,7 @@ int tokenizer_encode_pair(const struct tokenizer *tokenizer, enum truncation mod
                           size_t max_length, int32_t *ret_ids, size_t *ret_n, struct error *err) {
         const struct vocab *vocab = tokenizer->vocab;
         /* To the fast tokenizer an empty second sentence is none at all. */
-        bool single = mode == TRUNCATION_HF_FAST && b_len == 0;
+        bool single = !b || (mode == TRUNCATION_HF_FAST && b_len == 0);
         size_t n_fixed = single ? 2 : 3;
         if (max_length < 3)
                 return error_set(err, -EINVAL, "max_length %zu is too small for a pair", max_length);
@@ -121,7 +121,7 @@ int tokenizer_encode_pair(const struct tokenizer *tokenizer, enum truncation mod
                 return error_set(err, -ENOMEM, "out of memory");
         struct ids first = {.items = space, .max = budget}, second = {.items = space + budget, .max = budget};
         int r = add_sentence(vocab, mode, a, a_len, &first, err);
-        if (r == 0)
+        if (r == 0 && !single)
                 r = add_sentence(vocab, mode, b, b_len, &second, err);
         if (r < 0)
                 return r;

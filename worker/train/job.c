@@ -125,6 +125,8 @@ static int read_all(const json_t *object, struct job *job, struct error *err) {
         if (r < 0)
                 return r;
         job->threads = (int)threads;
+        if (job->metric == METRIC_EVAL_MCC && !settings_task(&job->settings)->reports_mcc)
+                return error_set(err, -EINVAL, "metric.name eval/mcc is reported for the tasks cola and tsv; task is %s", job->settings.task_name);
         if (job->settings.early_stopping_patience > 0 && strncmp(metric_name(job->metric), "eval/", 5) != 0)
                 return error_set(err, -EINVAL, "early_stopping_patience needs a metric of evaluations, eval/…; metric.name is %s",
                                  metric_name(job->metric));

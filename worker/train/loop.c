@@ -90,6 +90,8 @@ static void report_evaluation(struct training *t, const struct evaluation *evalu
         report(t, METRIC_EVAL_F1, evaluation->f1);
         report(t, METRIC_EVAL_PRECISION, evaluation->precision);
         report(t, METRIC_EVAL_RECALL, evaluation->recall);
+        if (settings_task(&t->job->settings)->reports_mcc)
+                report(t, METRIC_EVAL_MCC, evaluation->mcc);
         report_progress(t);
 }
 
@@ -204,7 +206,7 @@ static void judge_logits(struct training *t, struct evaluation *ret) {
                 sum += metrics_cross_entropy(row, n_labels, t->eval.labels[i]);
                 t->eval_predictions[i] = metrics_argmax(row, n_labels);
         }
-        metrics_count(t->eval.labels, t->eval_predictions, t->eval.n, ret);
+        metrics_count(t->eval.labels, t->eval_predictions, t->eval.n, n_labels, ret);
         ret->loss = sum / (double)t->eval.n;
 }
 

@@ -13,6 +13,7 @@ static const char *const names[N_METRICS] = {
         [METRIC_EVAL_F1] = "eval/f1",
         [METRIC_EVAL_PRECISION] = "eval/precision",
         [METRIC_EVAL_RECALL] = "eval/recall",
+        [METRIC_EVAL_MCC] = "eval/mcc",
         [METRIC_PERF_TOKENS_PER_S] = "perf/tokens_per_s",
 };
 
@@ -51,16 +52,38 @@ static double ratio(size_t part, size_t whole) {
         return whole > 0 ? (double)part / (double)whole : 0.0;
 }
 
-void metrics_count(const int32_t *labels, const int32_t *predictions, size_t n, struct evaluation *ret) {
-        size_t right = 0, true_positive = 0, false_positive = 0, false_negative = 0;
+/* Rows and columns of the confusion matrix. */
+struct counts {
+        size_t right[METRICS_MAX_LABELS], labelled[METRICS_MAX_LABELS], predicted[METRICS_MAX_LABELS];
+};
+
+/* Gorodkin 2004: the correlation of two assignments to classes; with two classes Matthews' own. */
+static double correlation(const struct counts *counts, size_t n, size_t right, int n_labels) {
+        double both = (double)right * (double)n, labels = (double)n * (double)n, predictions = labels;
+        for (int c = 0; c < n_labels; c++) {
+                both -= (double)counts->labelled[c] * (double)counts->predicted[c];
+                labels -= (double)counts->labelled[c] * (double)counts->labelled[c];
+                predictions -= (double)counts->predicted[c] * (double)counts->predicted[c];
+        }
+        return labels > 0 && predictions > 0 ? both / sqrt(labels * predictions) : 0;
+}
+
+void metrics_count(const int32_t *labels, const int32_t *predictions, size_t n, int n_labels, struct evaluation *ret) {
+        struct counts counts = {0};
+        size_t right = 0;
         for (size_t i = 0; i < n; i++) {
+                counts.labelled[labels[i]]++;
+                counts.predicted[predictions[i]]++;
+                counts.right[labels[i]] += labels[i] == predictions[i];
                 right += labels[i] == predictions[i];
-                true_positive += labels[i] == 1 && predictions[i] == 1;
-                false_positive += labels[i] != 1 && predictions[i] == 1;
-                false_negative += labels[i] == 1 && predictions[i] != 1;
+        }
+        int first = n_labels == 2, n_classes = n_labels - first;
+        ret->f1 = ret->precision = ret->recall = 0;
+        for (int c = first; c < n_labels; c++) {
+                ret->f1 += ratio(2 * counts.right[c], counts.labelled[c] + counts.predicted[c]) / n_classes;
+                ret->precision += ratio(counts.right[c], counts.predicted[c]) / n_classes;
+                ret->recall += ratio(counts.right[c], counts.labelled[c]) / n_classes;
         }
         ret->accuracy = ratio(right, n);
-        ret->f1 = ratio(2 * true_positive, 2 * true_positive + false_positive + false_negative);
-        ret->precision = ratio(true_positive, true_positive + false_positive);
-        ret->recall = ratio(true_positive, true_positive + false_negative);
+        ret->mcc = correlation(&counts, n, right, n_labels);
 }

@@ -12,6 +12,7 @@ enum metric {
         METRIC_EVAL_F1,
         METRIC_EVAL_PRECISION,
         METRIC_EVAL_RECALL,
+        METRIC_EVAL_MCC, /* only for tasks that ask for it */
         METRIC_PERF_TOKENS_PER_S,
         N_METRICS,
 };
@@ -21,7 +22,9 @@ int metric_from_name(const char *name, enum metric *ret); /* -EINVAL */
 
 struct evaluation {
         double loss; /* mean cross-entropy over the examples */
-        double accuracy, f1, precision, recall; /* of class 1; 0 where undefined */
+        double accuracy;
+        double f1, precision, recall; /* of class 1; with more than two classes the plain mean over them; 0 where undefined */
+        double mcc;                   /* Matthews' correlation; 0 where undefined */
 };
 
 /* Index of the largest logit, the first of equal ones. */
@@ -30,5 +33,7 @@ int metrics_argmax(const float *logits, int n);
 /* Cross-entropy of one row of logits, in double. */
 double metrics_cross_entropy(const float *logits, int n, int label);
 
-/* labels, predictions: [n]. The loss is left alone. */
-void metrics_count(const int32_t *labels, const int32_t *predictions, size_t n, struct evaluation *ret);
+#define METRICS_MAX_LABELS 64
+
+/* labels, predictions: [n], below n_labels. As scikit-learn's, average "binary" or "macro". The loss is left alone. */
+void metrics_count(const int32_t *labels, const int32_t *predictions, size_t n, int n_labels, struct evaluation *ret);

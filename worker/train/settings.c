@@ -8,7 +8,7 @@
 
 #include "common/json.h"
 
-enum type { REAL, WHOLE, FLAG, CHOICE, WEIGHTS };
+enum type { REAL, WHOLE, FLAG, CHOICE, WEIGHTS, TASK, COLUMN, LABELS };
 
 struct setting {
         const char *name;
@@ -20,10 +20,16 @@ struct setting {
         bool nullable;            /* null means the default */
 };
 
+#define OWN_TASK "tsv"
 #define AT(member) offsetof(struct settings, member)
 #define BIG 9007199254740992.0 /* 2^53: every whole number below is exact as a double */
 
 static const struct setting table[] = {
+        {"task", TASK, AT(task_name), .range = "mrpc, qqp, rte, sst2, cola, qnli, tsv"},
+        {"text_a", COLUMN, AT(own_task.text_a), .range = "the name of a column"},
+        {"text_b", COLUMN, AT(own_task.text_b), .range = "the name of a column", .nullable = true},
+        {"label", COLUMN, AT(own_task.label), .range = "the name of a column"},
+        {"labels", LABELS, AT(own_task), .range = "a list of 2 to 64 different texts"},
         {"learning_rate", REAL, AT(learning_rate), 0, 1, .low_open = true, .range = "> 0 and <= 1"},
         {"weight_decay", REAL, AT(weight_decay), 0, 1, .range = "0 to 1"},
         {"max_grad_norm", REAL, AT(max_grad_norm), 0, HUGE_VAL, .range = ">= 0"},
@@ -64,6 +70,8 @@ static const struct setting table[] = {
 
 void settings_defaults(struct settings *ret) {
         *ret = (struct settings){
+                .task_name = "mrpc",
+                .own_task = {.name = OWN_TASK, .has_header = true, .labels = {"0", "1"}, .n_labels = 2, .reports_mcc = true},
                 .learning_rate = 5e-5,
                 .max_grad_norm = 1.0,
                 .warmup_steps = -1,
@@ -87,6 +95,11 @@ void settings_defaults(struct settings *ret) {
         };
 }
 
+const struct task *settings_task(const struct settings *settings) {
+        const struct task *known = task_find(settings->task_name);
+        return known ? known : &settings->own_task;
+}
+
 static const struct setting *find(const char *name) {
         for (size_t i = 0; i < N_SETTINGS; i++) {
                 if (strcmp(table[i].name, name) == 0)
@@ -98,7 +111,7 @@ static const struct setting *find(const char *name) {
 static int refuse(const struct setting *setting, const json_t *value, const char *where, struct error *err) {
         char *text = json_text(value);
         int r = error_set(err, -EINVAL, "%s%s%s must be %s%s, got %.80s", where, *where ? "." : "", setting->name,
-                          setting->type == CHOICE  ? "one of "
+                          setting->type == CHOICE || setting->type == TASK ? "one of "
                           : setting->type == WHOLE ? "a whole number "
                           : setting->type == REAL  ? "a number "
                                                    : "",
@@ -154,6 +167,32 @@ static bool read_weights(const json_t *value, struct class_weights *ret) {
         return true;
 }
 
+static bool read_task(const json_t *value, const char **ret) {
+        const char *name = json_string_value(value);
+        bool is_own = name && strcmp(name, OWN_TASK) == 0;
+        const struct task *found = name && !is_own ? task_find(name) : NULL;
+        if (is_own || found)
+                *ret = is_own ? OWN_TASK : found->name;
+        return is_own || found;
+}
+
+static bool read_labels(const json_t *value, struct task *task) {
+        size_t n = json_array_size(value);
+        if (n < 2 || n > TASK_MAX_LABELS)
+                return false;
+        for (size_t i = 0; i < n; i++) {
+                const char *text = json_string_value(json_array_get(value, i));
+                if (!text || strpbrk(text, "\t\r\n"))
+                        return false;
+                for (size_t k = 0; k < i; k++)
+                        if (strcmp(task->labels[k], text) == 0)
+                                return false;
+                task->labels[i] = text;
+        }
+        task->n_labels = (int)n;
+        return true;
+}
+
 static int set(struct settings *settings, const struct setting *setting, const json_t *value, const char *where, struct error *err) {
         void *at = (char *)settings + setting->offset;
         int64_t whole;
@@ -184,6 +223,15 @@ static int set(struct settings *settings, const struct setting *setting, const j
                 return 0;
         case WEIGHTS:
                 return read_weights(value, at) ? 0 : refuse(setting, value, where, err);
+        case TASK:
+                return read_task(value, at) ? 0 : refuse(setting, value, where, err);
+        case COLUMN:
+                if (json_string_length(value) == 0)
+                        return refuse(setting, value, where, err);
+                *(const char **)at = json_string_value(value);
+                return 0;
+        case LABELS:
+                return read_labels(value, at) ? 0 : refuse(setting, value, where, err);
         }
         return -EINVAL;
 }
@@ -213,6 +261,15 @@ int settings_read(struct settings *settings, const json_t *object, const char *w
 int settings_check(const struct settings *settings, const json_t *given, struct error *err) {
         if (json_object_get(given, "warmup_steps") && json_object_get(given, "warmup_ratio"))
                 return error_set(err, -EINVAL, "warmup_steps and warmup_ratio are both given; one of them decides");
+        static const char *const own[] = {"text_a", "label", "text_b", "labels"};
+        bool is_own = settings_task(settings) == &settings->own_task;
+        for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+                bool is_given = json_object_get(given, own[i]);
+                if (is_given && !is_own)
+                        return error_set(err, -EINVAL, "%s goes with task tsv; the columns of %s are known", own[i], settings->task_name);
+                if (!is_given && is_own && i < 2)
+                        return error_set(err, -EINVAL, "%s is missing: task tsv needs the names of the columns text_a and label", own[i]);
+        }
         if (settings->lr_scheduler_type == SCHEDULE_POLYNOMIAL && settings->learning_rate <= SCHEDULE_POLYNOMIAL_END)
                 return error_set(err, -EINVAL, "learning_rate must be > 1e-7 with lr_scheduler_type polynomial, which ends there");
         return 0;
@@ -248,6 +305,13 @@ static json_t *get_weights(const struct class_weights *weights) {
         return list;
 }
 
+static json_t *get_labels(const struct task *task) {
+        json_t *list = json_array();
+        for (int i = 0; list && i < task->n_labels; i++)
+                json_array_append_new(list, json_string(task->labels[i]));
+        return list;
+}
+
 static json_t *get(const struct settings *settings, const struct setting *setting) {
         const void *at = (const char *)settings + setting->offset;
         switch (setting->type) {
@@ -261,6 +325,12 @@ static json_t *get(const struct settings *settings, const struct setting *settin
                 return json_integer(*(const int *)at);
         case WEIGHTS:
                 return get_weights(at);
+        case TASK:
+                return json_string(*(const char *const *)at);
+        case COLUMN:
+                return *(const char *const *)at ? json_string(*(const char *const *)at) : json_null();
+        case LABELS:
+                return get_labels(at);
         }
         return NULL;
 }

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "common/error.h"
+#include "data/task.h"
 #include "model/model.h"
 #include "token/token.h"
 #include "train/schedule.h"
@@ -13,7 +14,7 @@
 enum precision { PRECISION_F32, PRECISION_BF16 };
 enum report { REPORT_LAST, REPORT_BEST };
 
-#define SETTINGS_MAX_LABELS 64
+#define SETTINGS_MAX_LABELS TASK_MAX_LABELS
 
 /* none: all weigh 1 · balanced: n / (labels · count of the class), as scikit-learn · or one weight a label. */
 struct class_weights {
@@ -23,6 +24,8 @@ struct class_weights {
 };
 
 struct settings {
+        const char *task_name;
+        struct task own_task;    /* of task tsv; its texts belong to the JSON that was read */
         double learning_rate, weight_decay, max_grad_norm;
         double adam_beta1, adam_beta2, adam_epsilon;
         int64_t warmup_steps; /* -1: not given, warmup_ratio counts */
@@ -49,6 +52,9 @@ struct settings {
 };
 
 void settings_defaults(struct settings *ret);
+
+/* The task of task_name: a known one, or the settings' own. */
+const struct task *settings_task(const struct settings *settings);
 
 /* Sets from one JSON object (params, fixed or {"limit_train": …}); `where` ("params", …) appears in errors. given, an
  * object, collects the keys seen so far: a key that is in it already is refused. -EINVAL names the key and the range. */

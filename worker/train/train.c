@@ -39,6 +39,7 @@ static int open_shape(const struct job *job, struct model_shape *ret, struct set
         int r = model_folder_read_shape(job->model, ret, &err);
         if (r < 0)
                 return loop_fail(outcome, "bad_model", r, "%s", err.text);
+        ret->n_labels = settings_task(settings)->n_labels;
         r = settings_fit_model(settings, ret, &err);
         return r < 0 ? loop_fail(outcome, "bad_config", r, "%s", err.text) : 0;
 }
@@ -60,7 +61,7 @@ static int open_tokenizer(const struct job *job, const struct model_shape *shape
 
 static int open_dataset(const struct job *job, struct dataset **ret, struct outcome *outcome) {
         struct error err = {0};
-        int r = dataset_open(job->data, ret, &err);
+        int r = dataset_open(job->data, settings_task(&job->settings), ret, &err);
         if (r < 0)
                 return loop_fail(outcome, "bad_data", r, "%s", err.text);
         if ((*ret)->train.n == 0 || (*ret)->dev.n == 0)

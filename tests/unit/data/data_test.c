@@ -39,7 +39,7 @@ static void put(const char *name, const char *text) {
 static struct dataset *open_data(void) {
         struct dataset *dataset = NULL;
         struct error err = {0};
-        if (dataset_open(folder, &dataset, &err) < 0)
+        if (dataset_open(folder, NULL, &dataset, &err) < 0)
                 fail_msg("%s", err.text);
         return dataset;
 }
@@ -47,7 +47,7 @@ static struct dataset *open_data(void) {
 static void refuse(const char *expected) {
         struct dataset *dataset = NULL;
         struct error err = {0};
-        int r = dataset_open(folder, &dataset, &err);
+        int r = dataset_open(folder, NULL, &dataset, &err);
         if (r >= 0 || dataset || !strstr(err.text, expected))
                 fail_msg("expected '%s', got %d '%s'", expected, r, err.text);
 }
@@ -132,6 +132,90 @@ static void the_fingerprint_follows_labels_texts_and_division(void **state) {
         dataset_free(dataset);
 }
 
+static void expect_single(const struct pairs *pairs, size_t i, int label, const char *a) {
+        assert_true(i < pairs->n);
+        assert_int_equal(pairs->items[i].label, label);
+        assert_int_equal(pairs->items[i].a_len, strlen(a));
+        assert_memory_equal(pairs->items[i].a, a, strlen(a));
+        assert_null(pairs->items[i].b);
+}
+
+/* Each in the layout of its file on gluebenchmark.com. */
+static void every_task_finds_its_columns(void **state) {
+        (void)state;
+        struct pairs pairs;
+        char path[128];
+        snprintf(path, sizeof path, "%s/x.tsv", folder);
+        put("x.tsv", "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n7\t1\t2\tIs \"it?\tIt is?\t1\n8\t3\t4\tcut off\n9\t5\t6\ta\tb\t0\n");
+        assert_int_equal(pairs_read(path, task_find("qqp"), &pairs, NULL), 0);
+        assert_int_equal(pairs.n, 2);
+        expect_pair(&pairs, 0, 1, "Is \"it?", "It is?");
+        expect_pair(&pairs, 1, 0, "a", "b");
+        pairs_fini(&pairs);
+        put("x.tsv", "index\tsentence1\tsentence2\tlabel\n0\tp\th\tnot_entailment\n1\tq\ti\tentailment\n");
+        assert_int_equal(pairs_read(path, task_find("rte"), &pairs, NULL), 0);
+        expect_pair(&pairs, 0, 1, "p", "h");
+        expect_pair(&pairs, 1, 0, "q", "i");
+        pairs_fini(&pairs);
+        put("x.tsv", "index\tquestion\tsentence\tlabel\n0\tp?\th.\tentailment\n");
+        assert_int_equal(pairs_read(path, task_find("qnli"), &pairs, NULL), 0);
+        expect_pair(&pairs, 0, 0, "p?", "h.");
+        pairs_fini(&pairs);
+        put("x.tsv", "sentence\tlabel\nfine film \t1\n");
+        assert_int_equal(pairs_read(path, task_find("sst2"), &pairs, NULL), 0);
+        expect_single(&pairs, 0, 1, "fine film ");
+        pairs_fini(&pairs);
+        put("x.tsv", "gj04\t1\t\tHe sleeps.\ngj04\t0\t*\tHim sleeps.\n");
+        assert_int_equal(pairs_read(path, task_find("cola"), &pairs, NULL), 0);
+        expect_single(&pairs, 0, 1, "He sleeps.");
+        expect_single(&pairs, 1, 0, "Him sleeps.");
+        pairs_fini(&pairs);
+}
+
+static void own_files_are_read_by_their_header(void **state) {
+        (void)state;
+        static const struct task own = {.name = "tsv", .text_a = "title", .label = "kind", .has_header = true, .labels = {"news", "blog", "spam"}, .n_labels = 3};
+        struct pairs pairs;
+        struct error err = {0};
+        char path[128];
+        snprintf(path, sizeof path, "%s/x.tsv", folder);
+        put("x.tsv", "kind\tdate\ttitle\nspam\t1\tbuy\nnews\t2\tread\n");
+        assert_int_equal(pairs_read(path, &own, &pairs, NULL), 0);
+        expect_single(&pairs, 0, 2, "buy");
+        expect_single(&pairs, 1, 0, "read");
+        pairs_fini(&pairs);
+        put("x.tsv", "kind\tdate\ntitle\t1\n");
+        assert_true(pairs_read(path, &own, &pairs, &err) < 0);
+        assert_non_null(strstr(err.text, "x.tsv:1: expected the header, which has no column 'title'"));
+        put("x.tsv", "kind\tdate\ttitle\nham\t1\tbuy\n");
+        assert_true(pairs_read(path, &own, &pairs, &err) < 0);
+        assert_non_null(strstr(err.text, "x.tsv:2: label 'ham' is not news, blog or spam"));
+        put("x.tsv", "kind\tdate\ttitle\nnews\t1\n");
+        assert_true(pairs_read(path, &own, &pairs, &err) < 0);
+        assert_non_null(strstr(err.text, "x.tsv:2: 2 columns, expected 3"));
+}
+
+static void a_folder_of_any_task_has_a_fingerprint(void **state) {
+        (void)state;
+        char first[DIGEST_HEX_SIZE], second[DIGEST_HEX_SIZE];
+        struct error err = {0};
+        put("train.tsv", HEADER "1\t1\t2\ta\tb\n");
+        put("dev.tsv", HEADER "0\t1\t2\tc\td\n");
+        assert_int_equal(dataset_fingerprint(folder, first, NULL), 0);
+        struct dataset *dataset = open_data();
+        assert_string_equal(first, dataset->sha256);
+        dataset_free(dataset);
+        put("dev.tsv", HEADER "2\t1\t2\tc\td\n");
+        assert_true(dataset_fingerprint(folder, first, &err) < 0);
+        assert_non_null(strstr(err.text, "dev.tsv:2: label '2'"));
+        put("train.tsv", "sentence\tlabel\nfine\t1\n");
+        put("dev.tsv", "sentence\tlabel\npoor\t0\n");
+        assert_int_equal(dataset_fingerprint(folder, first, NULL), 0);
+        put("dev.tsv", "sentence\tlabel\npoor\t1\n");
+        assert_int_equal(dataset_fingerprint(folder, second, NULL), 0);
+        assert_string_not_equal(first, second);
+}
+
 static void errors_name_file_and_line(void **state) {
         (void)state;
         refuse("holds neither train.tsv");
@@ -182,6 +266,9 @@ int main(void) {
                 cmocka_unit_test_setup(many_rows_keep_their_order, empty_folder),
                 cmocka_unit_test_setup(the_msr_file_is_divided_by_the_ids, empty_folder),
                 cmocka_unit_test_setup(the_fingerprint_follows_labels_texts_and_division, empty_folder),
+                cmocka_unit_test_setup(every_task_finds_its_columns, empty_folder),
+                cmocka_unit_test_setup(own_files_are_read_by_their_header, empty_folder),
+                cmocka_unit_test_setup(a_folder_of_any_task_has_a_fingerprint, empty_folder),
                 cmocka_unit_test_setup(errors_name_file_and_line, empty_folder),
                 cmocka_unit_test_setup(errors_of_the_division_are_named, empty_folder),
         };

@@ -30,7 +30,7 @@ static const char *in_shared(const char *name) {
 static struct dataset *open_data(const char *path) {
         struct dataset *dataset = NULL;
         struct error err = {0};
-        if (dataset_open(path, &dataset, &err) < 0)
+        if (dataset_open(path, NULL, &dataset, &err) < 0)
                 fail_msg("%s", err.text);
         return dataset;
 }

@@ -99,7 +99,7 @@ static void the_data_folder_reads_as_mrpc_with_a_fair_majority(void **state) {
         (void)state;
         struct dataset *dataset;
         struct error err;
-        assert_int_equal(dataset_open(folder, &dataset, &err), 0);
+        assert_int_equal(dataset_open(folder, NULL, &dataset, &err), 0);
         size_t positive = 0;
         for (size_t i = 0; i < dataset->train.n; i++)
                 positive += dataset->train.items[i].label;
@@ -117,7 +117,7 @@ static void the_vocabulary_covers_the_corpus(void **state) {
         struct dataset *dataset;
         struct error err;
         assert_int_equal(tokenizer_open(vocab, &tokenizer, &err), 0);
-        assert_int_equal(dataset_open(folder, &dataset, &err), 0);
+        assert_int_equal(dataset_open(folder, NULL, &dataset, &err), 0);
         for (size_t i = 0; i < dataset->train.n; i++) {
                 const struct pair *pair = &dataset->train.items[i];
                 int32_t ids[64];
@@ -140,7 +140,7 @@ static void no_dev_pair_is_a_training_pair(void **state) {
         (void)state;
         struct dataset *dataset;
         struct error err;
-        assert_int_equal(dataset_open(folder, &dataset, &err), 0);
+        assert_int_equal(dataset_open(folder, NULL, &dataset, &err), 0);
         for (size_t i = 0; i < dataset->dev.n; i++)
                 for (size_t j = 0; j < dataset->train.n; j++) {
                         const struct pair *d = &dataset->dev.items[i], *t = &dataset->train.items[j];

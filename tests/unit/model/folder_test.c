@@ -204,7 +204,8 @@ static void errors_of_the_configuration_name_the_key(void **state) {
         refuse_config("\"distilbert\"", "\"roberta\"", "'model_type' is \"roberta\"");
         refuse_config("\"pad_token_id\":0", "\"pad_token_id\":1", "'pad_token_id' must be 0");
         refuse_config("\"pad_token_id\":0", "\"layer_norm_eps\":1e-5", "'layer_norm_eps'");
-        refuse_config("\"pad_token_id\":0", "\"id2label\":{\"0\":\"a\",\"1\":\"b\",\"2\":\"c\"}", "'id2label' names 3");
+        refuse_config("\"pad_token_id\":0", "\"id2label\":{\"0\":\"a\"}", "'id2label' must be 2 to");
+        refuse_config("\"pad_token_id\":0", "\"num_labels\":3,\"id2label\":{\"0\":\"a\",\"1\":\"b\"}", "'num_labels' is not");
         refuse_config("\"pad_token_id\":0", "\"dim\":4", "uplicate");
         refuse_config("}", "", "not valid JSON");
 }

@@ -67,6 +67,23 @@ static void settings_come_from_params_and_fixed(void **state) {
         job_fini(&job);
 }
 
+static void an_own_task_names_its_columns_wherever_they_stand(void **state) {
+        (void)state;
+        struct job job;
+        struct error err = {0};
+        assert_int_equal(read("{\"labels\":[\"no\",\"maybe\",\"yes\"]}", "{\"label\":\"l\",\"text_a\":\"t\",\"task\":\"tsv\"}",
+                              ",\"metric\":{\"name\":\"eval/mcc\",\"goal\":\"maximize\"}", &job, &err), 0);
+        const struct task *task = settings_task(&job.settings);
+        assert_string_equal(task->text_a, "t");
+        assert_null(task->text_b);
+        assert_int_equal(task->n_labels, 3);
+        assert_string_equal(task->labels[2], "yes");
+        job_fini(&job);
+        assert_int_equal(read("{}", "{\"task\":\"cola\"}", "", &job, &err), 0);
+        assert_true(settings_task(&job.settings)->reports_mcc);
+        job_fini(&job);
+}
+
 static void seeds_keep_all_their_bits(void **state) {
         (void)state;
         struct job job;
@@ -104,6 +121,12 @@ static void wrong_types_are_refused(void **state) {
         refused("{\"learning_rate\":\"5e-5\"}", "{}", "", "learning_rate", "number");
         refused("{\"train_batch_size\":16.5}", "{}", "", "train_batch_size", "whole");
         refused("{\"freeze_embeddings\":1}", "{}", "", "freeze_embeddings", "true or false");
+        refused("{\"task\":\"mnli\"}", "{}", "", "params.task", "sst2");
+        refused("{}", "{\"task\":\"tsv\",\"text_a\":\"x\"}", "", "label", "task tsv");
+        refused("{}", "{\"task\":\"rte\",\"text_a\":\"x\"}", "", "text_a", "rte");
+        refused("{}", "{\"task\":\"tsv\",\"text_a\":\"x\",\"label\":\"y\",\"labels\":[\"a\",\"a\"]}", "", "fixed.labels", "different");
+        refused("{}", "{\"task\":\"tsv\",\"text_a\":\"x\",\"label\":\"y\",\"labels\":[\"a\"]}", "", "fixed.labels", "2 to 64");
+        refused("{}", "{}", ",\"metric\":{\"name\":\"eval/mcc\"}", "eval/mcc", "cola");
         refused("{\"label_smoothing\":1}", "{}", "", "params.label_smoothing", ">= 0 and < 1");
         refused("{}", "{\"class_weights\":[1,0]}", "", "fixed.class_weights", "positive");
         refused("{}", "{\"class_weights\":\"even\"}", "", "fixed.class_weights", "balanced");
@@ -194,6 +217,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(defaults_are_those_of_the_contract),
                 cmocka_unit_test(settings_come_from_params_and_fixed),
+                cmocka_unit_test(an_own_task_names_its_columns_wherever_they_stand),
                 cmocka_unit_test(seeds_keep_all_their_bits),
                 cmocka_unit_test(out_of_range_names_key_and_range),
                 cmocka_unit_test(wrong_types_are_refused),

@@ -34,7 +34,7 @@ static void accuracy_and_f1_equal_those_of_scikit_learn(void **state) {
                 _cleanup_free_ int32_t *labels = numbers(json_object_get(item, "labels"), &n);
                 _cleanup_free_ int32_t *predictions = numbers(json_object_get(item, "predictions"), &n);
                 struct evaluation evaluation;
-                metrics_count(labels, predictions, n, &evaluation);
+                metrics_count(labels, predictions, n, 2, &evaluation);
                 assert_float_equal(evaluation.accuracy, json_number_value(json_object_get(item, "accuracy")), 1e-15);
                 assert_float_equal(evaluation.f1, json_number_value(json_object_get(item, "f1")), 1e-15);
         }
@@ -43,13 +43,29 @@ static void accuracy_and_f1_equal_those_of_scikit_learn(void **state) {
 static void precision_and_recall_are_of_class_one(void **state) {
         (void)state;
         struct evaluation evaluation;
-        metrics_count((int32_t[]){1, 1, 1, 0, 0}, (int32_t[]){1, 0, 0, 1, 0}, 5, &evaluation);
+        metrics_count((int32_t[]){1, 1, 1, 0, 0}, (int32_t[]){1, 0, 0, 1, 0}, 5, 2, &evaluation);
         assert_float_equal(evaluation.precision, 1.0 / 2, 0);
         assert_float_equal(evaluation.recall, 1.0 / 3, 0);
         assert_float_equal(evaluation.accuracy, 2.0 / 5, 0);
-        metrics_count((int32_t[]){0, 0}, (int32_t[]){0, 0}, 2, &evaluation);
+        metrics_count((int32_t[]){0, 0}, (int32_t[]){0, 0}, 2, 2, &evaluation);
         assert_float_equal(evaluation.precision, 0, 0);
         assert_float_equal(evaluation.recall, 0, 0);
+}
+
+/* scikit-learn 1.9.1: f1_score(average="macro"), precision_score, recall_score, matthews_corrcoef of the same lists. */
+static void more_classes_are_averaged(void **state) {
+        (void)state;
+        struct evaluation evaluation;
+        metrics_count((int32_t[]){0, 1, 2, 2, 1, 0, 2}, (int32_t[]){0, 2, 2, 2, 1, 1, 0}, 7, 3, &evaluation);
+        assert_float_equal(evaluation.accuracy, 4.0 / 7, 1e-12);
+        assert_float_equal(evaluation.f1, 0.5555555555555555, 1e-12);
+        assert_float_equal(evaluation.precision, 0.5555555555555555, 1e-12);
+        assert_float_equal(evaluation.recall, 0.5555555555555555, 1e-12);
+        assert_float_equal(evaluation.mcc, 0.34375, 1e-12);
+        metrics_count((int32_t[]){1, 1, 0, 0, 1}, (int32_t[]){1, 0, 0, 1, 1}, 5, 2, &evaluation);
+        assert_float_equal(evaluation.mcc, 0.16666666666666666, 1e-12);
+        metrics_count((int32_t[]){1, 1}, (int32_t[]){1, 1}, 2, 2, &evaluation);
+        assert_float_equal(evaluation.mcc, 0, 0);
 }
 
 static void first_of_equal_logits_wins(void **state) {
@@ -80,6 +96,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(accuracy_and_f1_equal_those_of_scikit_learn),
                 cmocka_unit_test(precision_and_recall_are_of_class_one),
+                cmocka_unit_test(more_classes_are_averaged),
                 cmocka_unit_test(first_of_equal_logits_wins),
                 cmocka_unit_test(cross_entropy_does_not_overflow_and_shows_nan),
                 cmocka_unit_test(names_go_both_ways),
