@@ -140,7 +140,7 @@ double model_forward_backward(struct model *model, const struct batch *batch, co
                 memcpy(logits, model->logits, (size_t)n * (size_t)labels * sizeof *logits);
         double loss = cross_entropy(model->d_logits, model->logits, batch->labels, n, labels, &model->loss, loss_scale);
         head_backward(model, batch, dropout);
-        for (int layer = model->shape.layers - 1; layer >= lowest_block(model); layer--)
+        for (int layer = model->shape.layers - 1; layer >= lowest_block(model) && !is_stopped(model); layer--)
                 block_backward(model, batch, dropout, layer);
         if (!model->frozen_embeddings)
                 embeddings_backward(model, batch, dropout);

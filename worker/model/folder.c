@@ -206,7 +206,7 @@ static int write_config(const char *folder, const struct model_shape *shape, str
         return fs_write_atomic(path, text.data, text.len, 0644, err);
 }
 
-static int write_weights(const char *folder, struct model *model, struct error *err) {
+static int write_weights(const char *folder, const struct model *model, struct error *err) {
         size_t n = model_n_parameters(model);
         _cleanup_free_ char *path = fs_join(folder, WEIGHTS);
         _cleanup_free_ struct tensor_source *tensors = calloc(n, sizeof *tensors);
@@ -217,7 +217,7 @@ static int write_weights(const char *folder, struct model *model, struct error *
                 tensors[i] = (struct tensor_source){.name = parameter->name,
                                                     .n_dims = parameter->n_dims,
                                                     .dims = {(size_t)parameter->rows, (size_t)parameter->cols},
-                                                    .data = model_weights(model) + parameter->offset};
+                                                    .data = model_weights_read(model) + parameter->offset};
         }
         /* transformers refuses a file that does not say which framework it is for. */
         struct safetensors_note format = {"format", "pt"};
@@ -236,7 +236,7 @@ static int copy_if_there(const char *source_folder, const char *folder, const ch
         return r < 0 ? r : fs_write_atomic(to, text.data, text.len, 0644, err);
 }
 
-int model_folder_write(const char *folder, struct model *model, const char *source_folder, struct error *err) {
+int model_folder_write(const char *folder, const struct model *model, const char *source_folder, struct error *err) {
         int r = fs_make_dirs(folder, 0755, err);
         if (r == 0)
                 r = write_config(folder, model_shape(model), err);

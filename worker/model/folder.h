@@ -16,7 +16,7 @@ int model_folder_read_weights(const char *folder, struct model *model, uint64_t 
 
 /* Writes config.json, model.safetensors (F32), vocab.txt and tokenizer_config.json (the last two copied from
  * source_folder where it has them), so that `transformers` loads the folder. Each file appears whole or not at all. */
-int model_folder_write(const char *folder, struct model *model, const char *source_folder, struct error *err);
+int model_folder_write(const char *folder, const struct model *model, const char *source_folder, struct error *err);
 
 /* Fingerprint: SHA-256 of model.safetensors. */
 int model_folder_sha256(const char *folder, char ret[static DIGEST_HEX_SIZE], struct error *err);

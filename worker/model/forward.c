@@ -122,7 +122,7 @@ void model_run_forward(struct model *model, const struct batch *batch, const str
         model->kernels->embeddings_forward(model->x[0], model->embed_normal, model->embed_rstd, weight(model, -1, WORDS),
                                            weight(model, -1, POSITIONS), weight(model, -1, EMBED_NORM_W), weight(model, -1, EMBED_NORM_B),
                                            &mask, batch->ids, batch->offsets, batch->n_sequences, model->shape.dim);
-        for (int layer = 0; layer < model->shape.layers; layer++)
+        for (int layer = 0; layer < model->shape.layers && !is_stopped(model); layer++)
                 block_forward(model, batch, dropout, layer);
         head_forward(model, batch, dropout);
 }

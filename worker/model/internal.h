@@ -40,6 +40,7 @@ struct model {
         struct loss loss;
         float *class_weights; /* [n_labels], or NULL */
         struct gemm gemm;
+        const volatile sig_atomic_t *stop; /* NULL, or a wish to end: looked at between blocks */
 
         struct model_parameter *parameters;
         size_t n_parameters, n_floats;
@@ -73,6 +74,10 @@ struct model {
 
 #define WORD_HAS_GRADIENT 1
 #define WORD_HAS_MOMENTS 2
+
+static inline bool is_stopped(const struct model *model) {
+        return model->stop && *model->stop;
+}
 
 /* Tensor `which` of a layer (-1 embeddings, 0 … layers-1, `layers` the head) in a flat array. */
 static inline size_t parameter_index(const struct model_shape *shape, int layer, int which) {

@@ -279,6 +279,14 @@ float *model_weights(struct model *model) {
         return model->weights;
 }
 
+const float *model_weights_read(const struct model *model) {
+        return model->weights;
+}
+
+void model_set_stop(struct model *model, const volatile sig_atomic_t *stop) {
+        model->stop = stop;
+}
+
 float *model_gradients(struct model *model) {
         return model->gradients;
 }

@@ -7,6 +7,7 @@
  *
  * One thread calls these functions; inside, kernels run on the OpenMP threads that were asked for. */
 #pragma once
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -49,6 +50,7 @@ size_t model_n_parameters(const struct model *model);
 const struct model_parameter *model_parameter(const struct model *model, size_t i);
 size_t model_n_floats(const struct model *model); /* length of each flat array, padding between tensors included */
 float *model_weights(struct model *model);   /* ask again before writing: the next forward takes what was written since */
+const float *model_weights_read(const struct model *model); /* to look at: any thread, between two optimizer steps */
 float *model_gradients(struct model *model); /* NULL unless training */
 float *model_moment1(struct model *model);   /* AdamW m */
 float *model_moment2(struct model *model);   /* AdamW v */
@@ -68,6 +70,11 @@ struct dropout {
         uint64_t seed;
         uint64_t step; /* a number that no other micro-batch of this training has */
 };
+
+/* A step of a large batch takes seconds, and whoever wants to end must not wait for it: once *stop is not 0 (a signal handler
+ * sets it), model_forward and model_forward_backward return within one block. Ask *stop after them: what they made is then
+ * to be thrown away, gradients too. NULL: never. */
+void model_set_stop(struct model *model, const volatile sig_atomic_t *stop);
 
 /* Inference: dropout off. logits: [n_sequences, n_labels]. */
 void model_forward(struct model *model, const struct batch *batch, float *logits);

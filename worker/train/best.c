@@ -78,7 +78,7 @@ static int duplicate(const char *from, const char *to, struct error *err) {
         return r;
 }
 
-int best_keep(const struct best_folders *folders, struct model *model, uint64_t step, struct error *err) {
+int best_keep(const struct best_folders *folders, const struct model *model, uint64_t step, struct error *err) {
         int r = model_folder_write(folders->output, model, folders->source, err);
         if (r < 0 || !folders->checkpoint)
                 return r;
@@ -87,7 +87,7 @@ int best_keep(const struct best_folders *folders, struct model *model, uint64_t 
         return kept && written ? duplicate(written, kept, err) : error_set(err, -ENOMEM, "out of memory");
 }
 
-int best_restore(const struct best_folders *folders, struct model *model, uint64_t step, struct error *err) {
+int best_restore(const struct best_folders *folders, const struct model *model, uint64_t step, struct error *err) {
         _cleanup_free_ char *kept = kept_path(folders, step);
         _cleanup_free_ char *written = fs_join(folders->output, "model.safetensors");
         if (!kept || !written)
@@ -106,7 +106,7 @@ void best_prune(const struct best_folders *folders, uint64_t newest_step, uint64
                 int end = 0;
                 if (sscanf(entry->d_name, NAME_FORMAT "%n", &step, &end) != 1 || entry->d_name[end] || end == 0)
                         continue;
-                if (step != newest_step && step != previous_step)
+                if (step < newest_step && step != previous_step)
                         unlinkat(dirfd(dir), entry->d_name, 0);
         }
 }

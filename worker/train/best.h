@@ -13,10 +13,10 @@ struct best_folders {
 };
 
 /* The weights of now are the best, as of this step. */
-int best_keep(const struct best_folders *folders, struct model *model, uint64_t step, struct error *err);
+int best_keep(const struct best_folders *folders, const struct model *model, uint64_t step, struct error *err);
 
 /* Puts the best model of `step` back into the output folder. -ENOENT: it is not beside the checkpoints. */
-int best_restore(const struct best_folders *folders, struct model *model, uint64_t step, struct error *err);
+int best_restore(const struct best_folders *folders, const struct model *model, uint64_t step, struct error *err);
 
-/* Removes what no generation of checkpoints refers to. Never fails: what stays is only room. */
+/* Removes what no generation of checkpoints refers to, nor any to come. Never fails: what stays is only room. */
 void best_prune(const struct best_folders *folders, uint64_t newest_step, uint64_t previous_step);

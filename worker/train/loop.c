@@ -10,6 +10,8 @@
 #include "common/log.h"
 #include "common/world.h"
 
+#define RELEASE_SYNC_MS 1000 /* for the disk, of the five seconds that there are */
+
 int loop_fail(struct outcome *outcome, const char *reason, int code, const char *format, ...) {
         va_list args;
         *outcome = (struct outcome){.state = OUTCOME_FAILED, .reason = code == -ENOMEM ? "out_of_memory" : reason};
@@ -110,6 +112,7 @@ static int optimizer_step(struct training *t) {
         double norm = model_gradient_norm(t->model);
         if (!isfinite(norm))
                 return diverged(t, "the gradient norm", norm, state->step + 1);
+        t->last_log_ms += saver_wait_arrays(t->saver);
         model_adamw_step(t->model, &t->adamw, rate, state->step + 1, model_clip_coefficient(&t->adamw, norm));
         state->step++;
         state->loss_sum += state->step_loss;
@@ -148,6 +151,8 @@ static int micro_step(struct training *t) {
                                   .step = state->micro};
         double scale = 1.0 / (double)settings->gradient_accumulation_steps;
         double loss = model_forward_backward(t->model, &batch, &dropout, scale, NULL);
+        if (*t->stop)
+                return LOOP_RELEASED; /* half a step */
         if (!isfinite(loss))
                 return diverged(t, "loss", loss, state->step + 1);
         t->tokens += (uint64_t)batch.n_tokens;
@@ -192,6 +197,8 @@ static int compute_logits(struct training *t) {
                 size_t n = t->eval.n - first < size ? t->eval.n - first : size;
                 struct batch batch = pack_fill(&t->pack, &t->eval, t->eval_order + first, n);
                 model_forward(t->model, &batch, logits);
+                if (*t->stop)
+                        return LOOP_RELEASED;
                 for (size_t i = 0; i < n; i++)
                         memcpy(t->eval_logits + t->eval_order[first + i] * n_labels, logits + i * n_labels, n_labels * sizeof *logits);
         }
@@ -210,18 +217,16 @@ static void judge_logits(struct training *t, struct evaluation *ret) {
         ret->loss = sum / (double)t->eval.n;
 }
 
-/* Writes the model out when the sweep's metric is better than at any evaluation before. */
-static int keep_if_best(struct training *t) {
+/* The model is written out when the sweep's metric is better than at any evaluation before. */
+static void keep_if_best(struct training *t) {
         struct train_state *state = &t->state;
         const struct point *point = &state->last[t->job->metric];
         if (!point->present || (state->has_kept && !better(t, point->value, state->kept)))
-                return 0;
+                return;
         state->has_kept = 1;
         state->kept = point->value;
         state->kept_step = state->step;
-        struct error err = {0};
-        int r = t->folders.output ? best_keep(&t->folders, t->model, state->step, &err) : 0;
-        return r < 0 ? loop_fail(t->outcome, "io", r, "%s", err.text) : 0;
+        t->best_waits = t->folders.output != NULL;
 }
 
 /* As transformers' EarlyStoppingCallback: an evaluation counts as better from early_stopping_threshold on. */
@@ -249,9 +254,7 @@ static int evaluate(struct training *t) {
         count_patience(t);
         if (ran_out_of_patience(t))
                 log_info("stopping early", log_i("step", t->state.step), log_i("evaluations_without_gain", t->state.without_gain));
-        r = keep_if_best(t);
-        if (r != 0)
-                return r;
+        keep_if_best(t);
         t->state.evaluated = t->state.micro;
         if (t->state.pending == 0)
                 t->boundary = t->state;
@@ -269,34 +272,65 @@ static struct checkpoint checkpoint_of(const struct training *t, struct train_st
                                    .n_floats = model_n_floats(t->model)};
 }
 
-/* Saves the last boundary: weights and moments have not changed since then. */
-static int save(struct training *t) {
-        uint64_t started_ms = now_ms();
+/* The result of what the saver has done, waiting for it. */
+static int finish_saving(struct training *t, uint64_t hurry_ms) {
+        uint64_t took_ms, started_ms = now_ms();
         struct error err = {0};
-        bool is_new = t->boundary.micro != t->saved_micro || t->boundary.evaluated != t->saved_evaluated;
-        if (!t->job->checkpoint_dir || !is_new)
-                return 0;
-        struct checkpoint checkpoint = checkpoint_of(t, &t->boundary);
-        int r = checkpoint_save(t->job->checkpoint_dir, &checkpoint, &err);
+        int r = saver_finish(t->saver, hurry_ms, &took_ms, &err);
+        uint64_t waited_ms = now_ms() - started_ms;
         if (r < 0)
                 return loop_fail(t->outcome, "io", r, "%s", err.text);
-        if (t->folders.output)
-                best_prune(&t->folders, t->boundary.kept_step, t->saved_kept_step);
+        t->last_log_ms += waited_ms;
+        if (took_ms > 0)
+                log_info("saved", log_i("step", t->saving.step), log_i("ms", took_ms), log_i("waited_ms", waited_ms));
+        return 0;
+}
+
+static bool is_new(const struct training *t) {
+        return t->job->checkpoint_dir && (t->boundary.micro != t->saved_micro || t->boundary.evaluated != t->saved_evaluated);
+}
+
+/* Gives the saver the last boundary (weights and moments have not changed since then) and the model, if it is the best. */
+static int start_saving(struct training *t, uint64_t hurry_ms) {
+        int r = finish_saving(t, hurry_ms);
+        if (r != 0 || (!is_new(t) && !t->best_waits))
+                return r;
+        t->saving = t->boundary;
+        struct saver_work work = {.model = t->model,
+                                  .folders = &t->folders,
+                                  .best = t->best_waits,
+                                  .best_step = t->state.kept_step,
+                                  .checkpoint = is_new(t),
+                                  .newest_best_step = t->boundary.kept_step,
+                                  .previous_best_step = t->saved_kept_step};
+        if (work.checkpoint)
+                work.content = checkpoint_of(t, &t->saving);
+        saver_start(t->saver, &work);
+        t->best_waits = false;
+        if (!work.checkpoint)
+                return 0;
         t->saved_micro = t->boundary.micro;
         t->saved_evaluated = t->boundary.evaluated;
         t->saved_kept_step = t->boundary.kept_step;
         t->last_save_ms = now_ms();
-        t->last_log_ms += t->last_save_ms - started_ms;
-        log_info("checkpoint", log_i("step", t->boundary.step), log_i("ms", t->last_save_ms - started_ms));
         return 0;
 }
 
-/* At each epoch's end, as soon as no gradients wait, and every checkpoint_s. */
+/* All that is to be saved, now. The disk has until hurry_ms; what it has not taken then it takes later. */
+static int save_to_the_end(struct training *t, uint64_t hurry_ms) {
+        int r = start_saving(t, hurry_ms);
+        return r == 0 ? finish_saving(t, hurry_ms) : r;
+}
+
+/* At each epoch's end, as soon as no gradients wait, and every checkpoint_s; one at a time, however slow the disk. The best
+ * model at once: the next step changes its weights. */
 static bool save_due(const struct training *t) {
-        if (t->state.pending > 0)
+        if (t->best_waits)
+                return true;
+        if (t->state.pending > 0 || !is_new(t) || saver_is_busy(t->saver))
                 return false;
         bool new_epoch = t->state.micro / t->batches_per_epoch > t->saved_micro / t->batches_per_epoch;
-        return new_epoch || finished(t) || (double)(now_ms() - t->last_save_ms) >= 1000.0 * t->job->settings.checkpoint_s;
+        return new_epoch || (double)(now_ms() - t->last_save_ms) >= 1000.0 * t->job->settings.checkpoint_s;
 }
 
 int loop_resume(struct training *t, bool *ret_resumed) {
@@ -304,6 +338,7 @@ int loop_resume(struct training *t, bool *ret_resumed) {
         *ret_resumed = false;
         if (!t->job->checkpoint_dir)
                 return 0;
+        checkpoint_clear(t->job->checkpoint_dir);
         struct checkpoint checkpoint = checkpoint_of(t, &t->state);
         int r = checkpoint_load(t->job->checkpoint_dir, &checkpoint, &err);
         if (r == CHECKPOINT_NONE)
@@ -322,23 +357,30 @@ int loop_resume(struct training *t, bool *ret_resumed) {
         return 0;
 }
 
+static int release(struct training *t) {
+        return save_to_the_end(t, now_ms() + RELEASE_SYNC_MS) == 0 ? LOOP_RELEASED : LOOP_FAILED;
+}
+
+/* The last evaluation counts, and its model; the last checkpoint is for a process that dies before it has told the outcome. */
+static int complete(struct training *t) {
+        return save_to_the_end(t, 0);
+}
+
 int loop_run(struct training *t) {
         t->last_save_ms = t->last_log_ms = now_ms();
+        model_set_stop(t->model, t->stop);
         int r = 0;
         while (r == 0) {
                 if (evaluation_due(t))
                         r = must_stop(t) ? LOOP_RELEASED : evaluate(t);
-                bool complete = r == 0 && finished(t);
-                if (r == 0 && !complete && must_stop(t))
+                if (r == 0 && finished(t))
+                        return complete(t);
+                if (r == 0 && must_stop(t))
                         r = LOOP_RELEASED;
-                if (r == LOOP_RELEASED)
-                        return save(t) == 0 ? LOOP_RELEASED : LOOP_FAILED;
                 if (r == 0 && save_due(t))
-                        r = save(t);
-                if (r == 0 && complete)
-                        return 0;
+                        r = start_saving(t, UINT64_MAX);
                 if (r == 0)
                         r = micro_step(t);
         }
-        return r;
+        return r == LOOP_RELEASED ? release(t) : r;
 }

@@ -1,6 +1,6 @@
 /* The loop of one training: batches, optimizer steps, evaluations, checkpoints, reports. Exact under interruption: what
  * follows is a function of (weights, moments, struct train_state) alone, and both are saved together, always as they
- * were after a whole optimizer step. */
+ * were after a whole optimizer step. Writing happens beside the steps (saver.h); asked to stop, a step is abandoned. */
 #pragma once
 #include <jansson.h>
 #include <signal.h>
@@ -12,6 +12,7 @@
 #include "train/events.h"
 #include "train/examples.h"
 #include "train/job.h"
+#include "train/saver.h"
 #include "train/schedule.h"
 
 struct point {
@@ -59,8 +60,12 @@ struct training {
         struct train_state state;
         struct train_state boundary; /* state after the last whole optimizer step and what followed it */
         uint64_t order_epoch;        /* epoch that `order` holds, plus one; 0: none */
-        uint64_t saved_micro, saved_evaluated, saved_kept_step; /* what the newest checkpoint holds */
+        struct saver *saver;
+        struct train_state saving;   /* what the saver writes */
+        bool best_waits;             /* the weights of now are the best, and not yet given to the saver */
+        uint64_t saved_micro, saved_evaluated, saved_kept_step; /* what the newest checkpoint holds, written or on its way */
         uint64_t last_save_ms, last_log_ms, tokens; /* perf: tokens since the last log */
+        uint64_t release_ms;         /* from then on nothing is synced any more; set when asked to stop */
         bool reader_gone;
         struct outcome *outcome; /* filled where a training fails */
 };

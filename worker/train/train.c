@@ -243,6 +243,12 @@ static int set_loss(struct training *t) {
                        : loop_fail(t->outcome, "out_of_memory", -ENOMEM, "out of memory");
 }
 
+static int make_saver(struct training *t) {
+        struct error err = {0};
+        int r = saver_new(&t->saver, &err);
+        return r < 0 ? loop_fail(t->outcome, "out_of_memory", r, "%s", err.text) : 0;
+}
+
 static void log_plan(const struct training *t) {
         log_info("training", log_i("examples", t->train.n), log_i("eval_examples", t->eval.n), log_i("steps", t->total_steps),
                  log_i("warmup_steps", t->schedule.warmup_steps), log_i("batch_tokens_max", t->pack.max_tokens),
@@ -275,11 +281,14 @@ static int run(struct training *t, struct job *job, struct sources *sources, con
         if (r == 0)
                 r = start(t);
         if (r == 0)
+                r = make_saver(t);
+        if (r == 0)
                 r = loop_run(t);
         return r == 0 ? complete(t) : r;
 }
 
 static void training_fini(struct training *t) {
+        saver_free(t->saver); /* first: it reads the model */
         model_free(t->model);
         examples_fini(&t->train);
         examples_fini(&t->eval);

@@ -1,8 +1,11 @@
 #include "train/checkpoint.h"
 
+#include <dirent.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <setjmp.h>
@@ -60,7 +63,7 @@ static int tear_down(void **state) {
 static void save(struct fixture *fixture, int step) {
         struct error err = {0};
         fill(fixture, step);
-        if (checkpoint_save(fixture->folder, &fixture->checkpoint, &err) != 0)
+        if (checkpoint_save(fixture->folder, &fixture->checkpoint, NULL, &err) != 0)
                 fail_msg("%s", err.text);
 }
 
@@ -86,6 +89,16 @@ static char *path_of(struct fixture *fixture, const char *name) {
         char *path = fs_join(fixture->folder, name);
         assert_non_null(path);
         return path;
+}
+
+static int count_files(struct fixture *fixture) {
+        DIR *dir = opendir(fixture->folder);
+        assert_non_null(dir);
+        int n = 0;
+        for (struct dirent *entry; (entry = readdir(dir));)
+                n += entry->d_name[0] != '.';
+        closedir(dir);
+        return n;
 }
 
 /* Turns over one bit at this place (from the end when negative). */
@@ -182,13 +195,19 @@ static void failed_save_leaves_the_old_one(void **state) {
         struct fixture *fixture = *state;
         struct error err = {0};
         save(fixture, 1);
-        char *temporary = path_of(fixture, "checkpoint.tmp");
-        assert_int_equal(mkdir(temporary, 0700), 0); /* in the way of the temporary file, also for root */
+        struct rlimit full, before;
+        getrlimit(RLIMIT_FSIZE, &before);
+        full = before;
+        full.rlim_cur = 4000; /* as if the disk were full, also for root */
+        signal(SIGXFSZ, SIG_IGN);
         fill(fixture, 2);
-        assert_true(checkpoint_save(fixture->folder, &fixture->checkpoint, &err) < 0);
+        setrlimit(RLIMIT_FSIZE, &full);
+        int r = checkpoint_save(fixture->folder, &fixture->checkpoint, NULL, &err);
+        setrlimit(RLIMIT_FSIZE, &before);
+        assert_true(r < 0);
         assert_non_null(strstr(err.text, "checkpoint.tmp"));
+        assert_int_equal(count_files(fixture), 1);
         expect(fixture, 1);
-        free(temporary);
 }
 
 int main(void) {

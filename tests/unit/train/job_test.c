@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 /* A whole configuration around these params, fixed and further members. */
-static int read(const char *params, const char *fixed, const char *more, struct job *ret, struct error *err) {
+static int read_job(const char *params, const char *fixed, const char *more, struct job *ret, struct error *err) {
         char text[2048];
         snprintf(text, sizeof text, "{\"model\":\"m\",\"data\":\"d\",\"seed\":7,\"params\":%s,\"fixed\":%s%s}", params, fixed, more);
         return job_read(text, strlen(text), ret, err);
@@ -22,7 +22,7 @@ static int read(const char *params, const char *fixed, const char *more, struct 
 static void refused(const char *params, const char *fixed, const char *more, const char *word1, const char *word2) {
         struct job job;
         struct error err = {0};
-        assert_int_equal(read(params, fixed, more, &job, &err), -EINVAL);
+        assert_int_equal(read_job(params, fixed, more, &job, &err), -EINVAL);
         if (!strstr(err.text, word1) || !strstr(err.text, word2))
                 fail_msg("'%s' names not both '%s' and '%s'", err.text, word1, word2);
 }
@@ -31,7 +31,7 @@ static void defaults_are_those_of_the_contract(void **state) {
         (void)state;
         struct job job;
         struct error err = {0};
-        assert_int_equal(read("{}", "{}", "", &job, &err), 0);
+        assert_int_equal(read_job("{}", "{}", "", &job, &err), 0);
         const struct settings *s = &job.settings;
         assert_true(s->learning_rate == 5e-5 && s->weight_decay == 0 && s->max_grad_norm == 1 && s->adam_beta1 == 0.9);
         assert_true(s->adam_beta2 == 0.999 && s->adam_epsilon == 1e-8 && s->epochs == 3 && s->layerwise_lr_decay == 1);
@@ -49,7 +49,7 @@ static void settings_come_from_params_and_fixed(void **state) {
         (void)state;
         struct job job;
         struct error err = {0};
-        assert_int_equal(read("{\"learning_rate\":1e-4,\"train_batch_size\":16.0,\"seed\":9}",
+        assert_int_equal(read_job("{\"learning_rate\":1e-4,\"train_batch_size\":16.0,\"seed\":9}",
                               "{\"epochs\":2.5,\"freeze_embeddings\":true,\"lr_scheduler_type\":\"cosine\",\"truncation\":\"hf_slow\"}",
                               ",\"limit_train\":64,\"limit_eval\":null,\"metric\":{\"name\":\"eval/"
                               "loss\",\"goal\":\"minimize\"},\"report\":\"best\"",
@@ -71,7 +71,7 @@ static void an_own_task_names_its_columns_wherever_they_stand(void **state) {
         (void)state;
         struct job job;
         struct error err = {0};
-        assert_int_equal(read("{\"labels\":[\"no\",\"maybe\",\"yes\"]}", "{\"label\":\"l\",\"text_a\":\"t\",\"task\":\"tsv\"}",
+        assert_int_equal(read_job("{\"labels\":[\"no\",\"maybe\",\"yes\"]}", "{\"label\":\"l\",\"text_a\":\"t\",\"task\":\"tsv\"}",
                               ",\"metric\":{\"name\":\"eval/mcc\",\"goal\":\"maximize\"}", &job, &err), 0);
         const struct task *task = settings_task(&job.settings);
         assert_string_equal(task->text_a, "t");
@@ -79,7 +79,7 @@ static void an_own_task_names_its_columns_wherever_they_stand(void **state) {
         assert_int_equal(task->n_labels, 3);
         assert_string_equal(task->labels[2], "yes");
         job_fini(&job);
-        assert_int_equal(read("{}", "{\"task\":\"cola\"}", "", &job, &err), 0);
+        assert_int_equal(read_job("{}", "{\"task\":\"cola\"}", "", &job, &err), 0);
         assert_true(settings_task(&job.settings)->reports_mcc);
         job_fini(&job);
 }
@@ -87,7 +87,7 @@ static void an_own_task_names_its_columns_wherever_they_stand(void **state) {
 static void seeds_keep_all_their_bits(void **state) {
         (void)state;
         struct job job;
-        assert_int_equal(read("{\"seed\":9007199254740995}", "{}", "", &job, NULL), 0);
+        assert_int_equal(read_job("{\"seed\":9007199254740995}", "{}", "", &job, NULL), 0);
         assert_true(job.settings.seed == 9007199254740995);
         job_fini(&job);
 }
@@ -155,7 +155,7 @@ static void one_key_in_two_places_is_refused(void **state) {
         refused("{\"warmup_steps\":3}", "{\"warmup_ratio\":0.1}", "", "warmup_steps", "warmup_ratio");
         refused("{}", "{\"limit_train\":3}", ",\"limit_train\":4", "limit_train", "twice");
         struct job job; /* but the same limit said again is no contradiction */
-        assert_int_equal(read("{}", "{\"limit_train\":3}", ",\"limit_train\":3", &job, NULL), 0);
+        assert_int_equal(read_job("{}", "{\"limit_train\":3}", ",\"limit_train\":3", &job, NULL), 0);
         job_fini(&job);
 }
 
@@ -164,10 +164,10 @@ static void precision_is_one_of_two(void **state) {
         struct job job;
         refused("{\"precision\":\"fp16\"}", "{}", "", "precision", "one of f32, bf16");
         refused("{}", "{\"precision\":16}", "", "precision", "one of f32, bf16");
-        assert_int_equal(read("{}", "{\"precision\":\"bf16\"}", "", &job, NULL), 0);
+        assert_int_equal(read_job("{}", "{\"precision\":\"bf16\"}", "", &job, NULL), 0);
         assert_int_equal(job.settings.precision, PRECISION_BF16);
         job_fini(&job);
-        assert_int_equal(read("{}", "{}", "", &job, NULL), 0);
+        assert_int_equal(read_job("{}", "{}", "", &job, NULL), 0);
         assert_int_equal(job.settings.precision, PRECISION_F32);
         job_fini(&job);
 }
@@ -199,7 +199,7 @@ static void the_model_decides_what_was_left_open(void **state) {
         struct model_shape shape = {.max_positions = 64, .layers = 2, .dropout = 0.1f, .attention_dropout = 0.25f};
         struct job job;
         struct error err = {0};
-        assert_int_equal(read("{\"dropout\":0.5}", "{}", "", &job, &err), 0);
+        assert_int_equal(read_job("{\"dropout\":0.5}", "{}", "", &job, &err), 0);
         assert_int_equal(settings_fit_model(&job.settings, &shape, &err), 0);
         assert_int_equal(job.settings.max_seq_length, 64);
         assert_true(job.settings.dropout == 0.5 && job.settings.attention_dropout == 0.25);
