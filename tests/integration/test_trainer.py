@@ -326,6 +326,14 @@ def test_bad_models_are_named(folders, tmp_path):
     train(configuration(folders, model=str(large))).failed("bad_model", "vocab")
 
 
+def test_a_rate_that_explodes_is_divergence_at_the_step_where_it_happens(folders):
+    config = configuration(folders, params={"learning_rate": 1, "max_grad_norm": 0, "adam_epsilon": 1e-30, "adam_beta2": 0},
+                           fixed={"epochs": 40, "train_batch_size": 8, "logging_steps": 1, "dropout": 0, "attention_dropout": 0})
+    result = train(config).failed("diverged", "at step ")
+    step = int(result.outcome["detail"].rsplit(" ", 1)[1])
+    assert step > 1 and max(s for _, s in result.points("train/loss")) in (step - 1, step)
+
+
 def test_bad_data_is_named_by_file_and_line(folders, tmp_path):
     train(configuration(folders, data=str(tmp_path / "nowhere"))).failed("bad_data", "nowhere")
     data = tiny_model.write_data(tmp_path / "data")
@@ -373,7 +381,8 @@ def test_too_little_memory_is_out_of_memory(folders, tmp_path):
         resource.setrlimit(resource.RLIMIT_AS, (400 << 20, 400 << 20))
 
     result = train(configuration(folders, model=str(model), fixed={"train_batch_size": 64, "epochs": 1}), preexec_fn=limit)
-    result.failed("out_of_memory")
+    result.failed("out_of_memory", "needs", "MiB available", "tokens a batch")
+    assert not result.points(), "it began all the same"
 
 
 def test_wrong_usage_exits_2():
@@ -496,6 +505,45 @@ def test_a_checkpoint_of_another_configuration_is_refused(folders, tmp_path, cha
     fixed = {"epochs": 1}
     train(long_configuration(folders, tmp_path, fixed=fixed)).completed()
     train(long_configuration(folders, tmp_path, fixed=fixed, **change)).failed("bad_checkpoint", word)
+
+
+@pytest.mark.parametrize("environment, word", [
+    ({"SWEEPD_KERNELS": "generic"}, "kernels is"),
+    ({"OPENBLAS_CORETYPE": "Prescott"}, "blas_core is"),
+])
+def test_a_checkpoint_of_another_kernel_path_is_refused_by_name(folders, tmp_path, environment, word):
+    config = long_configuration(folders, tmp_path, fixed={"epochs": 1})
+    train(config).completed()
+    train(config, env={**os.environ, **environment}).failed("bad_checkpoint", word)
+
+
+def test_a_checkpoint_of_another_precision_is_refused_by_name(folders, tmp_path):
+    train(long_configuration(folders, tmp_path, fixed={"epochs": 1})).completed()
+    train(long_configuration(folders, tmp_path, fixed={"epochs": 1, "precision": "bf16"})).failed("bad_checkpoint", "precision is")
+
+
+def test_a_checkpoint_of_another_build_is_refused_by_name(folders, tmp_path):
+    config = long_configuration(folders, tmp_path, fixed={"epochs": 1})
+    train(config).completed()
+    other = tmp_path / "sweep-trainer"
+    other.write_bytes(pathlib.Path(program("sweep-trainer")).read_bytes() + b"\0")  # loads and runs just so
+    other.chmod(0o755)
+    done = subprocess.run([other], input=json.dumps(config).encode(), capture_output=True, timeout=PATIENCE_S)
+    Result(done.returncode, done.stdout, done.stderr).failed("bad_checkpoint", "build is")
+
+
+def test_a_checkpoint_moves_to_another_folder(folders, undisturbed, tmp_path):
+    first_place, second_place = tmp_path / "a", tmp_path / "b"
+    process = start(long_configuration(folders, first_place))
+    head = b"".join(process.stdout.readline() for _ in range(60))
+    process.kill()
+    rest, stderr = process.communicate(timeout=PATIENCE_S)
+    first = Result(process.returncode, head + rest[:rest.rfind(b"\n") + 1], stderr)
+    second_place.mkdir()
+    shutil.copytree(first_place / "checkpoint", second_place / "checkpoint")
+    second = train(long_configuration(folders, second_place)).completed()
+    compare(undisturbed, [first, second], second_place)
+    assert "resumed from checkpoint" in second.stderr
 
 
 def test_a_checkpoint_of_another_model_or_other_data_is_refused(folders, tmp_path):

@@ -5,16 +5,17 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "common/cleanup.h"
 #include "common/fs.h"
 #include "common/log.h"
+#include "common/memory.h"
 #include "data/data.h"
 #include "model/folder.h"
 #include "train/loop.h"
 
 #define BLAS_BUFFER_BYTES ((size_t)128 << 20) /* of OpenBLAS on x86-64, a thread */
+#define BLAS_TOUCHED_BYTES ((size_t)16 << 20) /* of them, as seen */
 
 /* What is only needed until the examples are encoded. */
 struct sources {
@@ -103,6 +104,27 @@ static size_t most(size_t a, size_t b) {
         return a > b ? a : b;
 }
 
+static unsigned long long mib(uint64_t bytes) {
+        return (unsigned long long)(bytes >> 20);
+}
+
+/* Too little memory is found out here, with the sizes, and not by the kernel in the middle of a trial. OpenBLAS would even
+ * wait for ever for buffers that there is no address space for. */
+static int check_room(struct training *t, const struct model_shape *shape, const struct model_limits *limits) {
+        struct memory_room room;
+        uint64_t threads = (uint64_t)limits->threads, arena = model_arena_bytes(shape, limits);
+        uint64_t resident = arena + threads * BLAS_TOUCHED_BYTES, address = arena + threads * BLAS_BUFFER_BYTES;
+        memory_look("", &room);
+        if (resident <= room.resident_bytes && address <= room.address_bytes)
+                return 0;
+        bool is_resident = resident > room.resident_bytes;
+        return loop_fail(t->outcome, "out_of_memory", 0,
+                         "needs %llu MiB%s, %llu MiB available by the %s: %llu MiB of model, %d tokens a batch, %llu MiB of buffers for %d threads",
+                         mib(is_resident ? resident : address), is_resident ? "" : " of address space",
+                         mib(is_resident ? room.resident_bytes : room.address_bytes), is_resident ? room.resident_from : "process limit", mib(arena),
+                         limits->max_tokens, mib(is_resident ? resident - arena : address - arena), limits->threads);
+}
+
 static int make_model(struct training *t, const struct model_shape *shape) {
         const struct settings *settings = &t->job->settings;
         size_t train_size = least(t->train.n, (size_t)settings->train_batch_size),
@@ -118,18 +140,11 @@ static int make_model(struct training *t, const struct model_shape *shape) {
                                       .threads = t->job->threads,
                                       .bf16 = settings->precision == PRECISION_BF16};
         struct error err = {0};
-        int r = model_new(shape, &limits, &t->model, &err);
+        int r = check_room(t, shape, &limits);
+        if (r != 0)
+                return r;
+        r = model_new(shape, &limits, &t->model, &err);
         return r < 0 ? loop_fail(t->outcome, "bad_model", r, "%s", err.text) : 0;
-}
-
-/* OpenBLAS waits for ever for its own buffers when there is no room for them, so room is looked for before it does. */
-static int check_blas_room(struct training *t) {
-        size_t bytes = (size_t)t->job->threads * BLAS_BUFFER_BYTES;
-        void *room = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (room == MAP_FAILED)
-                return loop_fail(t->outcome, "out_of_memory", -ENOMEM, "no memory for the buffers of %d threads", t->job->threads);
-        munmap(room, bytes);
-        return 0;
 }
 
 static int make_arrays(struct training *t) {
@@ -175,12 +190,13 @@ static const char *products(const struct training *t) {
 
 /* All that a checkpoint depends on, as one flat object. When checkpoints are written does not change what is in them,
  * and what the outcome's value is taken from does not either. */
-static json_t *describe(const struct training *t, const struct sources *sources, const char *model_sha256, const char *build) {
+static json_t *describe(const struct training *t, const struct sources *sources, const char *model_sha256, const struct train_build *build) {
         json_t *identity = settings_to_json(&t->job->settings);
         const struct model_shape *shape = model_shape(t->model);
         json_t *more =
-                json_pack("{s:s, s:s, s:i, s:s, s:s, s:s, s:b, s:b, s:[i,i,i,i,i,i], s:f}", "model", model_sha256, "data", sources->data_sha256,
-                          "threads", t->job->threads, "build", build, "products", products(t), "metric", metric_name(t->job->metric), "maximize",
+                json_pack("{s:s, s:s, s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:[i,i,i,i,i,i], s:f}", "model", model_sha256, "data", sources->data_sha256,
+                          "threads", t->job->threads, "kernels", build->kernels, "blas_core", build->blas_core, "blas", build->blas,
+                          "build", build->program, "products", products(t), "metric", metric_name(t->job->metric), "maximize",
                           t->job->maximize, "keeps_best", t->job->output_dir != NULL, "shape", shape->dim, shape->heads, shape->hidden_dim, shape->layers,
                           shape->vocab_size, shape->max_positions, "initializer_range", (double)shape->initializer_range);
         bool ok = identity && more && json_object_update(identity, more) == 0;
@@ -194,7 +210,7 @@ static json_t *describe(const struct training *t, const struct sources *sources,
         return identity;
 }
 
-static int make_identity(struct training *t, const struct sources *sources, const char *build, json_t **ret) {
+static int make_identity(struct training *t, const struct sources *sources, const struct train_build *build, json_t **ret) {
         char model_sha256[DIGEST_HEX_SIZE], vocab_sha256[DIGEST_HEX_SIZE];
         struct error err = {0};
         _cleanup_free_ char *vocab = fs_join(t->job->model, "vocab.txt");
@@ -262,13 +278,11 @@ static int complete(struct training *t) {
         return 0;
 }
 
-static int run(struct training *t, struct job *job, struct sources *sources, const char *build, json_t **ret_identity) {
+static int run(struct training *t, struct job *job, struct sources *sources, const struct train_build *build, json_t **ret_identity) {
         struct model_shape shape;
         int r = open_sources(t, job, &shape, sources);
         if (r == 0)
                 r = make_model(t, &shape);
-        if (r == 0)
-                r = check_blas_room(t);
         if (r == 0)
                 r = make_arrays(t);
         if (r == 0)
@@ -299,7 +313,7 @@ static void training_fini(struct training *t) {
         free(t->eval_predictions);
 }
 
-void train_run(const struct job *given, const char *build, struct events *events, const volatile sig_atomic_t *stop, struct outcome *ret) {
+void train_run(const struct job *given, const struct train_build *build, struct events *events, const volatile sig_atomic_t *stop, struct outcome *ret) {
         struct job job = *given; /* its settings take what the model decides */
         struct sources sources = {0};
         json_t *identity = NULL;

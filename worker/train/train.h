@@ -5,7 +5,13 @@
 #include "train/events.h"
 #include "train/job.h"
 
-/* Reads model and data, resumes where a checkpoint says so, trains, and fills *ret, which is not yet sent. build names
- * the program and the BLAS library: checkpoints of another one are refused. Returns soon after *stop becomes non-zero,
- * with a checkpoint written. */
-void train_run(const struct job *job, const char *build, struct events *events, const volatile sig_atomic_t *stop, struct outcome *ret);
+/* What computes here. Checkpoints of anything else are refused: they might not continue exactly. */
+struct train_build {
+        const char *program;         /* its version, its own bytes, the C library */
+        const char *blas, *blas_core; /* the library, and the processor that it takes this one for */
+        const char *kernels;         /* our own: the instruction set */
+};
+
+/* Reads model and data, resumes where a checkpoint says so, trains, and fills *ret, which is not yet sent. Returns soon
+ * after *stop becomes non-zero, with a checkpoint written. */
+void train_run(const struct job *job, const struct train_build *build, struct events *events, const volatile sig_atomic_t *stop, struct outcome *ret);

@@ -85,22 +85,20 @@ static int read_input(struct buf *input) {
         }
 }
 
-/* This program's bytes, the C library, the BLAS and the kernels in use: checkpoints of anything else might not continue
- * exactly. */
-static void describe_build(char *ret, size_t size) {
+/* This program's bytes and the C library. */
+static void describe_program(char *ret, size_t size) {
         char self[DIGEST_HEX_SIZE] = "unknown";
         struct error err = {0};
         if (digest_file("/proc/self/exe", self, &err) < 0)
                 log_warning("cannot read this program's own file", log_s("detail", err.text));
-        snprintf(ret, size, "%s %s, glibc %s, %s, core %s, kernels %s", SWEEPD_VERSION, self, gnu_get_libc_version(), gemm_library(),
-                 gemm_core(), kernels_best()->name);
+        snprintf(ret, size, "%s %s, glibc %s", SWEEPD_VERSION, self, gnu_get_libc_version());
 }
 
 static void train(struct events *events, struct outcome *ret) {
         _cleanup_buf_ struct buf input = BUF_INIT(JOB_MAX_BYTES);
         struct error err = {0};
         struct job job = {0};
-        char build[512];
+        char self[512];
         int r = read_input(&input);
         if (r == -EINTR) {
                 *ret = (struct outcome){.state = OUTCOME_RELEASED};
@@ -117,8 +115,9 @@ static void train(struct events *events, struct outcome *ret) {
         }
         log_info("sweep-trainer", log_s("version", SWEEPD_VERSION), log_s("blas", gemm_library()), log_s("core", gemm_core()),
                  log_s("kernels", kernels_best()->name), log_i("threads", job.threads));
-        describe_build(build, sizeof build);
-        train_run(&job, build, events, &stop_requested, ret);
+        describe_program(self, sizeof self);
+        const struct train_build build = {self, gemm_library(), gemm_core(), kernels_best()->name};
+        train_run(&job, &build, events, &stop_requested, ret);
         job_fini(&job);
 }
 

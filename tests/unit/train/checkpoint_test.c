@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "common/cleanup.h"
 #include "common/fs.h"
 #include "common/log.h"
 
@@ -137,6 +138,90 @@ static void damaged_newest_falls_back_to_the_one_before(void **state) {
         }
 }
 
+/* Every piece of the file: header, identity, state, arrays, checksum. */
+static void no_turned_bit_and_no_cut_goes_unseen(void **state) {
+        struct fixture *fixture = *state;
+        _cleanup_buf_ struct buf sound = BUF_INIT(1 << 20);
+        _cleanup_free_ char *newest = path_of(fixture, "checkpoint");
+        save(fixture, 1);
+        save(fixture, 2);
+        assert_int_equal(fs_read(newest, &sound, NULL), 0);
+        for (size_t at = 0; at < sound.len; at += at < 200 || at > sound.len - 40 ? 1 : 61) {
+                for (int cut = 0; cut < 2; cut++) {
+                        FILE *file = fopen(newest, "w");
+                        assert_non_null(file);
+                        sound.data[at] ^= (char)(1 << at % 8);
+                        assert_int_equal(fwrite(sound.data, 1, cut ? at : sound.len, file), cut ? at : sound.len);
+                        sound.data[at] ^= (char)(1 << at % 8);
+                        fclose(file);
+                        expect(fixture, 1);
+                }
+        }
+}
+
+static void copy(const char *from, const char *to) {
+        _cleanup_buf_ struct buf bytes = BUF_INIT(1 << 20);
+        assert_int_equal(fs_read(from, &bytes, NULL), 0);
+        assert_int_equal(fs_write_atomic(to, bytes.data, bytes.len, 0600, NULL), 0);
+}
+
+/* Swapped generations are sound ones: training goes on from the older, to the same end. */
+static void swapped_generations_count_as_they_lie(void **state) {
+        struct fixture *fixture = *state;
+        _cleanup_free_ char *newest = path_of(fixture, "checkpoint"), *previous = path_of(fixture, "checkpoint.previous"),
+                            *third = path_of(fixture, "third");
+        save(fixture, 1);
+        save(fixture, 2);
+        rename(newest, third);
+        rename(previous, newest);
+        rename(third, previous);
+        expect(fixture, 1);
+}
+
+static void a_file_of_another_training_falls_back_to_ones_own(void **state) {
+        struct fixture *fixture = *state;
+        _cleanup_free_ char *newest = path_of(fixture, "checkpoint"), *foreign = path_of(fixture, "foreign");
+        json_object_set_new(fixture->identity, "model", json_string("other"));
+        save(fixture, 9);
+        rename(newest, foreign);
+        json_object_set_new(fixture->identity, "model", json_string("abc"));
+        save(fixture, 1);
+        save(fixture, 2);
+        copy(foreign, newest);
+        expect(fixture, 1);
+}
+
+/* What is told of the sync: the arrays are free before it, and a hurry leaves a file that still counts. */
+static void arrays_are_read(void *data) {
+        struct fixture *fixture = data;
+        memset(fixture->arrays, 0, sizeof fixture->arrays);
+}
+
+static bool hurries(void *data) {
+        (void)data;
+        return true;
+}
+
+static void a_hurried_one_is_whole_and_its_arrays_may_change_before_the_sync(void **state) {
+        struct fixture *fixture = *state;
+        struct error err = {0};
+        const struct checkpoint_pace pace = {.data = fixture, .arrays_read = arrays_are_read, .in_a_hurry = hurries};
+        save(fixture, 1);
+        fill(fixture, 2);
+        assert_int_equal(checkpoint_save(fixture->folder, &fixture->checkpoint, &pace, &err), 0);
+        expect(fixture, 2);
+}
+
+static void what_a_killed_process_left_is_cleared(void **state) {
+        struct fixture *fixture = *state;
+        _cleanup_free_ char *left = path_of(fixture, "checkpoint.tmp.AbCdEf");
+        save(fixture, 1);
+        assert_int_equal(fs_write_atomic(left, "half", 4, 0600, NULL), 0);
+        checkpoint_clear(fixture->folder);
+        assert_int_equal(count_files(fixture), 1);
+        expect(fixture, 1);
+}
+
 static void after_a_fall_back_the_sound_one_is_not_lost(void **state) {
         struct fixture *fixture = *state;
         save(fixture, 1);
@@ -215,6 +300,11 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(what_was_saved_last_comes_back, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(empty_folder_has_none, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(damaged_newest_falls_back_to_the_one_before, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(no_turned_bit_and_no_cut_goes_unseen, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(swapped_generations_count_as_they_lie, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(a_file_of_another_training_falls_back_to_ones_own, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(a_hurried_one_is_whole_and_its_arrays_may_change_before_the_sync, set_up, tear_down),
+                cmocka_unit_test_setup_teardown(what_a_killed_process_left_is_cleared, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(after_a_fall_back_the_sound_one_is_not_lost, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(truncated_newest_falls_back, set_up, tear_down),
                 cmocka_unit_test_setup_teardown(killed_between_the_renames_the_previous_one_counts, set_up, tear_down),
