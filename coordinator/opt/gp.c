@@ -37,10 +37,18 @@ struct gp {
         double *factor;                  /* L, n × n, lower */
         double *alpha;                   /* K⁻¹ y */
         double *row, *solved;            /* n each: of gp_predict_gradient */
+        double *columns;                 /* the features, n of one dimension after the other */
 };
 
 CLEANUP_DEFINE(struct gp *, cleanup_gp, gp_free)
 CLEANUP_DEFINE(nlopt_opt, cleanup_nlopt, nlopt_destroy)
+
+/* One version per instruction set, chosen when the program starts; sanitizers cannot run before that choice. */
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define VECTORISED __attribute__((target_clones("default", "avx2", "arch=x86-64-v4")))
+#else
+#define VECTORISED
+#endif
 
 static pthread_once_t blas_once = PTHREAD_ONCE_INIT;
 
@@ -58,24 +66,71 @@ static double log_length_mean(size_t n_dims) {
         return M_SQRT2 + 0.5 * log((double)(n_dims ? n_dims : 1));
 }
 
-/* Squared distance of one dimension. */
-static double distance2(bool is_categorical, double a, double b) {
-        double difference = a - b;
-        return is_categorical ? difference != 0 : difference * difference;
+/* exp for x ≤ 0, in a form that compilers turn into vector code: x = k ln 2 + r, |r| ≤ ½ ln 2, and the Taylor series of r.
+ * Relative error below 3e-16; 0 below −708. */
+static inline double exp_negative(double x) {
+        const double magic = 0x1.8p52; /* the low bits of x + magic are the nearest integer to x */
+        double clamped = x < -708 ? -708 : x;
+        double shifted = clamped * M_LOG2E + magic, k = shifted - magic;
+        double r = (clamped - k * 0x1.62e42fee00000p-1) - k * 0x1.a39ef35793c76p-33;
+        double p = 1.0 / 479001600;
+        p = p * r + 1.0 / 39916800;
+        p = p * r + 1.0 / 3628800;
+        p = p * r + 1.0 / 362880;
+        p = p * r + 1.0 / 40320;
+        p = p * r + 1.0 / 5040;
+        p = p * r + 1.0 / 720;
+        p = p * r + 1.0 / 120;
+        p = p * r + 1.0 / 24;
+        p = p * r + 1.0 / 6;
+        p = p * r + 0.5;
+        p = p * r + 1;
+        p = p * r + 1;
+        union {
+                double d;
+                uint64_t u;
+        } bits = {.d = shifted}, power;
+        power.u = (bits.u + 1023) << 52;
+        return x < -708 ? 0 : p * power.d;
 }
 
-static double scaled_distance2(const struct gp_data *data, const double *inverse_squared, const double *a, const double *b) {
-        double sum = 0;
-        for (size_t k = 0; k < data->n_dims; k++)
-                sum += distance2(data->is_categorical[k], a[k], b[k]) * inverse_squared[k];
-        return sum;
+/* ret[i] = Σ_k d²_k(i, point) / l_k² for i = 0 … n-1; columns: one feature of all points after the other, `stride` apart. */
+VECTORISED static void add_distances(const bool *is_categorical, const double *inverse_squared, size_t n_dims, const double *columns,
+                                     size_t stride, const double *point, size_t point_step, size_t n, double *restrict ret) {
+        memset(ret, 0, n * sizeof *ret);
+        for (size_t k = 0; k < n_dims; k++) {
+                const double *restrict column = columns + k * stride;
+                double at = point[k * point_step], weight = inverse_squared[k];
+                if (is_categorical[k])
+                        for (size_t i = 0; i < n; i++)
+                                ret[i] += column[i] != at ? weight : 0;
+                else
+                        for (size_t i = 0; i < n; i++)
+                                ret[i] += (column[i] - at) * (column[i] - at) * weight;
+        }
 }
 
-/* k(r) / signal = (1 + √5 r + 5/3 r²) exp(−√5 r). slope: −2 dk/d(r²) / signal = 5/3 (1 + √5 r) exp(−√5 r). */
-static double matern(double r2, double *ret_slope) {
-        double s = SQRT5 * sqrt(r2), e = exp(-s);
-        *ret_slope = (5.0 / 3.0) * (1 + s) * e;
-        return (1 + s + s * s / 3) * e;
+/* In place, squared distances become k(r) = signal (1 + √5 r + 5/3 r²) exp(−√5 r); ret_slope (may be NULL):
+ * −2 dk/d(r²) = 5/3 signal (1 + √5 r) exp(−√5 r). */
+VECTORISED static void apply_matern(size_t n, double signal, double *restrict r2, double *restrict ret_slope) {
+        if (!ret_slope) {
+                for (size_t i = 0; i < n; i++) {
+                        double s = SQRT5 * sqrt(r2[i]);
+                        r2[i] = signal * (1 + s + s * s / 3) * exp_negative(-s);
+                }
+                return;
+        }
+        for (size_t i = 0; i < n; i++) {
+                double s = SQRT5 * sqrt(r2[i]), e = signal * exp_negative(-s);
+                r2[i] = (1 + s + s * s / 3) * e;
+                ret_slope[i] = (5.0 / 3.0) * (1 + s) * e;
+        }
+}
+
+static void transpose(const struct gp_data *data, double *ret_columns) {
+        for (size_t i = 0; i < data->n; i++)
+                for (size_t k = 0; k < data->n_dims; k++)
+                        ret_columns[k * data->n + i] = data->x[i * data->n_dims + k];
 }
 
 static void invert_lengths(const double *theta, size_t n_dims, double *ret) {
@@ -86,16 +141,17 @@ static void invert_lengths(const double *theta, size_t n_dims, double *ret) {
 /* --- objective ------------------------------------------------------------------------------------- */
 
 size_t gp_scratch_size(size_t n, size_t n_dims) {
-        return 2 * n * n + n + 2 * n_dims;
+        return 2 * n * n + n + n * n_dims + 2 * n_dims;
 }
 
-/* Lower triangle of K without the diagonal's noise, and of the slopes. */
-static void fill_kernel(const struct gp_data *data, const double *inverse_squared, double signal, double *kernel, double *slope) {
-        size_t n = data->n, d = data->n_dims;
-        for (size_t j = 0; j < n; j++)
-                for (size_t i = j; i < n; i++)
-                        kernel[j * n + i] = signal * matern(scaled_distance2(data, inverse_squared, data->x + i * d, data->x + j * d),
-                                                            &slope[j * n + i]);
+/* Lower triangle of K without the diagonal's noise, and of the slopes (may be NULL). */
+static void fill_kernel(const struct gp_data *data, const double *columns, const double *inverse_squared, double signal, double *kernel,
+                        double *slope) {
+        for (size_t n = data->n, j = 0; j < n; j++) {
+                double *column = kernel + j * n + j;
+                add_distances(data->is_categorical, inverse_squared, data->n_dims, columns + j, n, columns + j, n, n - j, column);
+                apply_matern(n - j, signal, column, slope ? slope + j * n + j : NULL);
+        }
 }
 
 static double prior(const double *theta, size_t d, double *gradient) {
@@ -111,21 +167,36 @@ static double prior(const double *theta, size_t d, double *gradient) {
         return sum;
 }
 
-/* gradient += ½ tr((K⁻¹ − ααᵀ) ∂K/∂theta), from the lower triangles of K⁻¹ and of the slopes. By length scale
- * ∂K_ij/∂log l_k = signal · slope_ij · d²_k / l_k²; every pair off the diagonal counts twice. K itself is gone by then, but
+/* gradient += ½ tr((K⁻¹ − ααᵀ) ∂K/∂theta), from the lower triangles of K⁻¹ and of the slopes, which are spent. By length scale
+ * ∂K_ij/∂log l_k = slope_ij · d²_k / l_k²; every pair off the diagonal counts twice. K itself is gone by then, but
  * tr(K⁻¹K) and αᵀKα are known: signal and noise gradients share n − αᵀy. */
-static void add_gradient(const struct gp_data *data, const double *theta, const double *inverse_squared, const double *inverse,
-                         const double *slope, const double *alpha, double jitter, double *gradient) {
+VECTORISED static void add_gradient(const struct gp_data *data, const double *columns, const double *theta, const double *inverse_squared,
+                                    const double *inverse, double *slope, const double *alpha, double jitter, double *gradient) {
         size_t n = data->n, d = data->n_dims;
-        double signal = exp(theta[d]), noise = exp(theta[d + 1]), trace = 0;
+        double noise = exp(theta[d + 1]), trace = 0;
         for (size_t j = 0; j < n; j++) {
-                trace += inverse[j * n + j] - alpha[j] * alpha[j];
-                for (size_t i = j + 1; i < n; i++) {
-                        double weight = (inverse[j * n + i] - alpha[i] * alpha[j]) * signal * slope[j * n + i];
-                        const double *a = data->x + i * d, *b = data->x + j * d;
-                        for (size_t k = 0; k < d; k++)
-                                gradient[k] += weight * distance2(data->is_categorical[k], a[k], b[k]) * inverse_squared[k];
+                double *restrict weight = slope + j * n;
+                const double *restrict column = inverse + j * n;
+                trace += column[j] - alpha[j] * alpha[j];
+                for (size_t i = j + 1; i < n; i++)
+                        weight[i] *= column[i] - alpha[i] * alpha[j];
+        }
+        for (size_t k = 0; k < d; k++) {
+                const double *restrict x = columns + k * n;
+                double sum = 0;
+                for (size_t j = 0; j < n; j++) {
+                        const double *restrict weight = slope + j * n;
+                        double at = x[j];
+                        if (data->is_categorical[k])
+#pragma omp simd reduction(+ : sum)
+                                for (size_t i = j + 1; i < n; i++)
+                                        sum += x[i] != at ? weight[i] : 0;
+                        else
+#pragma omp simd reduction(+ : sum)
+                                for (size_t i = j + 1; i < n; i++)
+                                        sum += weight[i] * (x[i] - at) * (x[i] - at);
                 }
+                gradient[k] += sum * inverse_squared[k];
         }
         double total = (double)n - cblas_ddot((int)n, alpha, 1, data->y, 1); /* tr((K⁻¹ − ααᵀ) K) */
         gradient[d] += 0.5 * (total - (noise + jitter) * trace);
@@ -134,12 +205,13 @@ static void add_gradient(const struct gp_data *data, const double *theta, const 
 
 double gp_objective(const struct gp_data *data, const double *theta, double *scratch, double *ret_gradient) {
         size_t n = data->n, d = data->n_dims;
-        double *kernel = scratch, *slope = kernel + n * n, *alpha = slope + n * n, *inverse_squared = alpha + n;
+        double *kernel = scratch, *slope = kernel + n * n, *alpha = slope + n * n, *columns = alpha + n, *inverse_squared = columns + n * d;
         double signal = exp(theta[d]), noise = exp(theta[d + 1]);
         int size = (int)n, info;
 
         invert_lengths(theta, d, inverse_squared);
-        fill_kernel(data, inverse_squared, signal, kernel, slope);
+        transpose(data, columns);
+        fill_kernel(data, columns, inverse_squared, signal, kernel, ret_gradient ? slope : NULL);
         for (size_t i = 0; i < n; i++)
                 kernel[i * n + i] += noise + BASE_JITTER;
         dpotrf_("L", &size, kernel, &size, &info);
@@ -157,7 +229,7 @@ double gp_objective(const struct gp_data *data, const double *theta, double *scr
         dpotri_("L", &size, kernel, &size, &info);
         if (info != 0)
                 return INFINITY;
-        add_gradient(data, theta, inverse_squared, kernel, slope, alpha, BASE_JITTER, ret_gradient);
+        add_gradient(data, columns, theta, inverse_squared, kernel, slope, alpha, BASE_JITTER, ret_gradient);
         return value;
 }
 
@@ -242,18 +314,13 @@ void gp_free(struct gp *gp) {
 }
 
 static int factorise(struct gp *gp, double noise) {
-        size_t n = gp->data.n, d = gp->data.n_dims;
+        size_t n = gp->data.n;
         int size = (int)n, info = 0;
         for (double jitter = BASE_JITTER; jitter < 0.05; jitter *= jitter < 1e-7 ? 100 : 10) {
-                double unused;
-                for (size_t j = 0; j < n; j++) {
-                        for (size_t i = j; i < n; i++)
-                                gp->factor[j * n + i] = gp->signal * matern(scaled_distance2(&gp->data, gp->inverse_squared,
-                                                                                             gp->data.x + i * d, gp->data.x + j * d),
-                                                                            &unused);
-                        gp->noise = noise + jitter * fmax(gp->signal, 1);
+                fill_kernel(&gp->data, gp->columns, gp->inverse_squared, gp->signal, gp->factor, NULL);
+                gp->noise = noise + jitter * fmax(gp->signal, 1);
+                for (size_t j = 0; j < n; j++)
                         gp->factor[j * n + j] += gp->noise;
-                }
                 dpotrf_("L", &size, gp->factor, &size, &info);
                 if (info == 0)
                         return 0;
@@ -270,12 +337,14 @@ int gp_new(const struct gp_data *data, const double *theta, struct gp **ret) {
         gp->data = *data;
         gp->signal = exp(theta[d]);
         gp->factor = malloc((n * n + 1) * sizeof *gp->factor);
-        gp->inverse_squared = malloc((d + 3 * n + 1) * sizeof *gp->inverse_squared);
+        gp->inverse_squared = malloc((d + (d + 3) * n + 1) * sizeof *gp->inverse_squared);
         if (!gp->factor || !gp->inverse_squared)
                 return -ENOMEM;
         gp->alpha = gp->inverse_squared + d;
         gp->row = gp->alpha + n;
         gp->solved = gp->row + n;
+        gp->columns = gp->solved + n;
+        transpose(data, gp->columns);
         gp_init_blas();
         invert_lengths(theta, d, gp->inverse_squared);
         int r = factorise(gp, exp(theta[d + 1]));
@@ -298,6 +367,12 @@ void gp_fitted_mean(const struct gp *gp, double *ret_mean) {
                 ret_mean[i] = gp->data.y[i] - gp->noise * gp->alpha[i];
 }
 
+static void kernel_row(const struct gp *gp, const double *point, double *ret_row, double *ret_slope) {
+        size_t n = gp->data.n;
+        add_distances(gp->data.is_categorical, gp->inverse_squared, gp->data.n_dims, gp->columns, n, point, 1, n, ret_row);
+        apply_matern(n, gp->signal, ret_row, ret_slope);
+}
+
 #define BLOCK 64 /* points solved together: bounds the memory, still a matrix for BLAS */
 
 int gp_predict(const struct gp *gp, size_t m, const double *points, double *ret_mean, double *ret_sd) {
@@ -307,13 +382,9 @@ int gp_predict(const struct gp *gp, size_t m, const double *points, double *ret_
                 return -ENOMEM;
         for (size_t first = 0; first < m; first += BLOCK) {
                 size_t count = m - first < BLOCK ? m - first : BLOCK;
-                double unused;
                 for (size_t c = 0; c < count; c++) {
                         double *row = rows + c * n;
-                        for (size_t i = 0; i < n; i++)
-                                row[i] = gp->signal * matern(scaled_distance2(&gp->data, gp->inverse_squared, gp->data.x + i * d,
-                                                                              points + (first + c) * d),
-                                                             &unused);
+                        kernel_row(gp, points + (first + c) * d, row, NULL);
                         ret_mean[first + c] = cblas_ddot((int)n, row, 1, gp->alpha, 1);
                 }
                 cblas_dtrsm(CblasColMajor, CblasLeft, CblasLower, CblasNoTrans, CblasNonUnit, (int)n, (int)count, 1, gp->factor, (int)n,
@@ -328,22 +399,23 @@ void gp_predict_gradient(struct gp *gp, const double *point, double *ret_mean, d
         size_t n = gp->data.n, d = gp->data.n_dims;
         const bool *is_categorical = gp->data.is_categorical;
         double *row = gp->row, *solved = gp->solved;
-        for (size_t i = 0; i < n; i++)
-                solved[i] = gp->signal * matern(scaled_distance2(&gp->data, gp->inverse_squared, gp->data.x + i * d, point), &row[i]);
+        kernel_row(gp, point, solved, row);
         *ret_mean = cblas_ddot((int)n, solved, 1, gp->alpha, 1);
         cblas_dtrsv(CblasColMajor, CblasLower, CblasNoTrans, CblasNonUnit, (int)n, gp->factor, (int)n, solved, 1);
         *ret_sd = deviation(gp, cblas_ddot((int)n, solved, 1, solved, 1));
         cblas_dtrsv(CblasColMajor, CblasLower, CblasTrans, CblasNonUnit, (int)n, gp->factor, (int)n, solved, 1);
-        memset(ret_dmean, 0, d * sizeof *ret_dmean);
-        memset(ret_dsd, 0, d * sizeof *ret_dsd);
-        for (size_t i = 0; i < n; i++) {
-                double slope = gp->signal * row[i];
-                for (size_t k = 0; k < d; k++) {
-                        if (is_categorical[k])
-                                continue;
-                        double dkernel = -slope * (point[k] - gp->data.x[i * d + k]) * gp->inverse_squared[k];
-                        ret_dmean[k] += gp->alpha[i] * dkernel;
-                        ret_dsd[k] -= solved[i] * dkernel / *ret_sd;
+        for (size_t i = 0; i < n; i++)
+                solved[i] *= row[i];
+        for (size_t i = 0; i < n; i++)
+                row[i] *= gp->alpha[i];
+        for (size_t k = 0; k < d; k++) {
+                const double *column = gp->columns + k * n;
+                double by_mean = 0, by_sd = 0;
+                for (size_t i = 0; !is_categorical[k] && i < n; i++) {
+                        by_mean += row[i] * (column[i] - point[k]);
+                        by_sd += solved[i] * (column[i] - point[k]);
                 }
+                ret_dmean[k] = by_mean * gp->inverse_squared[k];
+                ret_dsd[k] = -by_sd * gp->inverse_squared[k] / *ret_sd;
         }
 }
