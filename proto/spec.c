@@ -54,15 +54,15 @@ int method_from_name(const char *name) {
 static const char *const known_keys[] = {
         "name", "method", "metric", "parameters", "run_cap", "trainer", "program", "command", "fixed", "baseline", "levels", "stages",
         "max_attempts", "seed", "parallelism", "priority", "trial_timeout_s", "no_progress_timeout_s", "max_hours", "model_sha256",
-        "data_sha256",
+        "data_sha256", "early_terminate",
         /* notes */
         "project", "entity", "apiVersion", "kind", "description", "tags",
         /* refused below */
-        "controller", "job", "image_uri", "scheduler", "metrics", "early_terminate", "conditions", "constraints", "tie", "repeats",
+        "controller", "job", "image_uri", "scheduler", "metrics", "conditions", "constraints", "tie", "repeats",
         "warm_start", NULL};
 
 static const char *const meaningless_keys[] = {"controller", "job", "image_uri", "scheduler", "metrics"};
-static const char *const later_keys[] = {"early_terminate", "conditions", "constraints", "tie", "repeats", "warm_start"};
+static const char *const later_keys[] = {"conditions", "constraints", "tie", "repeats", "warm_start"};
 
 static void keys_check(const struct reader *reader) {
         reader_refuse_unknown(reader, known_keys);
@@ -266,6 +266,8 @@ static int parts_parse(const struct reader *reader, struct sweep_spec *spec) {
         int r = name_parse(reader, spec);
         if (r == 0)
                 r = metric_parse(reader, spec);
+        if (r == 0)
+                early_terminate_parse(reader, &spec->metric, &spec->early_terminate);
         if (r == 0)
                 r = trainer_parse(reader, spec);
         if (r == 0)

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "proto/problem.h"
+#include "proto/stop_rule.h"
 
 enum method { METHOD_GRID, METHOD_RANDOM, METHOD_SOBOL, METHOD_BAYES, METHOD_OFAT, METHOD_STAGED, N_METHODS };
 
@@ -78,6 +79,7 @@ struct sweep_spec {
         char *name;     /* generated from the method when left out */
         enum method method;
         struct metric_spec metric;
+        struct stop_rule early_terminate;
         struct parameter_list parameters;
         uint64_t run_cap; /* 0 = none */
         char *trainer;    /* "distilbert-mrpc", "command", "external" */

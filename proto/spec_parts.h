@@ -19,6 +19,9 @@ bool parameter_name_check(const struct reader *reader, const char *name, const c
 /* -1 for a name that is no method. */
 int method_from_name(const char *name);
 
+/* `early_terminate`: *ret stays as it is when it is left out. metric is parsed already. */
+void early_terminate_parse(const struct reader *reader, const struct metric_spec *metric, struct stop_rule *ret);
+
 /* spec->stages from the top level of any method; spec's parameters and baseline are parsed already. */
 int stages_parse(const struct reader *reader, struct sweep_spec *spec);
 void stage_fini(struct stage_spec *stage);

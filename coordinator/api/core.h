@@ -18,6 +18,7 @@
 #include "proto/message.h"
 #include "proto/spec.h"
 #include "store/store.h"
+#include "sweep/curves.h"
 #include "sweep/ending.h"
 #include "sweep/lease.h"
 
@@ -30,6 +31,7 @@ struct live {
         struct sweep_row row;
         struct sweep_spec *spec;
         struct plan *plan;
+        struct curve_table curves;  /* of the metric; empty without a stopping rule */
         const struct plan_job *job; /* out for computing, not ours to touch; NULL = none */
         uint64_t n_queued, n_running, n_served;
         bool is_idle;      /* nothing to hand out until something about this sweep changes */
@@ -196,6 +198,17 @@ int move_cancel_all(struct api *api, struct live *live);
 /* The lease is over without a report: lost or out of time. */
 int move_lease_over(struct api *api, const struct lease *lease, enum lease_end end);
 uint64_t move_stall_deadline(const struct api *api, const struct live *live);
+
+/* --- stopping rules (stopping.c) ------------------------------------------------------------------------------ */
+
+int stopping_load(struct api *api, struct live *live); /* the curves, from the store */
+void stopping_note_state(struct live *live, const struct trial_row *row);
+bool stopping_was_told(const struct attempt_row *attempt);
+/* Takes the points of an accepted report into the curves; *ret_stop: its answer is `stop`. */
+int stopping_judge_report(struct api *api, struct live *live, const struct trial_row *row, const struct attempt_row *attempt,
+                          const struct report *message, bool *ret_stop);
+/* The value of a trial by its series, by the sweep's summary (reports.c). */
+int report_summarise(struct api *api, const struct live *live, int64_t trial, bool *ret_has, double *ret_value);
 
 /* --- workers (workers.c) ---------------------------------------------------------------------------------- */
 

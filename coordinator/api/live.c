@@ -10,6 +10,7 @@
 static void live_free(struct live *live) {
         if (!live)
                 return;
+        curve_table_fini(&live->curves);
         plan_free(live->plan); /* a job that is out comes back to nobody and is freed then */
         sweep_spec_free(live->spec);
         sweep_row_fini(&live->row);
@@ -56,6 +57,8 @@ static int make_plan(struct api *api, struct live *live) {
         r = store_history_each(api->store, live->row.id, feed, live);
         if (r == 0)
                 r = store_trial_counts(api->store, live->row.id, counts);
+        if (r == 0)
+                r = stopping_load(api, live);
         if (r < 0)
                 return r;
         live->n_queued = counts[TRIAL_QUEUED];

@@ -36,6 +36,7 @@ static int remember(struct api *api, struct live *live, const struct trial_row *
         if (r < 0)
                 return r;
         plan_trial_state(live->plan, row->number, row->state, row->has_value, row->value);
+        stopping_note_state(live, row);
         return live->spec->metric.has_target ? live_judge_closed(api, live) : 0;
 }
 
@@ -259,6 +260,22 @@ int move_retry(struct api *api, struct live *live, struct trial_row *row) {
         return r;
 }
 
+/* A trial that had been told to stop is stopped now, with what its series says. */
+static int end_told(struct api *api, struct live *live, const struct trial_row *row, struct ending *ending, const char **as) {
+        struct attempt_row attempt = {0};
+        bool has_summary;
+        double summary;
+        int r = store_attempt_last(api->store, row->id, &attempt);
+        if (r == 0 && stopping_was_told(&attempt)) {
+                r = report_summarise(api, live, row->id, &has_summary, &summary);
+                if (r == 0)
+                        *ending = ending_after_stop(*ending, has_summary, summary);
+                *as = trial_state_name(ending->state);
+        }
+        attempt_row_fini(&attempt);
+        return r < 0 ? r : 0;
+}
+
 int move_lease_over(struct api *api, const struct lease *lease, enum lease_end end) {
         struct trial_row row = {0};
         struct live *live;
@@ -278,9 +295,12 @@ int move_lease_over(struct api *api, const struct lease *lease, enum lease_end e
                                      : end == LEASE_TIMED_OUT ? "the trial took longer than trial_timeout_s"
                                                               : "no progress for no_progress_timeout_s";
                 struct ending ending = ending_by_failure(reason, row.failures, live->spec->max_attempts);
+                const char *as = end == LEASE_EXPIRED ? "lost" : "failed";
+                r = end_told(api, live, &row, &ending, &as);
                 log_info("lease is over", log_s("trial", row.public_id), log_i("attempt", attempt),
                          log_s("reason", failure_reason_name(reason)), log_s("state", trial_state_name(ending.state)));
-                r = move_end(api, live, &row, &ending, end == LEASE_EXPIRED ? "lost" : "failed", detail, NULL);
+                if (r == 0)
+                        r = move_end(api, live, &row, &ending, as, detail, NULL);
         }
         trial_row_fini(&row);
         return r;

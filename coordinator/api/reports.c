@@ -36,7 +36,7 @@ static int put_points(struct api *api, int64_t trial, const struct report *messa
         return 0;
 }
 
-static int summarise(struct api *api, const struct live *live, int64_t trial, bool *ret_has, double *ret_value) {
+int report_summarise(struct api *api, const struct live *live, int64_t trial, bool *ret_has, double *ret_value) {
         const struct metric_spec *metric = &live->spec->metric;
         enum metric_summary kind = metric->summary_last ? SUMMARY_LAST : metric->maximize ? SUMMARY_MAXIMUM : SUMMARY_MINIMUM;
         *ret_value = 0;
@@ -45,21 +45,23 @@ static int summarise(struct api *api, const struct live *live, int64_t trial, bo
         return r < 0 ? r : 0;
 }
 
-static int finish(struct api *api, struct live *live, struct trial_row *row, const struct report *message) {
+static int finish(struct api *api, struct live *live, struct trial_row *row, const struct report *message, bool was_told) {
         struct ending ending;
-        if (message->outcome == OUTCOME_RELEASED) {
-                ending = ending_by_release();
-                return move_end(api, live, row, &ending, "released", message->detail, message->resume);
-        }
-        if (message->outcome == OUTCOME_FAILED) {
-                ending = ending_by_failure(message->reason, row->failures, live->spec->max_attempts);
-                return move_end(api, live, row, &ending, trial_state_name(TRIAL_FAILED), message->detail, NULL);
-        }
         bool has_summary;
         double summary;
-        int r = summarise(api, live, row->id, &has_summary, &summary);
+        int r = report_summarise(api, live, row->id, &has_summary, &summary);
         if (r < 0)
                 return r;
+        if (message->outcome == OUTCOME_RELEASED || message->outcome == OUTCOME_FAILED) {
+                bool released = message->outcome == OUTCOME_RELEASED;
+                ending = released ? ending_by_release() : ending_by_failure(message->reason, row->failures, live->spec->max_attempts);
+                const char *as = released ? "released" : trial_state_name(TRIAL_FAILED);
+                if (was_told) {
+                        ending = ending_after_stop(ending, has_summary, summary);
+                        as = trial_state_name(ending.state);
+                }
+                return move_end(api, live, row, &ending, as, message->detail, released ? message->resume : NULL);
+        }
         enum trial_state state = message->outcome == OUTCOME_STOPPED ? TRIAL_STOPPED : TRIAL_COMPLETED;
         ending = ending_by_value(state, message->has_value, message->value, has_summary, summary);
         const char *detail = ending.state == TRIAL_FAILED && !message->detail ? "no value was reported, and no point of the sweep's metric"
@@ -87,15 +89,18 @@ static int apply(struct api *api, struct api_call *call, struct trial_row *row, 
         r = put_points(api, row->id, message);
         if (r == 0)
                 r = keep_lease(api, live, row, progressed);
+        bool stop = false;
+        if (r == 0)
+                r = stopping_judge_report(api, live, row, attempt, message, &stop);
         if (r == 0 && message->has_progress) {
                 row->has_progress = true;
                 row->progress = message->progress;
         }
         if (r == 0 && message->outcome != OUTCOME_NONE)
-                r = finish(api, live, row, message);
+                r = finish(api, live, row, message, stopping_was_told(attempt));
         else if (r == 0 && message->has_progress)
                 r = store_trial_update(api->store, row);
-        return r < 0 ? r : answer_command(api, call, attempt, message->seq, "continue", false);
+        return r < 0 ? r : answer_command(api, call, attempt, message->seq, stop ? "stop" : "continue", false);
 }
 
 static int judge(struct api *api, struct api_call *call, struct trial_row *row, const struct attempt_row *attempt,

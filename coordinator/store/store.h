@@ -167,6 +167,9 @@ int store_attempt_end(struct store *store, int64_t trial, unsigned attempt, cons
 /* Attempts of one trial in order, at most max. */
 int store_attempt_list(struct store *store, int64_t trial, size_t max, struct attempt_row *rows, size_t *ret_n);
 
+/* Has an attempt of the trial ended as stopped? */
+int store_attempt_was_stopped(struct store *store, int64_t trial, bool *ret);
+
 /* Every lease that is good, of one worker or (0) of all. */
 struct lease_row {
         int64_t trial, sweep, worker;
@@ -230,6 +233,10 @@ int store_metric_list(struct store *store, int64_t trial, const char *name, int6
 /* Best point by goal, or the last one. Or STORE_NONE. */
 enum metric_summary { SUMMARY_MINIMUM, SUMMARY_MAXIMUM, SUMMARY_LAST };
 int store_metric_summary(struct store *store, int64_t trial, const char *name, enum metric_summary summary, double *ret);
+
+/* All points of one name of a sweep's trials, by trial number, then step. is_complete: the trial is completed. visit returns 0 to go on. */
+int store_metric_each(struct store *store, int64_t sweep, const char *name,
+                      int (*visit)(void *data, uint64_t number, bool is_complete, int64_t step, double value), void *data);
 
 /* --- what makes writes retryable (store_keys.c) -------------------------------------------------------- */
 

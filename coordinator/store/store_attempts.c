@@ -89,6 +89,15 @@ int store_attempt_list(struct store *store, int64_t trial, size_t max, struct at
         return r < 0 ? r : all_attempt(store, s, max, rows, ret_n);
 }
 
+int store_attempt_was_stopped(struct store *store, int64_t trial, bool *ret) {
+        int64_t n = 0;
+        int r = store_integer(store, "SELECT count(*) FROM attempts WHERE trial = ?1 AND ended_as = 'stopped'", &n, bind_i(trial));
+        if (r < 0)
+                return r;
+        *ret = n > 0;
+        return 0;
+}
+
 int store_attempt_each_running(struct store *store, int64_t worker, int (*visit)(void *data, const struct lease_row *row), void *data) {
         sqlite3_stmt *s;
         int r = store_query(store,

@@ -71,3 +71,18 @@ int store_metric_summary(struct store *store, int64_t trial, const char *name, e
         store_reset(s);
         return 0;
 }
+
+int store_metric_each(struct store *store, int64_t sweep, const char *name,
+                      int (*visit)(void *data, uint64_t number, bool is_complete, int64_t step, double value), void *data) {
+        sqlite3_stmt *s;
+        int r = store_query(store,
+                            "SELECT t.number, t.state = 'completed', m.step, m.value FROM trials t JOIN metrics m ON m.trial = t.id "
+                            "AND m.name = ?2 WHERE t.sweep = ?1 ORDER BY t.number, m.step",
+                            &s, bind_i(sweep), bind_t(name));
+        while (r == 0 && (r = store_step(store, s)) == STORE_ROW)
+                r = visit(data, (uint64_t)sqlite3_column_int64(s, 0), sqlite3_column_int(s, 1) != 0, sqlite3_column_int64(s, 2),
+                          sqlite3_column_double(s, 3));
+        if (r < 0)
+                store_reset(s);
+        return r;
+}

@@ -14,6 +14,11 @@ struct ending ending_by_failure(enum failure_reason reason, unsigned failures, u
         return (struct ending){.state = again ? TRIAL_QUEUED : TRIAL_FAILED, .reason = (int)reason, .counts = counts};
 }
 
+struct ending ending_after_stop(struct ending ending, bool has_summary, double summary) {
+        bool lost = ending.state == TRIAL_QUEUED || ending.counts;
+        return lost ? ending_by_value(TRIAL_STOPPED, false, 0, has_summary, summary) : ending;
+}
+
 struct ending ending_by_release(void) {
         return (struct ending){.state = TRIAL_QUEUED, .reason = -1};
 }

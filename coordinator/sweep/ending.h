@@ -24,6 +24,10 @@ struct ending ending_by_failure(enum failure_reason reason, unsigned failures, u
 /* The worker gave it back: queued, and it does not count. */
 struct ending ending_by_release(void);
 
+/* The end of a trial that had been told to stop: given back, lost or failed in a way that would be tried again, it is
+ * stopped, with the value of its series. Other ends stay what they are. */
+struct ending ending_after_stop(struct ending ending, bool has_summary, double summary);
+
 /* No new trial once a value reaches the target. */
 bool ending_target_reached(bool maximize, double target, double best);
 

@@ -503,7 +503,6 @@ def test_wandb_keys_without_a_meaning_here_are_refused_by_name(server, key, valu
 
 
 @pytest.mark.parametrize("key, value, pointer", [
-    ("early_terminate", {"type": "hyperband", "min_iter": 3}, "/early_terminate"), ("early_terminate", {"type": "median"}, "/early_terminate"),
     ("conditions", [{"parameter": "x", "when": {"y": [1]}}], "/conditions"), ("constraints", [{"terms": {"x": 1, "y": 2}, "min": 0, "max": 1}], "/constraints"),
     ("tie", [["x", "y"]], "/tie"), ("repeats", 3, "/repeats"), ("warm_start", {"sweep": "abc", "top": 3}, "/warm_start"),
 ])

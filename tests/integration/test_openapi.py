@@ -234,6 +234,10 @@ GOOD = [
     {**BASE, "parameters": {"a": {"distribution": "log_uniform", "min": -3, "max": 0}, "b": {"distribution": "q_beta", "q": 0.1},
                             "c": {"distribution": "log_normal"}, "d": {"distribution": "inv_log_uniform_values", "min": 0.1, "max": 1},
                             "e": {"distribution": "q_normal", "mu": 3}, "f": {"parameters": {"g": {"min": 1, "max": 2}}}}},
+    *({**BASE, "metric": METRIC, "early_terminate": rule} for rule in (
+        {"type": "hyperband", "min_iter": 3}, {"type": "hyperband", "max_iter": 27, "s": 2, "eta": 2.5, "strict": False}, {"type": "asha"},
+        {"type": "hyperband", "min_iter": 3, "max_iter": 27, "s": 2}, {"type": "asha", "min_iter": 2, "max_iter": 20, "eta": 4},
+        {"type": "median", "min_iter": 3, "min_trials": 1}, {"type": "curve", "min_iter": 1, "min_trials": 9, "threshold": 0.1})),
 ]
 BAD = [
     {**BASE, "method": "custom"}, {**BASE, "colour": 1}, {**BASE, "run_cap": 0}, {**BASE, "run_cap": 1.5}, {**BASE, "seed": -1},
@@ -243,6 +247,10 @@ BAD = [
     {**BASE, "method": "bayes"}, {**BASE, "metric": {"goal": "minimize"}}, {**BASE, "metric": {"name": "m", "goal": "up"}},
     {"method": "random", "parameters": {"x": {"value": 1}}}, {"method": "staged", "trainer": "external", "metric": METRIC},
     {**BASE, "levels": {"x": [1]}}, {**BASE, "early_terminate": {"type": "hyperband", "min_iter": 3}}, {**BASE, "repeats": 3},
+    *({**BASE, "metric": METRIC, "early_terminate": rule} for rule in (
+        {}, {"type": "envelope"}, {"type": "hyperband"}, {"type": "hyperband", "max_iter": 9}, {"type": "hyperband", "min_iter": 1, "s": 2},
+        {"type": "hyperband", "min_iter": 1, "eta": 1}, {"type": "asha", "s": 2}, {"type": "median", "min_trials": 0},
+        {"type": "curve", "threshold": 1.5})),
     {**BASE, "kind": "job"}, {**BASE, "max_hours": 0}, {**BASE, "priority": 1001},
 ]
 
