@@ -36,7 +36,8 @@ struct live {
         uint64_t n_queued, n_running, n_served;
         bool is_idle;      /* nothing to hand out until something about this sweep changes */
         bool is_unsettled; /* it may have come to its end: live_settle has not looked yet */
-        bool are_hours_over;
+        bool are_hours_over, is_closed; /* closed: no new trials, by target or max_hours */
+        uint64_t closed_wall_ms;        /* trials that wait since before this are cancelled by live_settle; 0 = none */
         uint64_t used; /* turn in which it was last needed */
 };
 
@@ -193,6 +194,8 @@ int move_lease(struct api *api, struct live *live, struct trial_row *row, const 
 int move_end(struct api *api, struct live *live, struct trial_row *row, const struct ending *ending, const char *ended_as,
              const char *detail, const json_t *resume);
 int move_cancel(struct api *api, struct live *live, struct trial_row *row);
+/* Queued trials that nobody has started and that were created up to this moment: their sweep takes no new ones. */
+int move_cancel_unstarted(struct api *api, struct live *live, uint64_t created_until_ms);
 int move_retry(struct api *api, struct live *live, struct trial_row *row);
 int move_cancel_all(struct api *api, struct live *live);
 /* The lease is over without a report: lost or out of time. */

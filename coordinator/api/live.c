@@ -45,6 +45,10 @@ static int make_spec(struct live *live) {
         return r;
 }
 
+static uint64_t hours_over_wall(const struct live *live) {
+        return live->spec->max_hours > 0 ? live->row.created_ms + (uint64_t)(live->spec->max_hours * 3.6e6) : API_NEVER;
+}
+
 static int make_plan(struct api *api, struct live *live) {
         struct error err = {0};
         uint64_t counts[N_TRIAL_STATES];
@@ -65,7 +69,10 @@ static int make_plan(struct api *api, struct live *live) {
         live->n_running = counts[TRIAL_RUNNING];
         for (int i = TRIAL_RUNNING; i < N_TRIAL_STATES; i++)
                 live->n_served += counts[i];
-        return live_judge_closed(api, live);
+        r = live_judge_closed(api, live);
+        /* It may have been closed before; what was enqueued since then is a person's wish. */
+        live->closed_wall_ms = live->are_hours_over ? hours_over_wall(live) : 0;
+        return r;
 }
 
 static int live_load(struct api *api, int64_t id, struct live **ret) {
@@ -174,10 +181,6 @@ unsigned live_stage(struct live *live) {
         return (unsigned)json_integer_value(json_object_get(stage, "index"));
 }
 
-static uint64_t hours_over_wall(const struct live *live) {
-        return live->spec->max_hours > 0 ? live->row.created_ms + (uint64_t)(live->spec->max_hours * 3.6e6) : API_NEVER;
-}
-
 uint64_t live_hours_deadline(const struct api *api, const struct live *live) {
         uint64_t over = hours_over_wall(live), wall = api_wall(api);
         if (over == API_NEVER || live->are_hours_over || live->row.state != SWEEP_RUNNING)
@@ -196,7 +199,11 @@ int live_judge_closed(struct api *api, struct live *live) {
                 trial_row_fini(&best);
         }
         live->are_hours_over = api_wall(api) >= hours_over_wall(live);
-        plan_set_closed(live->plan, reached || live->are_hours_over);
+        bool was_closed = live->is_closed;
+        live->is_closed = reached || live->are_hours_over;
+        plan_set_closed(live->plan, live->is_closed);
+        if (live->is_closed && !was_closed)
+                live->closed_wall_ms = api_wall(api);
         return 0;
 }
 
@@ -235,6 +242,12 @@ void live_submit(struct api *api, struct live *live, struct plan_job *job) {
  * is worth starting: the next claim finds it done. */
 int live_settle(struct api *api, struct live *live) {
         live->is_unsettled = false;
+        if (live->closed_wall_ms > 0) {
+                int r = move_cancel_unstarted(api, live, live->closed_wall_ms);
+                if (r < 0)
+                        return r;
+                live->closed_wall_ms = 0;
+        }
         if (live->row.state != SWEEP_RUNNING || live->n_queued > 0 || live->n_running > 0 || live->job)
                 return 0;
         enum plan_answer answer;

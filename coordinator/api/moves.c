@@ -238,6 +238,28 @@ int move_cancel_all(struct api *api, struct live *live) {
         return 0;
 }
 
+int move_cancel_unstarted(struct api *api, struct live *live, uint64_t created_until_ms) {
+        struct trial_row rows[64];
+        size_t n = live->n_queued > 0 ? 64 : 0;
+        uint64_t after = 0;
+        while (n == 64) {
+                int r = store_trial_list(api->store, live->row.id, TRIAL_QUEUED, after, 64, rows, &n);
+                if (r < 0)
+                        return r;
+                for (size_t i = 0; i < n; i++) {
+                        after = rows[i].number;
+                        if (r == 0 && rows[i].attempt == 0 && rows[i].created_ms <= created_until_ms) {
+                                replace_text(&rows[i].detail, strdup(live->are_hours_over ? "max_hours are over" : "the target was reached"));
+                                r = rows[i].detail ? move_cancel(api, live, &rows[i]) : -ENOMEM;
+                        }
+                        trial_row_fini(&rows[i]);
+                }
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
 int move_retry(struct api *api, struct live *live, struct trial_row *row) {
         row->has_value = false;
         row->value = 0;

@@ -149,6 +149,54 @@ static void a_reached_target_stops_new_trials_and_running_ones_end_normally(void
         free(sweep);
 }
 
+static void what_waits_when_the_target_is_reached_is_cancelled_and_later_wishes_run(void **state) {
+        struct house *house = *state;
+        char *worker = house_worker(house, "w"),
+             *sweep = house_sweep(house, "{'method':'random','trainer':'external','metric':{'name':'acc','goal':'maximize','target':0.9},"
+                                         "'parameters':{'a':{'min':0.0,'max':1.0}}}");
+        json_t *first = claim_nth(house, worker, 1), *lost = claim_nth(house, worker, 2);
+        json_decref(house_must(house, 201, ROUTE_TRIAL_CREATE, sweep, "{'trials':[{'params':{'a':0.5}},{'params':{'a':0.6}}]}"));
+        json_decref(house_report(house, 200, lost, 1, ",'outcome':{'state':'released'}"));
+        house_complete(house, first, 0.95);
+        json_t *shown = house_get(house, ROUTE_SWEEP_GET, sweep);
+        assert_int_equal(number_of(shown, "counts.cancelled"), 2);
+        assert_int_equal(number_of(shown, "counts.queued"), 1); /* it was running: it ends normally */
+        json_decref(shown);
+        json_t *again = claim_nth(house, worker, 3);
+        assert_non_null(again);
+        house_complete(house, again, 0.1);
+        assert_sweep(house, sweep, "state", "finished");
+        house_reopen(house);
+        json_decref(house_must(house, 201, ROUTE_TRIAL_CREATE, sweep, "{'params':{'a':0.7}}"));
+        assert_sweep(house, sweep, "state", "running");
+        house_reopen(house);
+        json_t *wished = claim_nth(house, worker, 4);
+        assert_non_null(wished);
+        house_complete(house, wished, 0.2);
+        assert_sweep(house, sweep, "state", "finished");
+        json_decref(first);
+        json_decref(lost);
+        json_decref(again);
+        json_decref(wished);
+        free(worker);
+        free(sweep);
+}
+
+static void what_waits_when_max_hours_are_over_is_cancelled_also_after_a_restart(void **state) {
+        struct house *house = *state;
+        char *worker = house_worker(house, "w"), *sweep = house_sweep(house, SPEC(",'max_hours':1"));
+        json_decref(house_must(house, 201, ROUTE_TRIAL_CREATE, sweep, "{'params':{'lr':0.5}}"));
+        house->now_ms += 3700 * 1000; /* while nobody was there */
+        house_reopen(house);
+        assert_null(claim_nth(house, worker, 1));
+        json_t *shown = house_get(house, ROUTE_SWEEP_GET, sweep);
+        assert_int_equal(number_of(shown, "counts.cancelled"), 1);
+        assert_string_equal(text_of(shown, "state"), "finished");
+        json_decref(shown);
+        free(worker);
+        free(sweep);
+}
+
 static void max_hours_end_a_sweep_by_themselves(void **state) {
         struct house *house = *state;
         char *worker = house_worker(house, "w"), *sweep = house_sweep(house, SPEC(",'max_hours':1"));
@@ -305,6 +353,8 @@ int main(void) {
                 behaviour(a_run_cap_below_what_is_done_finishes_the_sweep),
                 behaviour(a_grid_finishes_when_every_point_is_done),
                 behaviour(a_reached_target_stops_new_trials_and_running_ones_end_normally),
+                behaviour(what_waits_when_the_target_is_reached_is_cancelled_and_later_wishes_run),
+                behaviour(what_waits_when_max_hours_are_over_is_cancelled_also_after_a_restart),
                 behaviour(max_hours_end_a_sweep_by_themselves),
                 behaviour(pause_after_pauses_and_resuming_starts_the_next_stage),
                 behaviour(repeated_wishes_are_no_errors),
