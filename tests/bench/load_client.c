@@ -1,0 +1,198 @@
+/* A load on the coordinator's HTTP interface, from one thread with epoll and little work of its own, since it shares the
+ * machine with what it measures. load.py prepares the coordinator and calls it.
+ *
+ *     load_client reports PORT SECONDS FILE   a connection for each line "TRIAL LEASE" of FILE; each reports one metric
+ *                                             point after the other, without pause
+ *     load_client claims PORT SECONDS FILE    a connection for each line "WORKER SWEEP"; each claims a trial and completes
+ *                                             it, four times a second
+ *
+ * One line of JSON: requests a second, and latencies of the reports or claims in ms. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MAX_CONNECTIONS 1024
+#define MAX_SAMPLES 4000000
+#define PAUSE_NS 250000000 /* of claims */
+
+struct connection {
+        int fd;
+        char first[48], second[48]; /* trial and lease, or worker and sweep */
+        char trial[48], lease[48];  /* as claimed */
+        unsigned long n;
+        bool is_claiming, is_waiting;
+        uint64_t sent_ns, due_ns;
+        size_t length;
+        char answer[16384];
+};
+
+static struct connection connections[MAX_CONNECTIONS];
+static size_t n_connections, n_samples, n_answers;
+static float *samples;
+static bool is_claims;
+
+static uint64_t now_ns(void) {
+        struct timespec t;
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void die(const char *what) {
+        fprintf(stderr, "load_client: %s\n", what);
+        exit(1);
+}
+
+static void post(struct connection *c, const char *path, const char *body) {
+        char request[2048];
+        int n = snprintf(request, sizeof request,
+                         "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s", path,
+                         strlen(body), body);
+        c->length = 0;
+        c->is_waiting = true;
+        c->sent_ns = now_ns();
+        if (write(c->fd, request, (size_t)n) != n)
+                die("cannot send");
+}
+
+static void send_report(struct connection *c) {
+        char path[128], body[512];
+        c->n++;
+        snprintf(path, sizeof path, "/v1/trials/%s/report", c->first);
+        snprintf(body, sizeof body, "{\"lease\":\"%s\",\"seq\":%lu,\"metrics\":[{\"name\":\"loss\",\"step\":%lu,\"value\":0.5}]}", c->second,
+                 c->n, c->n);
+        post(c, path, body);
+}
+
+static void send_claim(struct connection *c) {
+        char body[512];
+        c->is_claiming = true;
+        snprintf(body, sizeof body, "{\"worker\":\"%s\",\"claim_id\":\"c%lu\",\"slots\":1,\"wait_s\":10,\"sweep\":\"%s\"}", c->first, ++c->n,
+                 c->second);
+        post(c, "/v1/claims", body);
+}
+
+static void send_completion(struct connection *c) {
+        char path[128], body[512];
+        c->is_claiming = false;
+        snprintf(path, sizeof path, "/v1/trials/%s/report", c->trial);
+        snprintf(body, sizeof body, "{\"lease\":\"%s\",\"seq\":1,\"outcome\":{\"state\":\"completed\",\"value\":0.5}}", c->lease);
+        post(c, path, body);
+}
+
+/* The text of the first member of this name. */
+static void take_text(const char *json, const char *name, char ret[static 48]) {
+        char key[32];
+        snprintf(key, sizeof key, "\"%s\":\"", name);
+        const char *at = strstr(json, key);
+        if (!at)
+                die("an answer lacks what was asked for");
+        at += strlen(key);
+        snprintf(ret, 48, "%.*s", (int)strcspn(at, "\""), at);
+}
+
+static void take_answer(struct connection *c, const char *body) {
+        if (strncmp(c->answer, "HTTP/1.1 200", 12) != 0) {
+                fprintf(stderr, "%.300s\n", c->answer);
+                die("refused");
+        }
+        n_answers++;
+        c->is_waiting = false;
+        uint64_t now = now_ns();
+        if ((!is_claims || c->is_claiming) && n_samples < MAX_SAMPLES)
+                samples[n_samples++] = (float)(now - c->sent_ns) / 1e6f;
+        if (!is_claims)
+                send_report(c);
+        else if (c->is_claiming) {
+                take_text(body, "id", c->trial);
+                take_text(body, "lease", c->lease);
+                send_completion(c);
+        } else
+                c->due_ns = c->due_ns + PAUSE_NS > now ? c->due_ns + PAUSE_NS : now;
+}
+
+static void receive(struct connection *c) {
+        ssize_t n = read(c->fd, c->answer + c->length, sizeof c->answer - 1 - c->length);
+        if (n <= 0)
+                die("a connection was closed");
+        c->length += (size_t)n;
+        c->answer[c->length] = 0;
+        const char *body = strstr(c->answer, "\r\n\r\n"), *length = strcasestr(c->answer, "content-length:");
+        if (!body || !length)
+                return;
+        body += 4;
+        if (c->length - (size_t)(body - c->answer) >= strtoul(length + 15, NULL, 10))
+                take_answer(c, body);
+}
+
+static int open_connection(int port) {
+        struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        int fd = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+        if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
+                die("cannot connect");
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        return fd;
+}
+
+static void start(int port, const char *path, int epoll) {
+        FILE *file = fopen(path, "r");
+        if (!file)
+                die("no such file");
+        struct connection *c = connections;
+        for (; n_connections < MAX_CONNECTIONS && fscanf(file, "%47s %47s", c->first, c->second) == 2; c++, n_connections++) {
+                c->fd = open_connection(port);
+                epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &(struct epoll_event){.events = EPOLLIN, .data.ptr = c});
+        }
+        fclose(file);
+        for (size_t i = 0; i < n_connections; i++)
+                connections[i].due_ns = now_ns() + (is_claims ? PAUSE_NS * i / n_connections : 0);
+        for (size_t i = 0; i < n_connections && !is_claims; i++)
+                send_report(&connections[i]);
+}
+
+static void send_due(void) {
+        uint64_t now = now_ns();
+        for (size_t i = 0; i < n_connections; i++)
+                if (!connections[i].is_waiting && connections[i].due_ns <= now)
+                        send_claim(&connections[i]);
+}
+
+static int compare(const void *left, const void *right) {
+        float a = *(const float *)left, b = *(const float *)right;
+        return (a > b) - (a < b);
+}
+
+int main(int argc, char **argv) {
+        if (argc != 5)
+                die("usage: load_client reports|claims PORT SECONDS FILE");
+        is_claims = strcmp(argv[1], "claims") == 0;
+        samples = malloc(MAX_SAMPLES * sizeof *samples);
+        int epoll = epoll_create1(0);
+        if (!samples || epoll < 0)
+                die("no memory");
+        start((int)strtol(argv[2], NULL, 10), argv[4], epoll);
+        uint64_t begin = now_ns(), end = begin + (uint64_t)(strtod(argv[3], NULL) * 1e9);
+        while (now_ns() < end) {
+                struct epoll_event events[64];
+                if (is_claims)
+                        send_due();
+                int n = epoll_wait(epoll, events, 64, is_claims ? 1 : 100);
+                for (int i = 0; i < n; i++)
+                        receive(events[i].data.ptr);
+        }
+        double seconds = (double)(now_ns() - begin) / 1e9;
+        qsort(samples, n_samples, sizeof *samples, compare);
+        if (n_samples == 0)
+                die("no answer");
+        printf("{\"requests_s\": %.0f, \"n\": %zu, \"p50_ms\": %.2f, \"p99_ms\": %.2f, \"max_ms\": %.2f}\n", (double)n_answers / seconds, n_samples,
+               samples[n_samples / 2], samples[n_samples * 99 / 100], samples[n_samples - 1]);
+        return 0;
+}
