@@ -160,6 +160,7 @@ int http_open(const struct http_config *config, struct http **ret, struct error 
                 return error_set(err, -ENOMEM, "out of memory");
         }
         http->config = *config;
+        http->quiesced_fd = -1;
         pthread_mutex_init(&http->lock, NULL);
         condition_init(&http->idle);
         bool v6 = address.socket.ss_family == AF_INET6 && strchr(address.host, ':');
@@ -183,9 +184,10 @@ void http_drain(struct http *http) {
         pthread_mutex_lock(&http->lock);
         http->draining = true;
         pthread_mutex_unlock(&http->lock);
-        int fd = MHD_quiesce_daemon(http->daemon);
-        if (fd >= 0)
-                close(fd);
+        /* Refuses from here on, but stays open until libmicrohttpd's thread, which may still hold its number, has ended. */
+        http->quiesced_fd = MHD_quiesce_daemon(http->daemon);
+        if (http->quiesced_fd >= 0)
+                shutdown(http->quiesced_fd, SHUT_RDWR);
 }
 
 bool http_wait_idle(struct http *http, unsigned timeout_ms) {
@@ -204,6 +206,8 @@ void http_close(struct http *http) {
                 return;
         if (http->daemon)
                 MHD_stop_daemon(http->daemon);
+        if (http->quiesced_fd >= 0)
+                close(http->quiesced_fd);
         pthread_cond_destroy(&http->idle);
         pthread_mutex_destroy(&http->lock);
         free(http);

@@ -13,6 +13,7 @@
 struct http {
         struct http_config config;
         struct MHD_Daemon *daemon;
+        int quiesced_fd; /* the listening socket after http_drain, else -1 */
         char url[128];
         size_t body_bytes; /* held by all exchanges; the server thread's own */
         pthread_mutex_t lock;
