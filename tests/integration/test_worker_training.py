@@ -26,7 +26,7 @@ def demo():
 
 class Worker:
     def __init__(self, server, folder, name="w1", *args):
-        self.work = folder / name
+        self.name, self.work = name, folder / name
         self.log_path = folder / f"{name}.log"
         command = [program("sweep-worker"), "--coordinator", server.url, "--name", name, "--work-dir", self.work, "--slots", "1", "--threads", "1",
                    "--min-free-mb", "0", "--model", demo() / "model", "--data", demo() / "data", *args]
@@ -95,11 +95,29 @@ def wait_for(server, sweep, condition, timeout=PATIENCE_S):
         time.sleep(0.05)
 
 
-def wait_for_checkpoint(server, sweep, worker):
-    wait_for(server, sweep, lambda trial: trial["state"] != "running" or worker.checkpoints())
-    trial = the_trial(server, sweep)
-    assert trial["state"] == "running", f"too quick to be disturbed: {trial}"
-    return trial
+def is_reported(server, worker, trial):
+    return trial["progress"] and series(server, trial)
+
+
+def has_checkpoint(server, worker, trial):
+    return worker.checkpoints()
+
+
+lengths = [5, 20, 80, 320]  # epochs; those that were over too soon on this machine go
+
+
+def catch(server, start, condition, *args):
+    """A sweep whose training is under way and not half done, with the condition met: (sweep, worker, epochs)."""
+    while True:
+        sweep = create(server, epochs=lengths[0])
+        worker = start(f"w{lengths[0]}", *args)
+        trial = wait_for(server, sweep, lambda trial: trial["state"] in ("completed", "failed") or condition(server, worker, trial))
+        if trial["state"] == "running" and (trial["progress"] or 0) < 0.5:
+            return sweep, worker, lengths[0]
+        assert trial["state"] != "failed" and len(lengths) > 1, f"cannot be disturbed: {trial}"
+        del lengths[0]
+        worker.kill()
+        server.patch(sweep, {"state": "cancelled"})
 
 
 def series(server, trial):
@@ -113,55 +131,49 @@ def series(server, trial):
         after = f"&after={page['next']}"
 
 
-calm = {}  # value and series of the trial to which nothing happened: the same for all tests
+calm = {}  # by epochs, value and series of the trial to which nothing happened: the same for all tests
 
 
-def expect_same_as_undisturbed(server, start, trial):
+def expect_same_as_undisturbed(server, start, trial, epochs):
     assert trial["state"] == "completed", trial
-    if not calm:
-        sweep = create(server)
+    if epochs not in calm:
+        sweep = create(server, epochs=epochs)
         assert start("calm", "--max-trials", "1").process.wait(PATIENCE_S) == 0
         other = the_trial(server, sweep)
         assert other["state"] == "completed", other
-        calm.update(value=other["value"], series=series(server, other))
-    assert trial["value"] == calm["value"] and series(server, trial) == calm["series"]
+        calm[epochs] = other["value"], series(server, other)
+    assert (trial["value"], series(server, trial)) == calm[epochs]
 
 
 def test_killed_worker_goes_on_from_its_checkpoint_with_the_same_bits(server, start):
-    sweep = create(server)
-    worker = start()
-    wait_for_checkpoint(server, sweep, worker)
+    sweep, worker, epochs = catch(server, start, has_checkpoint)
     worker.kill()
-    assert start("w1", "--max-trials", "1").process.wait(PATIENCE_S) == 0
+    assert start(worker.name, "--max-trials", "1").process.wait(PATIENCE_S) == 0
     assert "resumes=1" in worker.log()
     trial = the_trial(server, sweep)
     assert trial["attempt"] == 2
-    expect_same_as_undisturbed(server, start, trial)
+    expect_same_as_undisturbed(server, start, trial, epochs)
 
 
 def test_terminated_worker_releases_and_resumes_with_the_same_bits(server, start):
-    sweep = create(server)
-    worker = start()
-    wait_for(server, sweep, lambda trial: trial["state"] == "running" and series(server, trial))
+    sweep, worker, epochs = catch(server, start, is_reported)
     began = time.monotonic()
     assert worker.terminate() == 0 and time.monotonic() - began < 20
     assert the_trial(server, sweep)["state"] == "queued" and worker.checkpoints()
-    assert start("w1", "--max-trials", "1").process.wait(PATIENCE_S) == 0
+    assert start(worker.name, "--max-trials", "1").process.wait(PATIENCE_S) == 0
     assert "resumes=1" in worker.log() and not worker.checkpoints()
-    expect_same_as_undisturbed(server, start, the_trial(server, sweep))
+    expect_same_as_undisturbed(server, start, the_trial(server, sweep), epochs)
 
 
 def test_killed_coordinator_is_not_noticed_by_the_training(server, start):
-    sweep = create(server)
-    worker = start("w1", "--max-trials", "1")
-    wait_for(server, sweep, lambda trial: trial["state"] == "running" and series(server, trial))
+    sweep, worker, epochs = catch(server, start, is_reported, "--max-trials", "1")
     server.kill()
     time.sleep(1.5)
     server.start()
     assert worker.process.wait(PATIENCE_S) == 0
     trial = the_trial(server, sweep)
     assert trial["attempt"] == 1
-    expect_same_as_undisturbed(server, start, trial)
+    expect_same_as_undisturbed(server, start, trial, epochs)
 
 
 def test_result_that_ends_while_the_coordinator_is_dead_is_not_lost(server, start):
