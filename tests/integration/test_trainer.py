@@ -198,6 +198,32 @@ def test_a_task_of_ones_own_with_three_labels_learns_and_predicts(folders, tmp_p
     assert json.loads(answer.stdout)["label"] == 2 and len(json.loads(answer.stdout)["logits"]) == 3
 
 
+def evaluate(*args):
+    return subprocess.run([program("sweep-trainer"), "evaluate", *args], capture_output=True, text=True)
+
+
+def test_evaluate_gives_the_figures_of_the_trainings_last_evaluation(folders, tmp_path):
+    result = train(configuration(folders, fixed={"epochs": 2, "train_batch_size": 8}, report="best", output_dir=str(tmp_path / "out"))).completed()
+    points = result.points(*EVAL_NAMES)
+    best = max((step for _, step in points), key=lambda step: (points["eval/accuracy", step][1], -step))
+    for data in (folders[1], pathlib.Path(folders[1]) / "dev.tsv"):
+        found = json.loads(evaluate("--model", tmp_path / "out", "--data", data).stdout)
+        assert found["examples"] == 32
+        for name in EVAL_NAMES:
+            assert found[name.removeprefix("eval/")] == pytest.approx(points[name, best][1], rel=1e-5, abs=1e-7), name
+
+
+def test_evaluate_refuses_what_does_not_fit(folders, tmp_path):
+    for args, status, word in ((["--model", folders[0]], 2, "--data is missing"),
+                               (["--model", folders[0], "--data", folders[1]], 1, "never trained"),
+                               (["--model", folders[0], "--data", tmp_path / "none"], 1, "none"),
+                               (["--model", folders[0], "--data", folders[1], "--settings", '{"task":"mnli"}'], 2, "task"),
+                               (["--model", folders[0], "--data", folders[1], "--settings",
+                                 '{"task":"tsv","text_a":"a","label":"b","labels":["x","y","z"]}'], 1, "2 labels")):
+        answer = evaluate(*args)
+        assert answer.returncode == status and word in answer.stderr, (args, answer.stderr)
+
+
 def test_cola_reports_matthews_correlation(folders, tmp_path):
     data = single_sentences(tmp_path / "data", ["0", "1"], [], lambda kind, text: f"src\t{kind}\t\t{text}")
     config = configuration(folders, data=str(data), fixed={"task": "cola", "epochs": 1}, metric={"name": "eval/mcc", "goal": "maximize"})

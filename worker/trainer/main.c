@@ -18,6 +18,7 @@
 #include "kernels/kernels.h"
 #include "train/train.h"
 #include "trainer/bench.h"
+#include "trainer/evaluate.h"
 #include "trainer/predict.h"
 #include "trainer/tokenize.h"
 
@@ -27,11 +28,12 @@ static const struct config_option options[] = {{0}};
 
 static const struct config_program program = {
         .name = "sweep-trainer",
-        .usage = "[tokenize|predict|bench] [OPTION…]",
+        .usage = "[tokenize|predict|evaluate|bench] [OPTION…]",
         .summary = "Without a word: one training, as the JSON object on standard input says; metrics and outcome as JSON\n"
                    "lines on standard output. SIGTERM: checkpoint, release, exit 0.\n"
                    "  tokenize  sentence pairs to token ids\n"
                    "  predict   sentence pairs to labels, by a finished model\n"
+                   "  evaluate  score of a finished model on labelled rows\n"
                    "  bench     how fast a training step is on this machine\n"
                    "Each has its own --help.",
         .options = options,
@@ -43,6 +45,7 @@ static const struct {
 } commands[] = {
         {"tokenize", tokenize_main},
         {"predict", predict_main},
+        {"evaluate", evaluate_main},
         {"bench", bench_main},
 };
 
