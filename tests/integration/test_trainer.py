@@ -100,6 +100,16 @@ def test_a_training_reports_every_metric_and_ends_completed(folders):
     assert progress == sorted(progress) and progress[-1] == 1
 
 
+def test_a_training_tells_what_the_machine_does(folders):
+    """With the first report and the last; every ten seconds in between, which this one does not last."""
+    result = train(configuration(folders)).completed()
+    machine = {(name, step): value for (name, step), (_, value) in
+               result.points("perf/step_s", "perf/gemm_gflops", "perf/cores", "perf/memory_mib").items()}
+    assert {step for _, step in machine} >= {10, 24} and len({name for name, _ in machine}) == 4
+    assert all(value > 0 for (name, _), value in machine.items() if name != "perf/cores")
+    assert 5 < machine["perf/memory_mib", 24] < 10000
+
+
 def test_it_learns(folders):
     config = configuration(folders, params={"learning_rate": 3e-3, "dropout": 0, "attention_dropout": 0, "seq_classif_dropout": 0},
                            fixed={"epochs": 40, "train_batch_size": 8})

@@ -307,6 +307,12 @@ const struct gemm_meter *model_gemm_meter(const struct model *model) {
         return &model->gemm.meter;
 }
 
+void model_gemm_work(const struct model *model, double *ret_seconds, double *ret_flops) {
+        const struct gemm_meter *meter = model_gemm_meter(model);
+        *ret_seconds = meter->seconds;
+        *ret_flops = meter->flops;
+}
+
 const char *model_bf16_way(const struct model *model) {
         return model->limits.bf16 ? gemm_way_name(model->gemm.way) : NULL;
 }

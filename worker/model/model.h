@@ -98,6 +98,7 @@ const char *model_bf16_way(const struct model *model);
 /* Time and floating-point operations spent in matrix products since the model was made. */
 struct gemm_meter;
 const struct gemm_meter *model_gemm_meter(const struct model *model);
+void model_gemm_work(const struct model *model, double *ret_seconds, double *ret_flops); /* the same, for who does not see kernels */
 
 /* --- optimizer -------------------------------------------------------------------------------------- */
 struct adamw {

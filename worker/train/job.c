@@ -125,6 +125,8 @@ static int read_all(const json_t *object, struct job *job, struct error *err) {
         if (r < 0)
                 return r;
         job->threads = (int)threads;
+        if (job->metric == METRIC_PERF_TEMPERATURE_C)
+                return error_set(err, -EINVAL, "metric.name perf/temperature_c is not there on every machine");
         if (job->metric == METRIC_EVAL_MCC && !settings_task(&job->settings)->reports_mcc)
                 return error_set(err, -EINVAL, "metric.name eval/mcc is reported for the tasks cola and tsv; task is %s", job->settings.task_name);
         if (job->settings.early_stopping_patience > 0 && strncmp(metric_name(job->metric), "eval/", 5) != 0)

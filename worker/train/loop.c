@@ -10,6 +10,7 @@
 #include "common/log.h"
 #include "common/world.h"
 
+#define MACHINE_MS 10000     /* between reports of what the machine does */
 #define RELEASE_SYNC_MS 1000 /* for the disk, of the five seconds that there are */
 
 int loop_fail(struct outcome *outcome, const char *reason, int code, const char *format, ...) {
@@ -67,23 +68,38 @@ static void report_again(struct training *t) {
         report_progress(t);
         for (int i = 0; i < N_METRICS; i++) {
                 const struct point *point = &t->state.last[i];
-                if (point->present && i != METRIC_PERF_TOKENS_PER_S)
+                if (point->present && i < METRIC_PERF_TOKENS_PER_S)
                         check_sent(t, events_send_metric(t->events, (enum metric)i, point->step, point->epoch, point->value));
         }
 }
 
+static void report_machine(struct training *t) {
+        struct perf_figures figures;
+        perf_take(&t->perf, t->model, now_ms(), &figures);
+        report(t, METRIC_PERF_STEP_S, figures.step_s);
+        report(t, METRIC_PERF_GEMM_GFLOPS, figures.gemm_gflops);
+        report(t, METRIC_PERF_CORES, figures.cores);
+        report(t, METRIC_PERF_MEMORY_MIB, figures.memory_mib);
+        if (!isnan(figures.temperature_c))
+                report(t, METRIC_PERF_TEMPERATURE_C, figures.temperature_c);
+}
+
+/* More of the machine's figures come with the first report and the last, and at most every MACHINE_MS in between. */
+static bool machine_is_due(const struct training *t) {
+        return !t->state.last[METRIC_PERF_STEP_S].present || t->state.step == t->total_steps || now_ms() >= t->perf.began_ms + MACHINE_MS;
+}
+
 static void report_training(struct training *t, double rate, double norm) {
         struct train_state *state = &t->state;
-        uint64_t now = now_ms(), elapsed_ms = now > t->last_log_ms ? now - t->last_log_ms : 1;
         report(t, METRIC_TRAIN_LOSS, state->loss_sum / (double)state->loss_steps);
         report(t, METRIC_TRAIN_LEARNING_RATE, rate);
         report(t, METRIC_TRAIN_GRAD_NORM, norm);
-        report(t, METRIC_PERF_TOKENS_PER_S, (double)t->tokens * 1000.0 / (double)elapsed_ms);
+        report(t, METRIC_PERF_TOKENS_PER_S, perf_tokens_per_s(&t->perf, now_ms()));
+        if (machine_is_due(t))
+                report_machine(t);
         report_progress(t);
         state->loss_sum = 0;
         state->loss_steps = 0;
-        t->tokens = 0;
-        t->last_log_ms = now;
 }
 
 static void report_evaluation(struct training *t, const struct evaluation *evaluation) {
@@ -112,9 +128,10 @@ static int optimizer_step(struct training *t) {
         double norm = model_gradient_norm(t->model);
         if (!isfinite(norm))
                 return diverged(t, "the gradient norm", norm, state->step + 1);
-        t->last_log_ms += saver_wait_arrays(t->saver);
+        perf_skip(&t->perf, saver_wait_arrays(t->saver));
         model_adamw_step(t->model, &t->adamw, rate, state->step + 1, model_clip_coefficient(&t->adamw, norm));
         state->step++;
+        t->perf.steps++;
         state->loss_sum += state->step_loss;
         state->loss_steps++;
         state->step_loss = 0;
@@ -155,7 +172,7 @@ static int micro_step(struct training *t) {
                 return LOOP_RELEASED; /* half a step */
         if (!isfinite(loss))
                 return diverged(t, "loss", loss, state->step + 1);
-        t->tokens += (uint64_t)batch.n_tokens;
+        t->perf.tokens += (uint64_t)batch.n_tokens;
         state->step_loss += loss * scale;
         state->micro++;
         state->pending++;
@@ -258,7 +275,7 @@ static int evaluate(struct training *t) {
         t->state.evaluated = t->state.micro;
         if (t->state.pending == 0)
                 t->boundary = t->state;
-        t->last_log_ms += now_ms() - started_ms; /* perf counts training alone */
+        perf_skip(&t->perf, now_ms() - started_ms); /* perf counts training alone */
         return 0;
 }
 
@@ -280,7 +297,7 @@ static int finish_saving(struct training *t, uint64_t hurry_ms) {
         uint64_t waited_ms = now_ms() - started_ms;
         if (r < 0)
                 return loop_fail(t->outcome, "io", r, "%s", err.text);
-        t->last_log_ms += waited_ms;
+        perf_skip(&t->perf, waited_ms);
         if (took_ms > 0)
                 log_info("saved", log_i("step", t->saving.step), log_i("ms", took_ms), log_i("waited_ms", waited_ms));
         return 0;
@@ -367,7 +384,8 @@ static int complete(struct training *t) {
 }
 
 int loop_run(struct training *t) {
-        t->last_save_ms = t->last_log_ms = now_ms();
+        t->last_save_ms = now_ms();
+        perf_start(&t->perf, t->model, t->last_save_ms);
         model_set_stop(t->model, t->stop);
         int r = 0;
         while (r == 0) {

@@ -12,6 +12,7 @@
 #include "train/events.h"
 #include "train/examples.h"
 #include "train/job.h"
+#include "train/perf.h"
 #include "train/saver.h"
 #include "train/schedule.h"
 
@@ -64,7 +65,8 @@ struct training {
         struct train_state saving;   /* what the saver writes */
         bool best_waits;             /* the weights of now are the best, and not yet given to the saver */
         uint64_t saved_micro, saved_evaluated, saved_kept_step; /* what the newest checkpoint holds, written or on its way */
-        uint64_t last_save_ms, last_log_ms, tokens; /* perf: tokens since the last log */
+        uint64_t last_save_ms;
+        struct perf perf;            /* since the last report of the machine's figures */
         uint64_t release_ms;         /* from then on nothing is synced any more; set when asked to stop */
         bool reader_gone;
         struct outcome *outcome; /* filled where a training fails */

@@ -15,6 +15,11 @@ static const char *const names[N_METRICS] = {
         [METRIC_EVAL_RECALL] = "eval/recall",
         [METRIC_EVAL_MCC] = "eval/mcc",
         [METRIC_PERF_TOKENS_PER_S] = "perf/tokens_per_s",
+        [METRIC_PERF_STEP_S] = "perf/step_s",
+        [METRIC_PERF_GEMM_GFLOPS] = "perf/gemm_gflops",
+        [METRIC_PERF_CORES] = "perf/cores",
+        [METRIC_PERF_MEMORY_MIB] = "perf/memory_mib",
+        [METRIC_PERF_TEMPERATURE_C] = "perf/temperature_c",
 };
 
 const char *metric_name(enum metric metric) {

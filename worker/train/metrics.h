@@ -13,7 +13,12 @@ enum metric {
         METRIC_EVAL_PRECISION,
         METRIC_EVAL_RECALL,
         METRIC_EVAL_MCC, /* only for tasks that ask for it */
-        METRIC_PERF_TOKENS_PER_S,
+        METRIC_PERF_TOKENS_PER_S, /* from here on about the machine, not about the model: never the same twice */
+        METRIC_PERF_STEP_S,
+        METRIC_PERF_GEMM_GFLOPS,
+        METRIC_PERF_CORES,
+        METRIC_PERF_MEMORY_MIB,
+        METRIC_PERF_TEMPERATURE_C, /* only where there is a sensor */
         N_METRICS,
 };
 
