@@ -5,6 +5,9 @@
  *   http/core   the core thread: runs them through api/ in turns, each turn one transaction of store/
  *   http/proposer  computes proposals meanwhile
  *
+ * While it runs, main takes signals: SIGHUP reads the token file and the certificate again. Between them it cuts connections
+ * that dawdle, and tells the service manager's watchdog that the core thread is alive.
+ *
  * Ending, on SIGTERM or SIGINT, within five seconds: no more connections; what is in hand is answered, parked claims
  * with 503; the database is closed last. */
 #include <pthread.h>
@@ -17,14 +20,17 @@
 
 #include "common/cleanup.h"
 #include "common/config.h"
+#include "common/credential.h"
 #include "common/fs.h"
 #include "common/log.h"
+#include "common/notify.h"
 #include "common/world.h"
 #include "http/core.h"
 #include "http/http.h"
 #include "http/tokens.h"
-#include "notify.h"
 #include "store/store.h"
+#include "token_command.h"
+#include "token_source.h"
 
 #define EXIT_USAGE 2
 #define PROPOSER_TIMEOUT_MS 2000
@@ -32,6 +38,7 @@
 #define CALLS_MAX 8192
 #define PARKED_MAX 10000
 #define PEM_BYTES_MAX (1u << 20)
+#define TEND_MS 5000
 
 static const struct config_option options[] = {
         {"config", CONFIG_TEXT, "FILE", NULL, 0, 0, "read options from FILE: 'key = value' lines", true},
@@ -45,6 +52,8 @@ static const struct config_option options[] = {
         {"lease-s", CONFIG_INTEGER, "SECONDS", "60", 1, 86400, "a trial whose worker is silent for so long is lost", false},
         {"max-body-bytes", CONFIG_INTEGER, "N", "8388608", 1024, 1 << 30, "larger request bodies are refused", false},
         {"max-connections", CONFIG_INTEGER, "N", "4096", 8, 60000, "open connections, waiting claims included", false},
+        {"max-connections-per-address", CONFIG_INTEGER, "N", "2048", 0, 60000, "of them from one address, unless --listen is loopback; 0: all",
+         false},
         {"log-level", CONFIG_TEXT, "LEVEL", "info", 0, 0, "debug, info, warning or error", false},
         {"dump-config", CONFIG_FLAG, NULL, NULL, 0, 0, "print the effective configuration and end", true},
         {"check-config", CONFIG_FLAG, NULL, NULL, 0, 0, "check the configuration and the files it names, and end", true},
@@ -53,7 +62,7 @@ static const struct config_option options[] = {
 
 static const struct config_program program = {
         .name = "sweepd",
-        .usage = "[OPTION…]",
+        .usage = "[OPTION…] | token …",
         .summary = "The coordinator of hyperparameter sweeps: serves HTTP/JSON, keeps every trial in one SQLite database.",
         .environment = "SWEEPD_",
         .options = options,
@@ -61,50 +70,115 @@ static const struct config_program program = {
 
 CLEANUP_DEFINE(struct config *, cleanup_config, config_free)
 
-/* What the options mean, loaded from the files they name. */
+/* What the options mean, loaded from the files they name. A file that is not named is looked for among the credentials that
+ * the service manager gave: `tokens`, `tls-cert`, `tls-key`. */
 struct settings {
         struct tokens *tokens;
-        struct buf cert, key; /* PEM */
+        char *token_path, *cert_path, *key_path; /* NULL = none */
+        struct buf cert, key;                    /* PEM */
         struct http_config http;
+        struct store *token_store; /* the HTTP thread's own */
 };
+
+static void pem_fini(struct buf *pem) {
+        if (pem->data)
+                explicit_bzero(pem->data, pem->len);
+        buf_fini(pem);
+}
+#define _cleanup_pem_ _cleanup_(pem_fini)
 
 static void settings_fini(struct settings *settings) {
         tokens_free(settings->tokens);
-        buf_fini(&settings->cert);
-        if (settings->key.data)
-                explicit_bzero(settings->key.data, settings->key.len);
-        buf_fini(&settings->key);
+        store_close(settings->token_store);
+        pem_fini(&settings->cert);
+        pem_fini(&settings->key);
+        free(settings->token_path);
+        free(settings->cert_path);
+        free(settings->key_path);
 }
 
-static int read_pem(const struct config *config, const char *option, struct buf *buf, struct error *err) {
-        const char *path = config_text(config, option);
+static int read_pem(const char *path, struct buf *buf, struct error *err) {
         *buf = BUF_INIT(PEM_BYTES_MAX);
         return path ? fs_read(path, buf, err) : 0;
 }
 
+static char *path_of(const struct config *config, const char *option, const char *credential) {
+        const char *path = config_text(config, option);
+        return path ? strdup(path) : credential_path(credential);
+}
+
+static int use_token_store(const char *database, struct settings *settings, struct error *err) {
+        int r = store_open_beside(database, &settings->token_store, err);
+        if (r < 0)
+                return r;
+        struct token_source source = token_source_of(settings->token_store);
+        tokens_set_source(settings->tokens, &source);
+        return 0;
+}
+
 static int settings_load(const struct config *config, struct settings *settings, struct error *err) {
-        const char *tokens = config_text(config, "token-file");
         enum log_level level;
         if (log_level_parse(config_text(config, "log-level"), &level) < 0)
                 return error_set(err, -EINVAL, "log-level: expected debug, info, warning or error");
         log_set_level(level);
-        int r = tokens ? tokens_load(tokens, &settings->tokens, err) : 0;
+        settings->token_path = path_of(config, "token-file", "tokens");
+        settings->cert_path = path_of(config, "tls-cert", "tls-cert");
+        settings->key_path = path_of(config, "tls-key", "tls-key");
+        int listen_fd;
+        int r = notify_take_socket(&listen_fd, err);
         if (r == 0)
-                r = read_pem(config, "tls-cert", &settings->cert, err);
+                r = tokens_new(settings->token_path, &settings->tokens, err);
         if (r == 0)
-                r = read_pem(config, "tls-key", &settings->key, err);
+                r = read_pem(settings->cert_path, &settings->cert, err);
+        if (r == 0)
+                r = read_pem(settings->key_path, &settings->key, err);
         if (r < 0)
                 return r;
         settings->http = (struct http_config){
                 .listen = config_text(config, "listen"),
+                .listen_fd = listen_fd,
                 .tokens = settings->tokens,
                 .no_auth = config_flag(config, "no-auth"),
                 .tls_cert = settings->cert.data,
                 .tls_key = settings->key.data,
                 .max_body_bytes = (size_t)config_integer(config, "max-body-bytes"),
                 .max_connections = (unsigned)config_integer(config, "max-connections"),
+                .max_connections_per_address = (unsigned)config_integer(config, "max-connections-per-address"),
         };
-        return http_check(&settings->http, err);
+        r = http_check(&settings->http, err);
+        if (r < 0)
+                return r;
+        /* Only what is there is opened here; what must be migrated first may hold tokens, which http_open will see. */
+        struct error ignored;
+        return use_token_store(config_text(config, "database"), settings, &ignored) == -EPROTO ? 0 : http_check_callers(&settings->http, err);
+}
+
+/* Once the server's own store has made or migrated the database. */
+static int open_token_store(const struct config *config, struct settings *settings, struct error *err) {
+        return settings->token_store ? 0 : use_token_store(config_text(config, "database"), settings, err);
+}
+
+/* SIGHUP: the token file and the certificate are read again, each taken only when it is whole. */
+static void reload(struct settings *settings, struct http *http) {
+        struct error err;
+        _cleanup_pem_ struct buf cert = BUF_INIT(0), key = BUF_INIT(0);
+        notify_reloading();
+        int r = tokens_reload(settings->tokens, &err);
+        if (r < 0)
+                log_error("the token file stays as it was read before", log_s("error", err.text));
+        bool tokens_taken = r == 0;
+        if (settings->cert_path) {
+                r = read_pem(settings->cert_path, &cert, &err);
+                if (r == 0)
+                        r = read_pem(settings->key_path, &key, &err);
+                if (r == 0)
+                        r = http_set_certificate(http, cert.data, key.data, &err);
+                if (r < 0)
+                        log_error("the certificate stays as it was", log_s("error", err.text));
+        }
+        if (tokens_taken && r == 0)
+                log_info("reloaded");
+        notify_service_manager("READY=1");
 }
 
 /* Each connection is a descriptor; the usual soft limit of 1024 is for programs that use select(2). */
@@ -136,16 +210,29 @@ static void block_signals(sigset_t *ret) {
         sigemptyset(ret);
         sigaddset(ret, SIGTERM);
         sigaddset(ret, SIGINT);
+        sigaddset(ret, SIGHUP);
         pthread_sigmask(SIG_BLOCK, ret, NULL);
         signal(SIGPIPE, SIG_IGN);
 }
 
-static void wait_for_signal(const sigset_t *set) {
-        int number = 0;
-        while (sigwait(set, &number) != 0)
-                continue;
-        log_info("stopping", log_s("signal", number == SIGTERM ? "TERM" : "INT"));
-        notify_service_manager("STOPPING=1");
+/* Until a signal says that it is time to end. */
+static void run_until_signal(const sigset_t *set, struct settings *settings, struct http *http, struct core *core) {
+        uint64_t watchdog_ms = notify_watchdog_us() / 1000;
+        uint64_t period_ms = watchdog_ms > 0 && watchdog_ms / 3 < TEND_MS ? watchdog_ms / 3 + 1 : TEND_MS;
+        const struct timespec period = {.tv_sec = (time_t)(period_ms / 1000), .tv_nsec = (long)(period_ms % 1000) * 1000000};
+        for (;;) {
+                int number = sigtimedwait(set, NULL, &period);
+                if (number == SIGTERM || number == SIGINT) {
+                        log_info("stopping", log_s("signal", number == SIGTERM ? "TERM" : "INT"));
+                        notify_service_manager("STOPPING=1");
+                        return;
+                }
+                if (number == SIGHUP)
+                        reload(settings, http);
+                http_tend(http);
+                if (watchdog_ms > 0 && core_has_turned(core))
+                        notify_service_manager("WATCHDOG=1");
+        }
 }
 
 /* Answers what is in hand and stops the threads. False when a thread had to be left behind. */
@@ -179,9 +266,10 @@ static int serve(const struct config *config, struct settings *settings, struct 
         }
         r = announce(config, http_url(http), err);
         if (r == 0)
-                wait_for_signal(&signals);
+                run_until_signal(&signals, settings, http, core);
         if (!shut_down(http, core)) {
                 store_close(store);
+                store_close(settings->token_store);
                 fflush(stdout);
                 _exit(r < 0 ? EXIT_FAILURE : EXIT_SUCCESS); /* a thread still computes: end without its destructors */
         }
@@ -196,6 +284,8 @@ static int fail(const struct error *err, int code) {
 int main(int argc, char **argv) {
         struct error err = {0};
         _cleanup_(cleanup_config) struct config *config = NULL;
+        if (argc > 1 && strcmp(argv[1], "token") == 0)
+                return token_command(argc - 1, argv + 1);
         int r = config_parse(&program, argc, argv, &config, &err);
         if (r == CONFIG_DONE)
                 return EXIT_SUCCESS;
@@ -214,7 +304,9 @@ int main(int argc, char **argv) {
         struct store *store = NULL;
         if (store_open(config_text(config, "database"), &store, &err) < 0)
                 return fail(&err, EXIT_FAILURE);
-        r = serve(config, &settings, store, &err);
+        r = open_token_store(config, &settings, &err);
+        if (r == 0)
+                r = serve(config, &settings, store, &err);
         store_close(store);
         return r < 0 ? fail(&err, EXIT_FAILURE) : EXIT_SUCCESS;
 }

@@ -174,11 +174,14 @@ static int keep_key(struct api *api, struct api_call *call, const char *path) {
 static int handle(struct api *api, struct api_call *call) {
         if (!routes[call->request.route].handler)
                 return reply_problem(call, 404, "there is nothing here");
+        int r = limit_check(api, call);
+        if (r != 0)
+                return r < 0 ? r : 0;
         if (!call->request.idempotency_key || !routes[call->request.route].is_keyed)
                 return routes[call->request.route].handler(api, call);
         char path[128];
         key_path(&call->request, path);
-        int r = find_key(api, call, path);
+        r = find_key(api, call, path);
         if (r != 0)
                 return r < 0 ? r : 0;
         r = routes[call->request.route].handler(api, call);
@@ -336,7 +339,7 @@ static void write_phase(struct api *api, struct api_call *calls) {
 }
 
 static void read_phase(struct api *api, struct api_call *calls) {
-        int r = store_begin(api->store);
+        int r = store_begin_read(api->store);
         for (struct api_call *call = calls, *next; call; call = next) {
                 next = call->next;
                 int fault = r < 0 ? r : api_load(api);

@@ -27,6 +27,7 @@ struct api_request {
         char *idempotency_key; /* owned; NULL when left out */
         char *body_sha256;     /* owned; set when there is a key: tells another body under the same key */
         const char *token;     /* who asks: the token's name, "" without authentication; scope of idempotency keys */
+        const char *sweep_limit; /* public id of the only sweep that this token is good for; NULL = no limit */
 };
 
 struct api_response {

@@ -140,6 +140,11 @@ int reply_decoded(struct api_call *call, int r, struct faults *faults); /* after
 /* {"items":items,"next":cursor|null}; takes both. */
 int reply_page(struct api_call *call, json_t *items, char *cursor);
 
+/* --- tokens that are good for one sweep only (limit.c) ------------------------------------------------------ */
+
+/* 0 · ANSWERED (403) · negative. A claim that names no sweep is narrowed to the token's. */
+int limit_check(struct api *api, struct api_call *call);
+
 /* --- cursors (cursor.c) ----------------------------------------------------------------------------------- */
 
 /* An opaque, URL-safe position of one list: fields are numbers, tail is any text (may be ""). Owned; NULL = no memory. */

@@ -4,10 +4,16 @@
  * shows: a request that a page of another origin made, or that came through a name which is not this machine's, is
  * refused. That closes cross-site requests and DNS rebinding. */
 #include <ctype.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
+#include "common/log.h"
+#include "common/world.h"
+#include "http/clock.h"
 #include "http/server.h"
 #include "proto/limits.h"
 
@@ -43,29 +49,71 @@ static bool comes_from_elsewhere(const struct exchange *exchange) {
         return origin && (!authority || !names_this_machine(authority + 3) || !host || strcasecmp(authority + 3, host) != 0);
 }
 
-static enum role find_role(struct exchange *exchange) {
-        const struct http_config *config = &exchange->http->config;
-        const char *token = bearer_token(header(exchange, "Authorization"));
-        if (config->tokens && token)
-                return tokens_find(config->tokens, token, &exchange->token);
-        return config->no_auth ? ROLE_ADMIN : ROLE_NONE;
+static const char *address_text(const struct sockaddr *address, char ret[static 64]) {
+        socklen_t len = address && address->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+        if (!address || getnameinfo(address, len, ret, 64, NULL, 0, NI_NUMERICHOST) != 0)
+                snprintf(ret, 64, "unknown");
+        return ret;
+}
+
+static const struct sockaddr *source_address(const struct exchange *exchange) {
+        const union MHD_ConnectionInfo *info = MHD_get_connection_info(exchange->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+        return info ? info->client_addr : NULL;
+}
+
+static bool refuse_without_token(struct exchange *exchange) {
+        answer_problem(&exchange->answer, 401, "a valid token is needed: Authorization: Bearer …");
+        exchange->answer.challenge = true;
+        return false;
+}
+
+/* Fills holder from the token, or refuses. An address that has given too many wrong ones is not listened to for a while,
+ * unless it comes with a token that we drew: that one was not guessed, and its owner may share the address with others. */
+static bool admit_token(struct exchange *exchange, const char *token) {
+        struct http *http = exchange->http;
+        const struct sockaddr *source = source_address(exchange);
+        uint64_t now = clock_mono_ms();
+        unsigned wait_s = failures_wait_s(&http->failures, source, now);
+        int r = tokens_find(http->config.tokens, token, world_wall_ms(world_real()), &exchange->holder);
+        if (r < 0) {
+                log_error("cannot read the tokens", log_s("error", strerror(-r)));
+                answer_problem(&exchange->answer, 503, "the tokens cannot be read now: try again");
+                return false;
+        }
+        if (wait_s > 0 && (r == TOKENS_UNKNOWN || !exchange->holder.is_drawn)) {
+                exchange->holder = (struct token_holder){0};
+                exchange->answer.retry_after_s = wait_s;
+                answer_problem(&exchange->answer, 429, "too many wrong tokens came from this address");
+                return false;
+        }
+        if (r == TOKENS_UNKNOWN) {
+                failures_add(&http->failures, source, now);
+                if (failures_wait_s(&http->failures, source, now) > 0)
+                        log_warning("too many wrong tokens from one address: it must wait", log_s("address", address_text(source, (char[64]){0})));
+                return refuse_without_token(exchange);
+        }
+        return true;
 }
 
 static bool admit_caller(struct exchange *exchange) {
+        const struct http_config *config = &exchange->http->config;
         enum role need = route_info(exchange->route)->role;
         if (need == ROLE_NONE)
                 return true;
-        enum role have = find_role(exchange);
-        if (have == ROLE_NONE) {
-                answer_problem(&exchange->answer, 401, "a valid token is needed: Authorization: Bearer …");
-                exchange->answer.challenge = true;
-                return false;
-        }
-        if (!role_allows(have, need)) {
+        const char *token = bearer_token(header(exchange, "Authorization"));
+        bool is_open = config->no_auth && (!config->tokens || tokens_count(config->tokens, world_wall_ms(world_real())) == 0);
+        if (token && config->tokens && !is_open) {
+                if (!admit_token(exchange, token))
+                        return false;
+        } else if (config->no_auth)
+                exchange->holder = (struct token_holder){.role = ROLE_ADMIN};
+        else
+                return refuse_without_token(exchange);
+        if (!role_allows(exchange->holder.role, need)) {
                 answer_problem(&exchange->answer, 403, "this token's role may not do this");
                 return false;
         }
-        if (exchange->http->config.no_auth && !*exchange->token && comes_from_elsewhere(exchange)) {
+        if (config->no_auth && !exchange->holder.name[0] && comes_from_elsewhere(exchange)) {
                 answer_problem(&exchange->answer, 403, "without authentication only requests to and from this machine are served");
                 return false;
         }
@@ -106,7 +154,6 @@ static void admit_headers(struct exchange *exchange) {
 /* --- all --------------------------------------------------------------------------------------------- */
 
 void exchange_admit(struct exchange *exchange) {
-        exchange->token = "";
         exchange->has_body_method = strcmp(exchange->method, "POST") == 0 || strcmp(exchange->method, "PATCH") == 0;
         int r = route_match(exchange->method, exchange->path, &exchange->route, exchange->id, exchange->answer.allow);
         if (r == ROUTE_UNKNOWN_PATH) {

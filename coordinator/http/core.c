@@ -31,6 +31,7 @@ struct core {
         size_t n_calls;
         struct finished *finished;
         bool draining, stopping, healthy;
+        bool is_asked; /* for a turn, by core_has_turned; ends with the turn */
 };
 
 /* --- the proposer's side ----------------------------------------------------------------------------- */
@@ -64,11 +65,11 @@ static void submit_job(void *data, struct plan_job *job) {
 struct work {
         struct api_call *calls;
         struct finished *finished;
-        bool draining, stopping;
+        bool draining, stopping, is_asked;
 };
 
 static bool has_work(const struct core *core, bool drained) {
-        return core->first || core->finished || core->stopping || (core->draining && !drained);
+        return core->first || core->finished || core->stopping || core->is_asked || (core->draining && !drained);
 }
 
 /* Sleeps until there is something to do, and takes it. */
@@ -80,7 +81,7 @@ static struct work wait_for_work(struct core *core, uint64_t deadline_ms, bool d
         while (!has_work(core, drained) && r == 0)
                 r = deadline_ms == UINT64_MAX ? pthread_cond_wait(&core->changed, &core->lock)
                                               : pthread_cond_timedwait(&core->changed, &core->lock, &until);
-        struct work work = {core->first, core->finished, core->draining, core->stopping};
+        struct work work = {core->first, core->finished, core->draining, core->stopping, core->is_asked};
         core->first = NULL;
         core->last = &core->first;
         core->n_calls = 0;
@@ -98,9 +99,11 @@ static void give_back_jobs(struct core *core, struct finished *finished) {
         }
 }
 
-static void note_health(struct core *core) {
+static void note_turn(struct core *core, bool was_asked) {
         bool healthy = api_is_healthy(core->api);
         pthread_mutex_lock(&core->lock);
+        if (was_asked)
+                core->is_asked = false;
         bool changed = healthy != core->healthy;
         core->healthy = healthy;
         pthread_mutex_unlock(&core->lock);
@@ -122,7 +125,7 @@ static void *run(void *data) {
                         api_turn(core->api, NULL);
                         drained = true;
                 }
-                note_health(core);
+                note_turn(core, work.is_asked);
                 if (work.stopping)
                         return NULL;
         }
@@ -192,6 +195,15 @@ bool core_is_ready(struct core *core) {
         bool ready = core->healthy && !core->draining;
         pthread_mutex_unlock(&core->lock);
         return ready;
+}
+
+bool core_has_turned(struct core *core) {
+        pthread_mutex_lock(&core->lock);
+        bool has_turned = !core->is_asked;
+        core->is_asked = true;
+        pthread_cond_signal(&core->changed);
+        pthread_mutex_unlock(&core->lock);
+        return has_turned;
 }
 
 int core_free(struct core *core, unsigned timeout_ms) {

@@ -29,6 +29,9 @@ bool core_has_room(struct core *core);
 /* The last commit went well, and nobody is stopping it. */
 bool core_is_ready(struct core *core);
 
+/* Has the core thread made a turn since the last time someone asked? Asks it for another one: what a watchdog wants to know. */
+bool core_has_turned(struct core *core);
+
 /* Answers what was pushed, then parked claims with 503, stops the threads and frees the api. 0, or -ETIMEDOUT when a proposal was still being computed
  * after timeout_ms: then its thread runs on and core is not freed, and the process should end. */
 int core_free(struct core *core, unsigned timeout_ms);

@@ -23,6 +23,11 @@
 
 /* --- life -------------------------------------------------------------------------------------------- */
 
+static struct connection *connection_of(struct MHD_Connection *connection) {
+        const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+        return info ? info->socket_context : NULL;
+}
+
 static struct exchange *exchange_new(struct http *http, struct MHD_Connection *connection, const char *method, const char *path) {
         struct exchange *exchange = calloc(1, sizeof *exchange);
         if (!exchange)
@@ -33,8 +38,11 @@ static struct exchange *exchange_new(struct http *http, struct MHD_Connection *c
         exchange->path = path;
         exchange->begun_ms = clock_mono_ms();
         exchange->body = BUF_INIT(http->config.max_body_bytes);
+        struct connection *waiting = connection_of(connection);
         pthread_mutex_lock(&http->lock);
         http->n_active++;
+        if (waiting)
+                waiting->owes_since_ms = 0;
         pthread_mutex_unlock(&http->lock);
         return exchange;
 }
@@ -46,20 +54,22 @@ static void drop_body(struct exchange *exchange) {
 }
 
 void exchange_completed(void *cls, struct MHD_Connection *connection, void **con_cls, enum MHD_RequestTerminationCode how) {
-        (void)connection;
         struct http *http = cls;
         struct exchange *exchange = *con_cls;
         if (!exchange)
                 return;
         log_debug("request", log_s("method", exchange->method), log_s("path", exchange->path), log_i("status", exchange->answer.status),
-                  log_s("token", exchange->token), log_i("bytes", exchange->received),
+                  log_s("token", exchange->holder.name), log_i("bytes", exchange->received),
                   log_s("end", how == MHD_REQUEST_TERMINATED_COMPLETED_OK ? "sent" : "cut"));
         drop_body(exchange);
         answer_fini(&exchange->answer);
         api_call_fini(&exchange->call);
         free(exchange);
         *con_cls = NULL;
+        struct connection *waiting = connection_of(connection);
         pthread_mutex_lock(&http->lock);
+        if (waiting)
+                waiting->owes_since_ms = clock_mono_ms();
         if (--http->n_active == 0)
                 pthread_cond_broadcast(&http->idle);
         pthread_mutex_unlock(&http->lock);
@@ -187,7 +197,8 @@ static bool push_call(struct exchange *exchange) {
         exchange->fd = info ? info->connect_fd : -1;
         call->request.route = exchange->route;
         memcpy(call->request.id, exchange->id, sizeof call->request.id);
-        call->request.token = exchange->token;
+        call->request.token = exchange->holder.name;
+        call->request.sweep_limit = exchange->holder.sweep[0] ? exchange->holder.sweep : NULL;
         call->done = call_done;
         call->is_waiting = call_is_waiting;
         call->transport = exchange;

@@ -4,6 +4,7 @@
  * by itself with a short HTML text: 0.9.75 has no hook for that. Everything else is a problem object of ours. */
 #include "http/http.h"
 
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdarg.h>
@@ -14,13 +15,16 @@
 
 #include "common/cleanup.h"
 #include "common/log.h"
+#include "common/world.h"
 #include "http/clock.h"
 #include "http/server.h"
+#include "http/tls.h"
 
 #define BACKLOG 1024
 #define CONNECTION_BYTES (32u << 10) /* of request line and headers; more is 431 */
 #define CONNECTION_INCREMENT (4u << 10)
 #define IDLE_TIMEOUT_S 75u
+#define BETWEEN_REQUESTS_MS 90000u /* a client that trickles is never silent: see http_tend */
 
 /* --- where to listen --------------------------------------------------------------------------------- */
 
@@ -68,14 +72,31 @@ static int resolve(const char *text, struct listen_address *ret, struct error *e
         return 0;
 }
 
+/* What an inherited socket listens on. */
+static int describe_socket(int fd, struct listen_address *ret, struct error *err) {
+        int type = 0, accepting = 0;
+        ret->len = sizeof ret->socket;
+        if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &(socklen_t){sizeof type}) < 0 ||
+            getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &accepting, &(socklen_t){sizeof accepting}) < 0 ||
+            getsockname(fd, (struct sockaddr *)&ret->socket, &ret->len) < 0)
+                return error_set(err, -errno, "the socket that was handed over: %s", strerror(errno));
+        int family = ret->socket.ss_family;
+        if (type != SOCK_STREAM || !accepting || (family != AF_INET && family != AF_INET6))
+                return error_set(err, -EINVAL, "the socket that was handed over is not one that listens on a TCP port");
+        int r = getnameinfo((const struct sockaddr *)&ret->socket, ret->len, ret->host, sizeof ret->host, ret->port, sizeof ret->port,
+                            NI_NUMERICHOST | NI_NUMERICSERV);
+        if (r != 0)
+                return error_set(err, -EINVAL, "the socket that was handed over: %s", gai_strerror(r));
+        ret->loopback = is_loopback((const struct sockaddr *)&ret->socket);
+        return 0;
+}
+
 static int check(const struct http_config *config, struct listen_address *ret, struct error *err) {
-        int r = resolve(config->listen, ret, err);
+        int r = config->listen_fd > 0 ? describe_socket(config->listen_fd, ret, err) : resolve(config->listen, ret, err);
         if (r < 0)
                 return r;
-        if (!config->tokens && !config->no_auth)
-                return error_set(err, -EACCES, "nobody could call: give --token-file, or --no-auth on a loopback address");
         if (config->no_auth && !ret->loopback)
-                return error_set(err, -EACCES, "--no-auth is for loopback addresses only, and '%s' is none", config->listen);
+                return error_set(err, -EACCES, "--no-auth is for loopback addresses only, and '%.64s' is none", ret->host);
         if (!config->tls_cert != !config->tls_key)
                 return error_set(err, -EINVAL, "--tls-cert and --tls-key go together");
         return 0;
@@ -84,6 +105,16 @@ static int check(const struct http_config *config, struct listen_address *ret, s
 int http_check(const struct http_config *config, struct error *err) {
         struct listen_address address = {0};
         return check(config, &address, err);
+}
+
+int http_check_callers(const struct http_config *config, struct error *err) {
+        int n_tokens = config->tokens ? tokens_count(config->tokens, world_wall_ms(world_real())) : 0;
+        if (n_tokens < 0)
+                return error_set(err, n_tokens, "cannot read the tokens");
+        if (n_tokens == 0 && !config->no_auth)
+                return error_set(err, -EACCES, "nobody could call: make a token with 'sweepd token create', give --token-file, or --no-auth on a "
+                                               "loopback address");
+        return 0;
 }
 
 static int listen_on(const struct listen_address *address, const char *text, struct error *err) {
@@ -127,20 +158,78 @@ static size_t unescape(void *cls, struct MHD_Connection *connection, char *text)
         return strstr(text, "%00") ? strlen(text) : MHD_http_unescape(text);
 }
 
+/* --- connections that wait ---------------------------------------------------------------------------
+ * libmicrohttpd's timeout is about silence, and calls us only when all headers are there: a client that sends a byte now
+ * and then would keep its connection for ever. So every connection is in a list with the time since when it owes a request. */
+
+static void list_add(struct http *http, struct connection *connection) {
+        connection->next = http->connections;
+        if (connection->next)
+                connection->next->previous = connection;
+        http->connections = connection;
+}
+
+static void list_remove(struct http *http, struct connection *connection) {
+        if (connection->previous)
+                connection->previous->next = connection->next;
+        else
+                http->connections = connection->next;
+        if (connection->next)
+                connection->next->previous = connection->previous;
+}
+
+/* On the server's thread; the socket is open in both cases. */
+static void note_connection(void *cls, struct MHD_Connection *mhd, void **context, enum MHD_ConnectionNotificationCode what) {
+        struct http *http = cls;
+        if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+                const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+                struct connection *connection = info ? calloc(1, sizeof *connection) : NULL;
+                if (!connection)
+                        return;
+                connection->fd = info->connect_fd;
+                connection->owes_since_ms = clock_mono_ms();
+                *context = connection;
+                pthread_mutex_lock(&http->lock);
+                list_add(http, connection);
+                pthread_mutex_unlock(&http->lock);
+        } else if (*context) {
+                pthread_mutex_lock(&http->lock);
+                list_remove(http, *context);
+                pthread_mutex_unlock(&http->lock);
+                free(*context);
+                *context = NULL;
+        }
+}
+
+void http_tend(struct http *http) {
+        uint64_t now = clock_mono_ms();
+        size_t n = 0;
+        pthread_mutex_lock(&http->lock);
+        for (struct connection *connection = http->connections; connection; connection = connection->next)
+                if (connection->owes_since_ms > 0 && now - connection->owes_since_ms > BETWEEN_REQUESTS_MS) {
+                        shutdown(connection->fd, SHUT_RDWR); /* libmicrohttpd finds it closed */
+                        n++;
+                }
+        pthread_mutex_unlock(&http->lock);
+        if (n > 0)
+                log_info("cut connections that sent no request", log_i("n", n));
+}
+
 static struct MHD_Daemon *start_daemon(struct http *http, int fd) {
         const struct http_config *config = &http->config;
         struct MHD_OptionItem tls[] = {
-                {MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)config->tls_cert},
-                {MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)config->tls_key},
+                {MHD_OPTION_HTTPS_CERT_CALLBACK, 0, tls_callback()},
+                {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)TLS_PRIORITIES},
                 {MHD_OPTION_END, 0, NULL},
         };
         struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
         unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | (config->tls_cert ? MHD_USE_TLS : 0);
         return MHD_start_daemon(flags, 0, NULL, NULL, exchange_handle, http, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED,
-                                exchange_completed, http, MHD_OPTION_CONNECTION_LIMIT, config->max_connections,
+                                exchange_completed, http, MHD_OPTION_NOTIFY_CONNECTION, note_connection, http, MHD_OPTION_CONNECTION_LIMIT,
+                                config->max_connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT, config->max_connections_per_address,
                                 MHD_OPTION_CONNECTION_TIMEOUT, IDLE_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
-                                MHD_OPTION_CONNECTION_MEMORY_INCREMENT, (size_t)CONNECTION_INCREMENT, MHD_OPTION_EXTERNAL_LOGGER,
-                                log_library, NULL, MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_ARRAY,
+                                MHD_OPTION_CONNECTION_MEMORY_INCREMENT, (size_t)CONNECTION_INCREMENT, MHD_OPTION_STRICT_FOR_CLIENT, 1,
+                                MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL, MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_ARRAY,
                                 config->tls_cert ? tls : none, MHD_OPTION_END);
 }
 
@@ -149,17 +238,27 @@ static struct MHD_Daemon *start_daemon(struct http *http, int fd) {
 int http_open(const struct http_config *config, struct http **ret, struct error *err) {
         struct listen_address address = {0};
         int r = check(config, &address, err);
+        if (r == 0)
+                r = http_check_callers(config, err);
         if (r < 0)
                 return r;
-        int fd = listen_on(&address, config->listen, err);
+        if (config->tls_cert) {
+                r = tls_use(config->tls_cert, config->tls_key, err);
+                if (r < 0)
+                        return r;
+        }
+        int fd = config->listen_fd > 0 ? fcntl(config->listen_fd, F_DUPFD_CLOEXEC, 3) : listen_on(&address, config->listen, err);
         if (fd < 0)
-                return fd;
+                return config->listen_fd > 0 ? error_set(err, -errno, "the socket that was handed over: %s", strerror(errno)) : fd;
+        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
         struct http *http = calloc(1, sizeof *http);
         if (!http) {
                 close(fd);
                 return error_set(err, -ENOMEM, "out of memory");
         }
         http->config = *config;
+        if (address.loopback)
+                http->config.max_connections_per_address = 0;
         http->quiesced_fd = -1;
         pthread_mutex_init(&http->lock, NULL);
         condition_init(&http->idle);
@@ -170,10 +269,16 @@ int http_open(const struct http_config *config, struct http **ret, struct error 
         if (!http->daemon) {
                 close(fd);
                 http_close(http);
-                return error_set(err, -EIO, "cannot start the HTTP server%s", config->tls_cert ? " (are the certificate and key right?)" : "");
+                return error_set(err, -EIO, "cannot start the HTTP server");
         }
         *ret = http;
         return 0;
+}
+
+int http_set_certificate(struct http *http, const char *cert, const char *key, struct error *err) {
+        if (!http->config.tls_cert)
+                return error_set(err, -EINVAL, "the server was started without TLS");
+        return tls_use(cert, key, err);
 }
 
 const char *http_url(const struct http *http) {
@@ -184,9 +289,10 @@ void http_drain(struct http *http) {
         pthread_mutex_lock(&http->lock);
         http->draining = true;
         pthread_mutex_unlock(&http->lock);
-        /* Refuses from here on, but stays open until libmicrohttpd's thread, which may still hold its number, has ended. */
+        /* Refuses from here on, but stays open until libmicrohttpd's thread, which may still hold its number, has ended. A socket
+         * that was handed over is not ours to shut: who connects now waits in it for our successor. */
         http->quiesced_fd = MHD_quiesce_daemon(http->daemon);
-        if (http->quiesced_fd >= 0)
+        if (http->quiesced_fd >= 0 && http->config.listen_fd <= 0)
                 shutdown(http->quiesced_fd, SHUT_RDWR);
 }
 
@@ -208,6 +314,8 @@ void http_close(struct http *http) {
                 MHD_stop_daemon(http->daemon);
         if (http->quiesced_fd >= 0)
                 close(http->quiesced_fd);
+        if (http->config.tls_cert)
+                tls_forget();
         pthread_cond_destroy(&http->idle);
         pthread_mutex_destroy(&http->lock);
         free(http);

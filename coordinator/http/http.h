@@ -14,22 +14,34 @@ struct tokens;
 
 struct http_config {
         const char *listen;          /* "127.0.0.1:8484", "[::1]:0", "localhost:0" */
-        const struct tokens *tokens; /* NULL = none; outlives the server */
+        int listen_fd;               /* a listening socket that someone else keeps, instead of listen; 0 = none. Not closed here */
+        struct tokens *tokens;       /* NULL = none; outlives the server */
         bool no_auth;                /* requests without a token are the admin's; loopback only */
         const char *tls_cert, *tls_key; /* PEM text, both or neither */
         size_t max_body_bytes;
         unsigned max_connections;
+        unsigned max_connections_per_address; /* 0 = no limit of its own; loopback ones never have any */
         struct core *core; /* outlives the server's last push: free it after http_drain */
 };
 
-/* Would http_open accept this listen address and these tokens? Opens nothing. -EINVAL, -EACCES with a sentence. */
+/* Would http_open accept this listen address? Opens nothing. -EINVAL, -EACCES with a sentence. */
 int http_check(const struct http_config *config, struct error *err);
+
+/* Could anyone call? -EACCES with a sentence when there is no token and --no-auth was not given. */
+int http_check_callers(const struct http_config *config, struct error *err);
 
 /* Listens and serves. */
 int http_open(const struct http_config *config, struct http **ret, struct error *err);
 
 /* "http://127.0.0.1:43211"; lives as long as http. */
 const char *http_url(const struct http *http);
+
+/* Another certificate and key (PEM texts) for the connections to come; those that are open go on. On failure all stays as it
+ * was. -EINVAL when it was opened without TLS. */
+int http_set_certificate(struct http *http, const char *cert, const char *key, struct error *err);
+
+/* Cuts connections that have been between two requests for too long, whatever trickles in. To be called every few seconds. */
+void http_tend(struct http *http);
 
 /* Accepts no more connections and pushes no more calls: new requests get 503. */
 void http_drain(struct http *http);

@@ -6,9 +6,17 @@
 #include "api/api.h"
 #include "common/buf.h"
 #include "http/core.h"
+#include "http/failures.h"
 #include "http/http.h"
 #include "http/tokens.h"
 #include "proto/problem.h"
+
+/* One connection, for as long as it is open. */
+struct connection {
+        int fd;
+        uint64_t owes_since_ms; /* mono time since which we wait for a whole request; 0 = one is in hand. Guarded by http's lock */
+        struct connection *previous, *next;
+};
 
 struct http {
         struct http_config config;
@@ -18,8 +26,11 @@ struct http {
         size_t body_bytes; /* held by all exchanges; the server thread's own */
         pthread_mutex_t lock;
         pthread_cond_t idle;
-        size_t n_active; /* exchanges begun and not ended; guarded by lock, as is draining */
+        struct failures failures; /* wrong tokens; the server thread's own */
+        /* guarded by lock */
+        size_t n_active; /* exchanges begun and not ended */
         bool draining;
+        struct connection *connections;
 };
 
 struct answer {
@@ -40,7 +51,7 @@ struct exchange {
         const char *method, *path; /* libmicrohttpd's, as long as the request */
         enum route route;
         char id[41];
-        const char *token;  /* name of the caller's token, "" without */
+        struct token_holder holder; /* the caller; empty without a token */
         bool has_body_method; /* POST, PATCH: others' bodies are read and dropped */
         bool wrong_type;    /* a body, if one comes, is not JSON */
         uint64_t begun_ms;

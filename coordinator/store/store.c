@@ -187,6 +187,35 @@ fail:
         return r;
 }
 
+int store_open_beside(const char *path, struct store **ret, struct error *err) {
+        struct store *store = calloc(1, sizeof *store);
+        if (!store)
+                return error_set(err, -ENOMEM, "out of memory");
+        store->lock_fd = -1;
+        store->path = strdup(path);
+        int64_t version = 0;
+        int r = store->path ? 0 : error_set(err, -ENOMEM, "out of memory");
+        if (r == 0 && access(path, F_OK) < 0)
+                r = error_set(err, -errno, "%s: %s", path, strerror(errno));
+        if (r == 0 && sqlite3_open_v2(path, &store->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
+                r = fail(store, err, "cannot open");
+        if (r == 0)
+                r = check_ours(store, err);
+        if (r == 0)
+                r = configure(store, err);
+        if (r == 0 && read_pragma(store, "PRAGMA user_version", &version) < 0)
+                r = fail(store, err, "cannot read");
+        if (r == 0 && version != (int64_t)schema_n_migrations)
+                r = error_set(err, -EPROTO, "%s: the database has version %lld, this program works on version %zu", path, (long long)version,
+                              schema_n_migrations);
+        if (r < 0) {
+                store_close(store);
+                return r;
+        }
+        *ret = store;
+        return 0;
+}
+
 void store_close(struct store *store) {
         if (!store)
                 return;
@@ -201,7 +230,13 @@ void store_close(struct store *store) {
 
 /* --- transactions ------------------------------------------------------------------------------------------ */
 
+/* A database that cannot be written still answers reads. */
 int store_begin(struct store *store) {
+        int r = store_execute(store, "BEGIN IMMEDIATE");
+        return r < 0 && !store_in_transaction(store) ? store_execute(store, "BEGIN") : r;
+}
+
+int store_begin_read(struct store *store) {
         return store_execute(store, "BEGIN");
 }
 

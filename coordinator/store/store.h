@@ -24,9 +24,14 @@ struct store;
 /* Opens or creates FILE, takes FILE.lock (freed by the kernel when the process dies), backs up and migrates an older
  * database; refuses a newer one, a foreign one, and one that another server has open. */
 int store_open(const char *path, struct store **ret, struct error *err);
+/* Opens a database that exists and has this program's version, beside a server that may have it open: takes no lock, creates
+ * and migrates nothing. -ENOENT when there is no such file. For short reads and writes. */
+int store_open_beside(const char *path, struct store **ret, struct error *err);
 void store_close(struct store *store);
 
+/* Takes the write lock, so that nobody who works beside us (sweepd token) can come between our reads and our writes. */
 int store_begin(struct store *store);
+int store_begin_read(struct store *store); /* for reads alone; end it with store_rollback */
 int store_commit(struct store *store); /* on failure everything since store_begin is rolled back */
 void store_rollback(struct store *store);
 bool store_in_transaction(const struct store *store);
@@ -254,3 +259,18 @@ int store_key_insert(struct store *store, const char *path, const char *token, c
 
 /* Forgets keys older than before_ms, and such claims without an unfinished trial. */
 int store_keys_prune(struct store *store, uint64_t before_ms);
+
+/* --- tokens (store_tokens.c) --------------------------------------------------------------------------- */
+
+#define STORE_TOKENS_MAX 1000
+
+struct token_row {
+        const char *name, *role, *hash; /* hash: 64 hex digits */
+        const char *sweep;              /* public id, NULL = no limit */
+        uint64_t created_ms, expires_ms; /* expires_ms 0 = never */
+};
+int store_token_insert(struct store *store, const struct token_row *row); /* -EEXIST: the name is taken; -E2BIG: too many */
+int store_token_delete(struct store *store, const char *name);            /* or STORE_NONE */
+/* In order of creation; the row is valid during the visit, which returns 0 to go on. */
+int store_token_each(struct store *store, int (*visit)(void *data, const struct token_row *row), void *data);
+int store_token_changes(struct store *store, int64_t *ret); /* another number after every change */

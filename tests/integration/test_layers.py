@@ -6,6 +6,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 ONLY_USERS = {
     "microhttpd.h": ["coordinator/http"],
+    "gnutls/gnutls.h": ["coordinator/http"],
     "sqlite3.h": ["coordinator/store"],
     "curl/curl.h": ["worker/net", "ctl"],
     "uv.h": ["worker/agent", "worker/net"],

@@ -1,0 +1,53 @@
+/* A token may be good for one sweep only. What such a token reaches is decided here and nowhere else, by the shape of the
+ * route: what is below its sweep, trials of its sweep, claims of its sweep, and a worker's registration. Every other route,
+ * also one that is yet to be written, is closed to it. */
+#include <string.h>
+
+#include "api/core.h"
+
+static bool is_below(enum route route, const char *place) {
+        return strncmp(route_info(route)->path, place, strlen(place)) == 0;
+}
+
+static int refuse(struct api_call *call) {
+        int r = reply_problem(call, 403, "this token is good for sweep '%s' only", call->request.sweep_limit);
+        return r < 0 ? r : ANSWERED;
+}
+
+/* A trial that does not exist is left to its handler's 404. */
+static int check_trial(struct api *api, struct api_call *call) {
+        struct trial_row trial = {0};
+        struct sweep_row sweep = {0};
+        int r = store_trial_get(api->store, call->request.id, &trial);
+        if (r != 0)
+                return r < 0 ? r : 0;
+        r = store_sweep_load(api->store, trial.sweep, &sweep);
+        trial_row_fini(&trial);
+        if (r != 0)
+                return r < 0 ? r : refuse(call);
+        bool is_ours = strcmp(sweep.public_id, call->request.sweep_limit) == 0;
+        sweep_row_fini(&sweep);
+        return is_ours ? 0 : refuse(call);
+}
+
+static int narrow_claim(struct api_call *call) {
+        json_t *body = call->request.body, *sweep = json_object_get(body, "sweep");
+        if (json_is_string(sweep))
+                return strcmp(json_string_value(sweep), call->request.sweep_limit) == 0 ? 0 : refuse(call);
+        if (!json_is_object(body) || (sweep && !json_is_null(sweep)))
+                return 0; /* not a claim at all: its handler says so */
+        return json_object_set_new(body, "sweep", json_string(call->request.sweep_limit)) < 0 ? -ENOMEM : 0;
+}
+
+int limit_check(struct api *api, struct api_call *call) {
+        enum route route = call->request.route;
+        if (!call->request.sweep_limit)
+                return 0;
+        if (is_below(route, "/v1/sweeps/{id}"))
+                return strcmp(call->request.id, call->request.sweep_limit) == 0 ? 0 : refuse(call);
+        if (is_below(route, "/v1/trials/{id}"))
+                return check_trial(api, call);
+        if (route == ROUTE_CLAIM)
+                return narrow_claim(call);
+        return route == ROUTE_WORKER_REGISTER ? 0 : refuse(call);
+}
