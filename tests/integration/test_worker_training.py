@@ -27,9 +27,9 @@ def demo():
 class Worker:
     def __init__(self, server, folder, name="w1", *args):
         self.name, self.work = name, folder / name
+        slots = () if "--slots" in args else ("--slots", "1", "--threads", "1")
         self.log_path = folder / f"{name}.log"
-        command = [program("sweep-worker"), "--coordinator", server.url, "--name", name, "--work-dir", self.work, "--slots", "1", "--threads", "1",
-                   "--min-free-mb", "0", "--model", demo() / "model", "--data", demo() / "data", *args]
+        command = [program("sweep-worker"), "--coordinator", server.url, "--name", name, "--work-dir", self.work, *slots, "--min-free-mb", "0", "--model", demo() / "model", "--data", demo() / "data", *args]
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(list(map(str, command)), stderr=log, stdout=subprocess.DEVNULL)
 
@@ -206,6 +206,16 @@ def test_bad_configuration_fails_with_the_name_of_the_key(server, start):
     assert start("w1", "--max-trials", "1").process.wait(PATIENCE_S) == 0
     trial = the_trial(server, sweep)
     assert trial["state"] == "failed" and trial["reason"] == "bad_config" and "learning_rate" in trial["detail"]
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core cannot be divided")
+def test_slots_are_measured_with_the_real_trainer(server, start):
+    worker = start("w1", "--slots", "auto", "--threads", "auto", "--exit-when-idle", "0")
+    assert worker.process.wait(PATIENCE_S) == 0
+    [found] = server.get("/v1/workers")["items"]
+    measured = found["facts"]["measured"]
+    assert len(measured) >= 2 and all(split["tokens_per_s"] > 0 and split["memory_mib"] > 5 for split in measured)
+    assert (found["slots"], found["facts"]["threads"]) in {(split["slots"], split["threads"]) for split in measured}
 
 
 def test_winning_model_is_kept_and_predicts(server, start):

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <uv.h>
 
+#include "agent/allotment.h"
 #include "agent/backoff.h"
 #include "agent/delivery.h"
 #include "agent/loop.h"
@@ -30,7 +31,7 @@
 #define SUSPECT_MAX 10           /* trials in a row that fail at once, before the worker takes rests */
 #define LAST_DELIVERY_MS 17000   /* after a SIGTERM: from then on the outbox waits for the next start */
 
-enum phase { PHASE_DELIVERING, PHASE_REGISTERING, PHASE_SERVING, PHASE_ENDING, PHASE_OVER };
+enum phase { PHASE_ALLOTTING, PHASE_DELIVERING, PHASE_REGISTERING, PHASE_SERVING, PHASE_ENDING, PHASE_OVER };
 
 struct agent {
         const struct agent_options *options;
@@ -42,8 +43,9 @@ struct agent {
         struct net *net;
         struct workdir *workdir;
         struct delivery *delivery;
+        struct allotment *allotment; /* NULL once it is decided */
         struct slot_shared shared;
-        unsigned n_slots;
+        unsigned n_slots;            /* 0 until then */
 
         enum phase phase;
         json_t *registration; /* body */
@@ -66,6 +68,8 @@ struct agent {
 };
 
 static void pump(struct agent *agent);
+static void on_freed(void *data);
+static void on_ended(void *data, bool suspect);
 
 static void set_phase(struct agent *agent, enum phase phase) {
         agent->phase = phase;
@@ -78,6 +82,8 @@ static void begin_ending(struct agent *agent) {
                 return;
         net_cancel(agent->request);
         set_phase(agent, PHASE_ENDING);
+        if (agent->allotment)
+                allotment_cancel(agent->allotment);
 }
 
 static const char *why(const struct net_answer *answer) {
@@ -88,6 +94,63 @@ static const char *why(const struct net_answer *answer) {
 static void retry_later(struct agent *agent, const char *what, const struct net_answer *answer) {
         double wait_s = backoff_fail(&agent->backoff, world_mono_ms(agent->world), answer ? answer->retry_after_s : 0);
         log_warning(what, log_i("status", answer ? answer->status : 0), log_s("why", answer ? why(answer) : ""), log_f("again_in_s", wait_s));
+}
+
+/* --- slots -------------------------------------------------------------------------------------------- */
+
+static int open_slots(struct agent *agent, const struct division *chosen, struct error *err) {
+        struct slot_shared *shared = &agent->shared;
+        *shared = (struct slot_shared){
+                .options = agent->options,
+                .threads = chosen->threads,
+                .world = agent->world,
+                .loop = &agent->loop,
+                .net = agent->net,
+                .workdir = agent->workdir,
+                .delivery = agent->delivery,
+                .data = agent,
+                .freed = on_freed,
+                .ended = on_ended,
+        };
+        shared->slots = calloc(chosen->slots, sizeof *shared->slots);
+        if (!shared->slots)
+                return error_set(err, -ENOMEM, "out of memory");
+        for (; shared->n_slots < chosen->slots; shared->n_slots++)
+                if (slot_new(shared, &shared->slots[shared->n_slots]) < 0)
+                        return error_set(err, -ENOMEM, "out of memory");
+        agent->n_slots = chosen->slots;
+        return 0;
+}
+
+static void on_allotted(void *data, const struct division *chosen, json_t *measured) {
+        struct agent *agent = data;
+        allotment_free(TAKE(agent->allotment));
+        if (!chosen) { /* a signal came */
+                json_decref(measured);
+                return;
+        }
+        int r = registration_divide(agent->registration, chosen, measured);
+        if (r == 0)
+                r = open_slots(agent, chosen, &agent->failure);
+        else
+                error_set(&agent->failure, r, "out of memory");
+        if (r < 0)
+                begin_ending(agent);
+        else
+                set_phase(agent, PHASE_DELIVERING);
+}
+
+static int start_allotting(struct agent *agent, struct error *err) {
+        struct allotment_plan plan = {
+                .loop = &agent->loop,
+                .world = agent->world,
+                .options = agent->options,
+                .folder = workdir_path(agent->workdir),
+                .registration = agent->registration,
+                .data = agent,
+                .done = on_allotted,
+        };
+        return allotment_new(&plan, &agent->allotment, err);
 }
 
 /* --- registration ----------------------------------------------------------------------------------- */
@@ -277,7 +340,7 @@ static void on_signal(uv_signal_t *handle, int signal) {
 }
 
 static bool is_done(struct agent *agent, uint64_t now_ms) {
-        if (count_idle(agent) < agent->n_slots)
+        if (agent->allotment || count_idle(agent) < agent->n_slots)
                 return false;
         size_t n = delivery_count(agent->delivery);
         if (n == 0 || agent->failure.code)
@@ -303,6 +366,9 @@ static void step(struct agent *agent) {
         uint64_t now_ms = world_mono_ms(agent->world);
         bool may_call = !agent->request && backoff_is_due(&agent->backoff, now_ms);
         switch (agent->phase) {
+        case PHASE_ALLOTTING:
+                allotment_pump(agent->allotment);
+                break;
         case PHASE_DELIVERING:
                 if (delivery_count(agent->delivery) == 0)
                         set_phase(agent, PHASE_REGISTERING);
@@ -318,6 +384,8 @@ static void step(struct agent *agent) {
                         send_claim(agent, now_ms);
                 break;
         case PHASE_ENDING:
+                if (agent->allotment)
+                        allotment_pump(agent->allotment);
                 if (is_done(agent, now_ms)) {
                         agent->phase = PHASE_OVER;
                         uv_stop(&agent->loop);
@@ -382,31 +450,6 @@ static int open_net(struct agent *agent, struct error *err) {
         return r;
 }
 
-static int open_slots(struct agent *agent, struct error *err) {
-        const struct agent_options *options = agent->options;
-        struct slot_shared *shared = &agent->shared;
-        *shared = (struct slot_shared){
-                .options = options,
-                .world = agent->world,
-                .loop = &agent->loop,
-                .net = agent->net,
-                .workdir = agent->workdir,
-                .delivery = agent->delivery,
-                .data = agent,
-                .freed = on_freed,
-                .ended = on_ended,
-        };
-        registration_divide(options, &agent->n_slots, &shared->threads);
-        shared->slots = calloc(agent->n_slots, sizeof *shared->slots);
-        if (!shared->slots)
-                return error_set(err, -ENOMEM, "out of memory");
-        shared->n_slots = agent->n_slots;
-        for (unsigned i = 0; i < agent->n_slots; i++)
-                if (slot_new(shared, &shared->slots[i]) < 0)
-                        return error_set(err, -ENOMEM, "out of memory");
-        return 0;
-}
-
 static void start_handles(struct agent *agent) {
         uv_timer_init(&agent->loop, &agent->tick);
         uv_signal_init(&agent->loop, &agent->terminate);
@@ -425,13 +468,11 @@ static int set_up(struct agent *agent, struct error *err) {
                 r = open_net(agent, err);
         if (r == 0 && delivery_new(agent->net, agent->world, workdir_outbox(agent->workdir), &agent->delivery) < 0)
                 r = error_set(err, -ENOMEM, "out of memory");
-        if (r == 0)
-                r = open_slots(agent, err);
         char instance[INSTANCE_SIZE];
         world_make_id(agent->world, "i_", 26, instance);
         if (r == 0)
-                r = registration_make(agent->options, instance, agent->n_slots, agent->shared.threads, &agent->registration, err);
-        return r;
+                r = registration_make(agent->options, instance, &agent->registration, err);
+        return r == 0 ? start_allotting(agent, err) : r;
 }
 
 static void tear_down(struct agent *agent) {
@@ -439,6 +480,8 @@ static void tear_down(struct agent *agent) {
                 if (!agent->is_forced) /* after a second signal a trainer may still refer to its slot */
                         slot_free(agent->shared.slots[i]);
         free(agent->shared.slots);
+        if (!agent->is_forced)
+                allotment_free(agent->allotment);
         delivery_free(agent->delivery);
         net_free(agent->net);
         loop_host_close(&agent->host);

@@ -1,9 +1,9 @@
 /* The worker: registers, claims trials for its free slots, runs a trainer for each, reports. One libuv loop, one thread.
  *
- *   delivering ─▶ registering ─▶ serving ─▶ ending ─▶ over
- *        │              │  ▲        │ │        ▲
- *        │              │  └────────┘ │        │   the coordinator no longer knows this worker: register again
- *        └──────────────┴─────────────┴────────┘   SIGTERM, --max-trials, --exit-when-idle
+ *   allotting ─▶ delivering ─▶ registering ─▶ serving ─▶ ending ─▶ over
+ *       │             │            │  ▲        │ │        ▲
+ *       │             │            │  └────────┘ │        │   the coordinator no longer knows this worker: register again
+ *       └─────────────┴────────────┴─────────────┴────────┘   SIGTERM, --max-trials, --exit-when-idle
  *
  * Results that an earlier process left are delivered first: the registration of a new process ends the leases of the old
  * one. Trials go on while the coordinator is away. */
@@ -26,7 +26,7 @@ struct agent_options {
         bool serves_distilbert;
         const struct agent_command *commands;
         size_t n_commands;
-        unsigned slots, threads;  /* 0 = as many as the machine carries */
+        unsigned slots, threads;  /* 0 = what trains most on this machine */
         uint64_t max_trials;      /* 0 = no end */
         double exit_when_idle_s;  /* negative = never */
         unsigned keep_models;

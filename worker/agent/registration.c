@@ -10,8 +10,9 @@
 #include "common/digest.h"
 #include "common/fs.h"
 #include "data/data.h"
+#include "proto/limits.h"
 
-#define TRAINING_MIB 2048 /* of one DistilBERT training */
+#define TRAINING_MIB 2048 /* of one DistilBERT training, where nothing was measured */
 
 unsigned machine_cores(void) {
         unsigned n = uv_available_parallelism();
@@ -23,16 +24,16 @@ uint64_t machine_memory_mib(void) {
         return (limit && limit < total ? limit : total) >> 20;
 }
 
-void registration_divide(const struct agent_options *options, unsigned *ret_slots, unsigned *ret_threads) {
+void registration_guess(const struct agent_options *options, struct division *ret) {
         unsigned cores = machine_cores(), slots = options->slots;
         if (slots == 0) {
                 uint64_t fitting = machine_memory_mib() / TRAINING_MIB;
                 slots = cores / 2 < fitting ? cores / 2 : (unsigned)fitting;
+                slots = slots < LIMIT_SLOTS ? slots : LIMIT_SLOTS;
         }
         slots = slots ? slots : 1;
         unsigned threads = options->threads ? options->threads : cores / slots;
-        *ret_slots = slots;
-        *ret_threads = threads ? threads : 1;
+        *ret = (struct division){.slots = slots, .threads = threads ? threads : 1};
 }
 
 static json_t *trainer_names(const struct agent_options *options) {
@@ -67,6 +68,22 @@ static int add_fingerprints(const struct agent_options *options, json_t *body, s
         return 0;
 }
 
+json_t *registration_key(const struct agent_options *options, const json_t *registration) {
+        char program[DIGEST_HEX_SIZE] = "unknown";
+        uv_cpu_info_t *cpus = NULL;
+        int n_cpus = 0;
+        digest_file(options->trainer_program, program, NULL);
+        if (uv_cpu_info(&cpus, &n_cpus) < 0)
+                n_cpus = 0;
+        json_t *key = json_pack("{s:O*, s:O*, s:s, s:s, s:i, s:I}", "model", json_object_get(json_object_get(registration, "model"), "sha256"), "data",
+                                json_object_get(json_object_get(registration, "data"), "sha256"), "trainer", program, "processor",
+                                n_cpus > 0 && cpus[0].model ? cpus[0].model : "", "cores", (int)machine_cores(), "memory_mib",
+                                (json_int_t)machine_memory_mib());
+        if (n_cpus > 0)
+                uv_free_cpu_info(cpus, n_cpus);
+        return key;
+}
+
 static json_t *facts(unsigned threads) {
         struct utsname system = {0};
         uname(&system);
@@ -74,13 +91,22 @@ static json_t *facts(unsigned threads) {
                          system.machine, "cores", (int)machine_cores(), "threads", (int)threads, "memory_mib", (json_int_t)machine_memory_mib());
 }
 
-int registration_make(const struct agent_options *options, const char *instance, unsigned slots, unsigned threads, json_t **ret, struct error *err) {
-        _cleanup_json_ json_t *body = json_pack("{s:s, s:s, s:i, s:o, s:o}", "name", options->name, "instance", instance, "slots", (int)slots,
-                                                "trainers", trainer_names(options), "facts", facts(threads));
+int registration_make(const struct agent_options *options, const char *instance, json_t **ret, struct error *err) {
+        _cleanup_json_ json_t *body =
+                json_pack("{s:s, s:s, s:o}", "name", options->name, "instance", instance, "trainers", trainer_names(options));
         if (!body)
                 return error_set(err, -ENOMEM, "out of memory");
         int r = options->serves_distilbert ? add_fingerprints(options, body, err) : 0;
         if (r == 0)
                 *ret = TAKE(body);
         return r;
+}
+
+int registration_divide(json_t *registration, const struct division *chosen, json_t *measured) {
+        json_t *all = facts(chosen->threads);
+        if (json_array_size(measured) > 0)
+                json_object_set(all, "measured", measured);
+        json_decref(measured);
+        int r = json_object_set_new(registration, "slots", json_integer(chosen->slots));
+        return r < 0 || json_object_set_new(registration, "facts", all) < 0 ? -ENOMEM : 0;
 }

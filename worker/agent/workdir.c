@@ -23,7 +23,7 @@ CLEANUP_DEFINE(DIR *, cleanup_dir, closedir)
 #define _cleanup_dir_ _cleanup_(cleanup_dir)
 
 struct workdir {
-        char *trials, *outbox, *models;
+        char *path, *trials, *outbox, *models;
         int lock;
         unsigned keep_models;
         uint64_t min_free_bytes;
@@ -61,11 +61,13 @@ int workdir_open(const char *path, unsigned keep_models, uint64_t min_free_bytes
         if (r == 0)
                 r = take_lock(absolute, &workdir->lock, err);
         if (r == 0)
-                r = make_folder(absolute, "trials", &workdir->trials, err);
+                workdir->path = TAKE(absolute);
         if (r == 0)
-                r = make_folder(absolute, "outbox", &workdir->outbox, err);
+                r = make_folder(workdir->path, "trials", &workdir->trials, err);
         if (r == 0)
-                r = make_folder(absolute, "models", &workdir->models, err);
+                r = make_folder(workdir->path, "outbox", &workdir->outbox, err);
+        if (r == 0)
+                r = make_folder(workdir->path, "models", &workdir->models, err);
         if (r < 0) {
                 workdir_close(workdir);
                 return r;
@@ -77,11 +79,16 @@ int workdir_open(const char *path, unsigned keep_models, uint64_t min_free_bytes
 void workdir_close(struct workdir *workdir) {
         if (!workdir)
                 return;
+        free(workdir->path);
         free(workdir->trials);
         free(workdir->outbox);
         free(workdir->models);
         cleanup_fd(&workdir->lock);
         free(workdir);
+}
+
+const char *workdir_path(const struct workdir *workdir) {
+        return workdir->path;
 }
 
 const char *workdir_outbox(const struct workdir *workdir) {

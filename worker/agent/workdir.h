@@ -4,6 +4,7 @@
  *   outbox/                               endings that are not acknowledged yet
  *   trials/TRIAL/{checkpoint,output}/     of running trials, and checkpoints of released, killed and interrupted ones;
  *               points.jsonl              metric points that are not acknowledged yet
+ *   divisions.json                        what was measured to choose slots and threads
  *   models/SWEEP/TRIAL/                   the best results of each sweep, with trial.json
  */
 #pragma once
@@ -18,6 +19,7 @@ struct workdir;
 /* Makes and locks it. -EBUSY when another worker uses it. */
 int workdir_open(const char *path, unsigned keep_models, uint64_t min_free_bytes, struct workdir **ret, struct error *err);
 void workdir_close(struct workdir *workdir);
+const char *workdir_path(const struct workdir *workdir); /* absolute */
 const char *workdir_outbox(const struct workdir *workdir);
 
 /* May an id of the coordinator be the name of a folder? */

@@ -10,7 +10,7 @@
 #include "common/log.h"
 #include "common/world.h"
 
-#define MACHINE_MS 10000     /* between reports of what the machine does */
+#define MACHINE_S 10         /* between reports of what the machine does */
 #define RELEASE_SYNC_MS 1000 /* for the disk, of the five seconds that there are */
 
 int loop_fail(struct outcome *outcome, const char *reason, int code, const char *format, ...) {
@@ -75,7 +75,7 @@ static void report_again(struct training *t) {
 
 static void report_machine(struct training *t) {
         struct perf_figures figures;
-        perf_take(&t->perf, t->model, now_ms(), &figures);
+        perf_take(&t->perf, t->model, &figures);
         report(t, METRIC_PERF_STEP_S, figures.step_s);
         report(t, METRIC_PERF_GEMM_GFLOPS, figures.gemm_gflops);
         report(t, METRIC_PERF_CORES, figures.cores);
@@ -84,9 +84,9 @@ static void report_machine(struct training *t) {
                 report(t, METRIC_PERF_TEMPERATURE_C, figures.temperature_c);
 }
 
-/* More of the machine's figures come with the first report and the last, and at most every MACHINE_MS in between. */
+/* More of the machine's figures come with the first report and the last, and at most every MACHINE_S in between. */
 static bool machine_is_due(const struct training *t) {
-        return !t->state.last[METRIC_PERF_STEP_S].present || t->state.step == t->total_steps || now_ms() >= t->perf.began_ms + MACHINE_MS;
+        return !t->state.last[METRIC_PERF_STEP_S].present || t->state.step == t->total_steps || perf_age_s(&t->perf) >= MACHINE_S;
 }
 
 static void report_training(struct training *t, double rate, double norm) {
@@ -94,7 +94,7 @@ static void report_training(struct training *t, double rate, double norm) {
         report(t, METRIC_TRAIN_LOSS, state->loss_sum / (double)state->loss_steps);
         report(t, METRIC_TRAIN_LEARNING_RATE, rate);
         report(t, METRIC_TRAIN_GRAD_NORM, norm);
-        report(t, METRIC_PERF_TOKENS_PER_S, perf_tokens_per_s(&t->perf, now_ms()));
+        report(t, METRIC_PERF_TOKENS_PER_S, perf_tokens_per_s(&t->perf));
         if (machine_is_due(t))
                 report_machine(t);
         report_progress(t);
@@ -385,7 +385,7 @@ static int complete(struct training *t) {
 
 int loop_run(struct training *t) {
         t->last_save_ms = now_ms();
-        perf_start(&t->perf, t->model, t->last_save_ms);
+        perf_start(&t->perf, t->model);
         model_set_stop(t->model, t->stop);
         int r = 0;
         while (r == 0) {

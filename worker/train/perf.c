@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 
 #include "common/cleanup.h"
 
@@ -19,45 +20,58 @@ static double busy_s(const struct rusage *usage) {
         return (double)usage->ru_utime.tv_sec + (double)usage->ru_stime.tv_sec + 1e-6 * (double)(usage->ru_utime.tv_usec + usage->ru_stime.tv_usec);
 }
 
-static double seconds(uint64_t from_ms, uint64_t to_ms) {
-        return (double)(to_ms > from_ms ? to_ms - from_ms : 1) / 1000;
+/* Milliseconds are too coarse for steps of a small model. */
+static uint64_t now_us(void) {
+        struct timespec t;
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
-static void begin_stretch(struct perf *perf, const struct model *model, uint64_t now_ms) {
+static double seconds(uint64_t from_us, uint64_t to_us) {
+        return (double)(to_us > from_us ? to_us - from_us : 1) * 1e-6;
+}
+
+static void begin_stretch(struct perf *perf, const struct model *model) {
         struct rusage usage = {0};
         getrusage(RUSAGE_SELF, &usage);
-        perf->began_ms = now_ms;
-        perf->skipped_ms = perf->steps = 0;
+        perf->began_us = now_us();
+        perf->skipped_us = perf->steps = 0;
         perf->busy_s = busy_s(&usage);
         model_gemm_work(model, &perf->gemm_s, &perf->gemm_flops);
 }
 
-void perf_start(struct perf *perf, const struct model *model, uint64_t now_ms) {
-        *perf = (struct perf){.tokens_since_ms = now_ms};
-        begin_stretch(perf, model, now_ms);
+void perf_start(struct perf *perf, const struct model *model) {
+        *perf = (struct perf){.tokens_since_us = now_us()};
+        begin_stretch(perf, model);
 }
 
-double perf_tokens_per_s(struct perf *perf, uint64_t now_ms) {
-        double rate = (double)perf->tokens / seconds(perf->tokens_since_ms, now_ms);
+double perf_age_s(const struct perf *perf) {
+        return seconds(perf->began_us, now_us());
+}
+
+double perf_tokens_per_s(struct perf *perf) {
+        uint64_t now = now_us();
+        double rate = (double)perf->tokens / seconds(perf->tokens_since_us, now);
         perf->tokens = 0;
-        perf->tokens_since_ms = now_ms;
+        perf->tokens_since_us = now;
         return rate;
 }
 
-void perf_take(struct perf *perf, const struct model *model, uint64_t now_ms, struct perf_figures *ret) {
+void perf_take(struct perf *perf, const struct model *model, struct perf_figures *ret) {
         struct rusage usage = {0};
         double gemm_s, gemm_flops;
+        uint64_t now = now_us();
         getrusage(RUSAGE_SELF, &usage);
         model_gemm_work(model, &gemm_s, &gemm_flops);
         gemm_s -= perf->gemm_s;
         *ret = (struct perf_figures){
-                .step_s = seconds(perf->began_ms + perf->skipped_ms, now_ms) / (double)(perf->steps ? perf->steps : 1),
+                .step_s = seconds(perf->began_us + perf->skipped_us, now) / (double)(perf->steps ? perf->steps : 1),
                 .gemm_gflops = gemm_s > 0 ? (gemm_flops - perf->gemm_flops) / gemm_s * 1e-9 : 0,
-                .cores = (busy_s(&usage) - perf->busy_s) / seconds(perf->began_ms, now_ms),
+                .cores = (busy_s(&usage) - perf->busy_s) / seconds(perf->began_us, now),
                 .memory_mib = (double)usage.ru_maxrss / 1024,
                 .temperature_c = perf_temperature(""),
         };
-        begin_stretch(perf, model, now_ms);
+        begin_stretch(perf, model);
 }
 
 /* --- sensors ------------------------------------------------------------------------------------------ */

@@ -6,10 +6,10 @@
 
 /* A stretch of training: from one report of all figures to the next. Evaluations and waits for the disk do not count. */
 struct perf {
-        uint64_t began_ms, skipped_ms;
+        uint64_t began_us, skipped_us;
         uint64_t steps;
         double gemm_s, gemm_flops, busy_s; /* totals at its start */
-        uint64_t tokens_since_ms, tokens;  /* since the last report of tokens a second */
+        uint64_t tokens_since_us, tokens;  /* since the last report of tokens a second */
 };
 
 struct perf_figures {
@@ -20,14 +20,15 @@ struct perf_figures {
         double temperature_c; /* NaN: no sensor */
 };
 
-void perf_start(struct perf *perf, const struct model *model, uint64_t now_ms);
+void perf_start(struct perf *perf, const struct model *model);
 static inline void perf_skip(struct perf *perf, uint64_t ms) {
-        perf->skipped_ms += ms;
-        perf->tokens_since_ms += ms;
+        perf->skipped_us += 1000 * ms;
+        perf->tokens_since_us += 1000 * ms;
 }
-double perf_tokens_per_s(struct perf *perf, uint64_t now_ms); /* since it was last asked */
+double perf_tokens_per_s(struct perf *perf); /* since it was last asked */
 /* The stretch until now; the next one begins. */
-void perf_take(struct perf *perf, const struct model *model, uint64_t now_ms, struct perf_figures *ret);
+void perf_take(struct perf *perf, const struct model *model, struct perf_figures *ret);
+double perf_age_s(const struct perf *perf);
 
 /* The processor's hottest sensor, else the hottest thermal zone, in degrees Celsius; NaN where there is none. root: "" for
  * the system's own /sys, a folder that holds one in tests. */
