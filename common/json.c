@@ -186,3 +186,17 @@ int json_set_dotted(json_t *object, const char *path, json_t *value) {
         }
         return json_set_dotted(child, dot + 1, value);
 }
+
+bool json_del_dotted(json_t *object, const char *path) {
+        if (json_object_get(object, path))
+                return json_object_del(object, path) == 0;
+        for (const char *dot = strchr(path, '.'); dot; dot = strchr(dot + 1, '.')) {
+                json_t *child = json_object_getn(object, path, (size_t)(dot - path));
+                if (!json_is_object(child) || !json_del_dotted(child, dot + 1))
+                        continue;
+                if (json_object_size(child) == 0)
+                        json_object_deln(object, path, (size_t)(dot - path));
+                return true;
+        }
+        return false;
+}

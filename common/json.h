@@ -3,6 +3,7 @@
  * and input is capped by its caller. */
 #pragma once
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "common/buf.h"
@@ -29,6 +30,9 @@ json_t *json_number(double value, int prefer_integer);
 
 /* Looks up `a.b.c` in nested objects: exact key first, then by dots. Borrowed, NULL when absent. */
 json_t *json_get_dotted(const json_t *object, const char *path);
+
+/* Removes what json_get_dotted finds, and groups that are empty then. False when there is nothing. */
+bool json_del_dotted(json_t *object, const char *path);
 
 /* Sets `a.b.c`, making the objects between. Takes the reference of value (also on failure). 0 or -ENOMEM, -EINVAL. */
 int json_set_dotted(json_t *object, const char *path, json_t *value);

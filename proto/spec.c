@@ -54,15 +54,14 @@ int method_from_name(const char *name) {
 static const char *const known_keys[] = {
         "name", "method", "metric", "parameters", "run_cap", "trainer", "program", "command", "fixed", "baseline", "levels", "stages",
         "max_attempts", "seed", "parallelism", "priority", "trial_timeout_s", "no_progress_timeout_s", "max_hours", "model_sha256",
-        "data_sha256", "early_terminate",
+        "data_sha256", "early_terminate", "conditions", "constraints", "tie", "warm_start",
         /* notes */
         "project", "entity", "apiVersion", "kind", "description", "tags",
         /* refused below */
-        "controller", "job", "image_uri", "scheduler", "metrics", "conditions", "constraints", "tie", "repeats",
-        "warm_start", NULL};
+        "controller", "job", "image_uri", "scheduler", "metrics", "repeats", NULL};
 
 static const char *const meaningless_keys[] = {"controller", "job", "image_uri", "scheduler", "metrics"};
-static const char *const later_keys[] = {"conditions", "constraints", "tie", "repeats", "warm_start"};
+static const char *const later_keys[] = {"repeats"};
 
 static void keys_check(const struct reader *reader) {
         reader_refuse_unknown(reader, known_keys);
@@ -285,6 +284,10 @@ static int parts_parse(const struct reader *reader, struct sweep_spec *spec) {
         if (method < 0) /* what the rest must hold depends on it */
                 return 0;
         r = stages_parse(reader, spec);
+        if (r == 0)
+                r = relations_parse(reader, spec);
+        if (r == 0)
+                r = warm_start_parse(reader, &spec->warm_start);
         return r < 0 ? r : spec_check_names(reader, spec);
 }
 
@@ -323,6 +326,9 @@ void sweep_spec_free(struct sweep_spec *spec) {
         for (size_t i = 0; i < spec->n_stages; i++)
                 stage_fini(&spec->stages[i]);
         free(spec->stages);
+        relations_fini(&spec->relations);
+        free(spec->warm_start.sweep);
+        json_decref(spec->warm_start.trials);
         free(spec->model_sha256);
         free(spec->data_sha256);
         free(spec);

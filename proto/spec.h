@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "proto/problem.h"
+#include "proto/relation.h"
 #include "proto/stop_rule.h"
 
 enum method { METHOD_GRID, METHOD_RANDOM, METHOD_SOBOL, METHOD_BAYES, METHOD_OFAT, METHOD_STAGED, N_METHODS };
@@ -74,6 +75,13 @@ struct metric_spec {
         bool summary_last; /* value = last point instead of the best */
 };
 
+/* Evidence to begin with: of another sweep, or listed. Neither = none. */
+struct warm_start {
+        char *sweep;    /* public id */
+        size_t top;     /* its best so many */
+        json_t *trials; /* array of {"params","value"} */
+};
+
 struct sweep_spec {
         json_t *source; /* as given */
         char *name;     /* generated from the method when left out */
@@ -90,6 +98,8 @@ struct sweep_spec {
         size_t n_levels;
         struct stage_spec *stages; /* of METHOD_STAGED; every other method is given as exactly one stage here too */
         size_t n_stages;
+        struct warm_start warm_start;
+        struct relations_spec relations; /* conditions, constraints, tie */
         unsigned max_attempts;
         bool has_seed;
         uint64_t seed;

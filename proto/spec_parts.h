@@ -26,6 +26,13 @@ void early_terminate_parse(const struct reader *reader, const struct metric_spec
 int stages_parse(const struct reader *reader, struct sweep_spec *spec);
 void stage_fini(struct stage_spec *stage);
 
+/* `warm_start` of the top level. */
+int warm_start_parse(const struct reader *reader, struct warm_start *ret);
+
+/* `conditions`, `constraints`, `tie`: all else is parsed already. */
+int relations_parse(const struct reader *reader, struct sweep_spec *spec);
+void relations_fini(struct relations_spec *relations);
+
 /* Faults that show only when all parts are there: baselines that are missing, names that clash. */
 int spec_check_names(const struct reader *reader, const struct sweep_spec *spec);
 

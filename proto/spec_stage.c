@@ -142,10 +142,10 @@ static void refuse(const struct reader *reader, const char *key, enum method met
                 reader_fault(reader, key, "has no meaning for a stage of method %s", method_name(method));
 }
 
-static void warm_start_parse(const struct reader *reader, struct stage_spec *stage) {
+static void stage_warm_start_parse(const struct reader *reader, struct stage_spec *stage) {
         const json_t *value = reader_get(reader, "warm_start");
         if (json_is_object(value) || json_is_array(value))
-                reader_fault(reader, "warm_start", "from other trials than this sweep's is not supported yet");
+                reader_fault(reader, "warm_start", "of a stage is true or false: other evidence belongs to the whole sweep");
         else
                 reader_boolean(reader, "warm_start", &stage->warm_start);
 }
@@ -185,7 +185,7 @@ static int model_stage_parse(const struct reader *reader, const struct parameter
         refuse(reader, "levels", stage->method);
         refuse(reader, "values", stage->method);
         if (stage->method == METHOD_BAYES)
-                warm_start_parse(reader, stage);
+                stage_warm_start_parse(reader, stage);
         else
                 refuse(reader, "warm_start", stage->method);
         if (!reader_get(reader, "parameters") && all->n == 0)

@@ -182,6 +182,12 @@ void live_submit(struct api *api, struct live *live, struct plan_job *job);
 /* Mono time at which a sweep's max_hours are over; API_NEVER without. */
 uint64_t live_hours_deadline(const struct api *api, const struct live *live);
 
+/* --- warm starts (warm.c) ---------------------------------------------------------------------------------- */
+
+/* What a new sweep's warm_start brings, into found: [{"params","value","proposal"}]. Changes nothing; faults tell what is wrong. */
+int warm_gather(struct api *api, const struct plan *plan, const struct sweep_spec *spec, struct faults *faults, json_t *found);
+int warm_import(struct api *api, struct live *live, const json_t *found);
+
 /* --- moves of trials (moves.c): the only place that changes a trial's state --------------------------------- */
 
 /* A new trial, queued or (import) completed; row gets id, public_id and number. params, proposal: borrowed JSON. */

@@ -48,22 +48,48 @@ static int insert_sweep(struct api *api, const struct sweep_spec *spec, int64_t 
         return r;
 }
 
-int sweeps_create(struct api *api, struct api_call *call) {
-        struct faults faults = {0};
-        struct sweep_spec *spec = NULL;
-        int r = reply_decoded(call, sweep_spec_parse(call->request.body, &faults, &spec), &faults);
-        if (r != 0)
-                return r < 0 ? r : 0;
+/* What the spec alone does not tell: is there anything to propose, and can its warm start be found? */
+static int check_new(struct api *api, struct sweep_spec *spec, struct faults *faults, json_t *warm) {
+        struct plan *plan;
+        struct error err;
+        if (spec->relations.n_constraints == 0 && !spec->warm_start.sweep && !spec->warm_start.trials)
+                return 0;
+        int r = plan_new(spec, spec->seed, spec->run_cap, &plan, &err);
+        if (r < 0)
+                return r;
+        r = plan_check(plan, "/constraints", faults);
+        if (r >= 0)
+                r = warm_gather(api, plan, spec, faults, warm);
+        plan_free(plan);
+        return r < 0 ? r : faults->n_total > 0 ? SPEC_FAULTY : 0;
+}
+
+static int create(struct api *api, struct api_call *call, const struct sweep_spec *spec, const json_t *warm) {
         int64_t id;
-        r = insert_sweep(api, spec, &id);
-        sweep_spec_free(spec);
         struct live *live;
+        int r = insert_sweep(api, spec, &id);
         if (r == 0)
                 r = live_get(api, id, &live);
+        if (r == 0)
+                r = warm_import(api, live, warm);
         if (r != 0)
                 return r < 0 ? r : -ENOENT;
         live_touch(api, live);
         return answer_sweep(api, call, 201, &live->row);
+}
+
+int sweeps_create(struct api *api, struct api_call *call) {
+        struct faults faults = {0};
+        struct sweep_spec *spec = NULL;
+        _cleanup_json_ json_t *warm = json_array();
+        int r = warm ? sweep_spec_parse(call->request.body, &faults, &spec) : -ENOMEM;
+        if (r == 0)
+                r = check_new(api, spec, &faults, warm);
+        r = reply_decoded(call, r, &faults);
+        if (r == 0)
+                r = create(api, call, spec, warm);
+        sweep_spec_free(spec);
+        return r < 0 ? r : 0;
 }
 
 /* --- show ------------------------------------------------------------------------------------------------------ */

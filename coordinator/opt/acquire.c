@@ -76,13 +76,18 @@ static void to_features(const struct opt_space *space, const double *x, double *
                 features[k] = dim_feature(&space->dims[k], x[k]);
 }
 
+#define MAX_GAPS 1000000 /* combinations looked at, where they may be alike or forbidden */
+
 /* Among tried->n + 1 different points of a finite space one is untried. */
 static bool find_gap_by_count(const struct tried *tried, uint64_t n, uint64_t seed, double *features, double *x) {
-        uint64_t start = rng_mix(seed) % n;
-        for (uint64_t i = 0; i < n && i <= tried->n; i++) {
-                space_point(tried->space, (start + i) % n, x);
-                to_features(tried->space, x, features);
-                if (!tried_contains(tried, features))
+        const struct opt_space *space = tried->space;
+        bool is_plain = space->n_conditions == 0 && space->n_constraints == 0;
+        uint64_t start = rng_mix(seed) % n, limit = is_plain ? tried->n + 1 : MAX_GAPS;
+        for (uint64_t i = 0; i < n && i < limit; i++) {
+                space_point(space, (start + i) % n, x);
+                opt_space_settle(space, x);
+                to_features(space, x, features);
+                if (opt_space_allows(space, x) && !tried_contains(tried, features))
                         return true;
         }
         return false;
@@ -97,8 +102,9 @@ static bool find_gap_on_lattice(const struct tried *tried, uint64_t seed, double
                 double from = x[k];
                 for (size_t i = 0; dim->step > 0 && opt_dim_cardinality(dim) == 0 && i <= 2 * (tried->n + 1); i++) {
                         x[k] = dim_neighbour(dim, from, i % 2 ? (double)(i / 2 + 1) : -(double)(i / 2));
+                        opt_space_settle(space, x);
                         to_features(space, x, features);
-                        if (!tried_contains(tried, features))
+                        if (opt_space_allows(space, x) && !tried_contains(tried, features))
                                 return true;
                 }
                 x[k] = from;
@@ -168,14 +174,18 @@ static double remoteness(const struct tried *tried, const double *features) {
         return nearest;
 }
 
-/* Features, predictions and values of all; what was tried is worth nothing unless repeats are wanted. */
+/* Settles all points; their features, predictions and values. What breaks a constraint is worth nothing, what was tried
+ * neither unless repeats are wanted. */
 static int score(const struct acquire_problem *problem, struct candidates *list, bool allow_repeats) {
-        for (size_t i = 0; i < list->n; i++)
+        for (size_t i = 0; i < list->n; i++) {
+                opt_space_settle(problem->space, candidate_x(list, i));
                 to_features(problem->space, candidate_x(list, i), candidate_features(list, i));
+        }
         int r = gp_predict(problem->gp, list->n, list->features, list->mean, list->sd);
         for (size_t i = 0; r == 0 && i < list->n; i++) {
                 double dmean, dsd;
-                list->value[i] = allow_repeats || !tried_contains(problem->tried, candidate_features(list, i))
+                list->value[i] = opt_space_allows(problem->space, candidate_x(list, i)) &&
+                                                 (allow_repeats || !tried_contains(problem->tried, candidate_features(list, i)))
                                          ? log_expected_improvement(list->mean[i], list->sd[i], problem->incumbent, &dmean, &dsd)
                                          : -INFINITY;
                 double distance = problem->radius > 0 ? remoteness(problem->tried, candidate_features(list, i)) : 0;
@@ -229,7 +239,8 @@ struct local {
         const struct acquire_problem *problem;
         struct candidates current;             /* one point with its prediction */
         struct candidates moves;               /* neighbours of it */
-        size_t *smooth, n_smooth;              /* dimensions of quasi-Newton steps */
+        size_t *smooth, n_smooth;              /* dimensions of quasi-Newton steps: those that count at the point */
+        bool *counts;                          /* n_dims */
         double *features, *dmean, *dsd, *unit; /* n_dims each; unit has its bounds behind it */
         struct rng rng;
 };
@@ -259,7 +270,30 @@ static bool take_if_better(struct local *local, const struct candidates *list, s
         return true;
 }
 
+/* Dimensions that a quasi-Newton step may change from the current point. */
+static void choose_smooth(struct local *local) {
+        const struct opt_space *space = local->problem->space;
+        opt_space_counts(space, local->current.x, local->counts);
+        local->n_smooth = 0;
+        for (size_t k = 0; k < space->n_dims; k++)
+                if (local->counts[k] && is_smooth(&space->dims[k]))
+                        local->smooth[local->n_smooth++] = k;
+}
+
+/* The point at `share` of the way from the current one to the step's end. */
+static void step_to(struct local *local, double share) {
+        const struct opt_space *space = local->problem->space;
+        memcpy(local->moves.x, local->current.x, space->n_dims * sizeof *local->moves.x);
+        for (size_t i = 0; i < local->n_smooth; i++) {
+                size_t k = local->smooth[i];
+                double from = local->current.features[k];
+                if (isfinite(local->unit[i]))
+                        local->moves.x[k] = opt_dim_from_unit(&space->dims[k], from + share * (local->unit[i] - from));
+        }
+}
+
 static int smooth_step(struct local *local, int max_evaluations, bool *ret_moved) {
+        choose_smooth(local);
         size_t n = local->n_smooth, n_dims = local->problem->space->n_dims;
         if (n == 0)
                 return 0;
@@ -284,11 +318,9 @@ static int smooth_step(struct local *local, int max_evaluations, bool *ret_moved
         nlopt_optimize(optimizer, local->unit, &value);
         nlopt_destroy(optimizer);
         local->moves.n = 1;
-        memcpy(local->moves.x, local->current.x, n_dims * sizeof *local->moves.x);
-        for (size_t i = 0; i < n; i++)
-                if (isfinite(local->unit[i]))
-                        local->moves.x[local->smooth[i]] =
-                                opt_dim_from_unit(&local->problem->space->dims[local->smooth[i]], local->unit[i]);
+        step_to(local, 1);
+        for (double share = 0.5; share > 1e-3 && !opt_space_allows(local->problem->space, local->moves.x); share /= 2)
+                step_to(local, share); /* constraints are convex: back towards the point that keeps them */
         int r = score(local->problem, &local->moves, false);
         if (r == 0)
                 *ret_moved |= take_if_better(local, &local->moves, 0);
@@ -324,8 +356,9 @@ static int discrete_step(struct local *local, bool *ret_moved) {
         const struct opt_space *space = local->problem->space;
         for (int i = 0; i < 8; i++) {
                 local->moves.n = 0;
+                opt_space_counts(space, local->current.x, local->counts);
                 for (size_t k = 0; k < space->n_dims; k++)
-                        if (dim_is_discrete(&space->dims[k]))
+                        if (local->counts[k] && dim_is_discrete(&space->dims[k]))
                                 add_moves(local, k);
                 int r = local->moves.n ? score(local->problem, &local->moves, false) : 0;
                 if (r < 0)
@@ -344,6 +377,7 @@ static void local_fini(struct local *local) {
         candidates_fini(&local->current);
         candidates_fini(&local->moves);
         free(local->smooth);
+        free(local->counts);
         free(local->features);
 }
 
@@ -351,17 +385,15 @@ static int local_init(struct local *local, const struct acquire_problem *problem
         size_t d = problem->space->n_dims;
         *local = (struct local){.problem = problem,
                                 .smooth = malloc((d + 1) * sizeof *local->smooth),
+                                .counts = malloc((d + 1) * sizeof *local->counts),
                                 .features = malloc((6 * d + 1) * sizeof *local->features)};
-        if (!local->smooth || !local->features || candidates_init(&local->current, 1, d) < 0 ||
+        if (!local->smooth || !local->counts || !local->features || candidates_init(&local->current, 1, d) < 0 ||
             candidates_init(&local->moves, d * MAX_MOVES + 1, d) < 0)
                 return -ENOMEM;
         local->dmean = local->features + d;
         local->dsd = local->dmean + d;
         local->unit = local->dsd + d;
         rng_init(&local->rng, problem->seed, 0x6c6f63);
-        for (size_t k = 0; k < d; k++)
-                if (is_smooth(&problem->space->dims[k]))
-                        local->smooth[local->n_smooth++] = k;
         return 0;
 }
 
@@ -411,8 +443,9 @@ static int search_listed(const struct acquire_problem *problem, uint64_t n, stru
         ret->is_repeat = list.value[best] == -INFINITY;
         if (ret->is_repeat) {
                 r = score(problem, &list, true);
+                best = best_of(&list); /* allowed, unless nothing is */
                 for (size_t i = 0; i < list.n; i++)
-                        if (list.mean[i] > list.mean[best])
+                        if (list.value[i] > -INFINITY && list.mean[i] > list.mean[best])
                                 best = i;
         }
         take(&list, best, ret);

@@ -29,9 +29,29 @@ struct opt_dim {
         double held_value; /* natural units */
 };
 
+/* Dimension `dim` counts only while `parent` counts and has one of the values (natural units). A dimension with several of
+ * these needs all of them; without values it never counts. A dimension that does not count has its resting value. */
+struct opt_condition {
+        size_t dim, parent;
+        const double *values; /* borrowed */
+        size_t n_values;
+};
+
+/* low ≤ Σ factors[k] · x[k] ≤ high over the dimensions that count. Bounds are infinite where there is none. */
+struct opt_constraint {
+        const double *factors; /* n_dims, borrowed; 0 for categoricals */
+        double low, high;
+};
+
+#define OPT_DIMS_MAX 1024 /* of a space with conditions or constraints */
+
 struct opt_space {
         const struct opt_dim *dims;
         size_t n_dims;
+        const struct opt_condition *conditions; /* parents before their children: every parent's own conditions stand earlier */
+        size_t n_conditions;
+        const struct opt_constraint *constraints;
+        size_t n_constraints;
 };
 
 /* The unit cube: u in [0,1) → value by the dimension's own quantile function (W&B's ppf), quantised. */
@@ -40,9 +60,21 @@ double opt_dim_from_unit(const struct opt_dim *dim, double u);
 double opt_dim_to_unit(const struct opt_dim *dim, double value);
 /* Number of distinct values, 0 = infinitely many (or more than 2^53). */
 uint64_t opt_dim_cardinality(const struct opt_dim *dim);
+/* The same of all combinations, conditions and constraints aside. */
 uint64_t opt_space_cardinality(const struct opt_space *space);
 
-/* Independent draws: a function of (seed, index) only. x: n_dims. */
+/* What a dimension that does not count holds, so that equal configurations are equal points. */
+double opt_dim_resting(const struct opt_dim *dim);
+
+/* Which dimensions count at x: ret[n_dims]. */
+void opt_space_counts(const struct opt_space *space, const double *x, bool *ret);
+/* Puts dimensions that do not count to rest. */
+void opt_space_settle(const struct opt_space *space, double *x);
+/* Does a settled point satisfy the constraints? */
+bool opt_space_allows(const struct opt_space *space, const double *x);
+
+/* Independent draws: a function of (seed, index) only. x: n_dims, settled; it satisfies the constraints unless no such point
+ * could be found, which opt_space_allows tells. */
 void opt_random(const struct opt_space *space, uint64_t seed, uint64_t index, double *x);
 
 /* Scrambled Sobol sequence (Joe & Kuo directions, Owen-style hash scramble by seed): point `index` from 0. */

@@ -4,7 +4,6 @@
 #include <stddef.h>
 
 #include "common/rng.h"
-#include "opt/opt.h"
 #include "opt/sobol.h"
 #include "opt/sobol_table.h"
 
@@ -66,9 +65,4 @@ double sobol_scrambled(uint64_t seed, size_t dim, uint64_t index) {
         uint32_t x = reverse_bits(sobol_point(dim, (uint32_t)index));
         x = reverse_bits(hash_lower_bits(x, (uint32_t)key));
         return ((double)x + 0.5) * 0x1p-32;
-}
-
-void opt_sobol(const struct opt_space *space, uint64_t seed, uint64_t index, double *x) {
-        for (size_t i = 0; i < space->n_dims; i++)
-                x[i] = opt_dim_from_unit(&space->dims[i], sobol_scrambled(seed, i, index));
 }

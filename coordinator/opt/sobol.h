@@ -1,4 +1,4 @@
-/* The Sobol sequence below opt_sobol: plain points for tests, scrambled coordinates in the unit interval. Pure. */
+/* The Sobol sequence below opt_sobol (space.c): plain points for tests, scrambled coordinates in the unit interval. Pure. */
 #pragma once
 #include <stddef.h>
 #include <stdint.h>

@@ -10,6 +10,7 @@
 
 #include "common/rng.h"
 #include "opt/quantile.h"
+#include "opt/sobol.h"
 
 #define ALMOST_ONE (1 - 0x1p-53)
 #define MAX_CARDINALITY 9007199254740992.0 /* 2^53 */
@@ -269,9 +270,139 @@ double dim_feature(const struct opt_dim *dim, double value) {
         }
 }
 
-void opt_random(const struct opt_space *space, uint64_t seed, uint64_t index, double *x) {
+/* --- conditions and constraints ---------------------------------------------------------------------- */
+
+double opt_dim_resting(const struct opt_dim *dim) {
+        if (dim->held)
+                return dim->held_value;
+        return dim->kind == OPT_CATEGORICAL ? dim_level(dim, 0) : opt_dim_from_unit(dim, 0.5);
+}
+
+static bool is_among(const double *values, size_t n, double x) {
+        for (size_t i = 0; i < n; i++)
+                if (values[i] == x)
+                        return true;
+        return false;
+}
+
+/* Parents' own conditions come first, so one pass is enough. */
+void opt_space_counts(const struct opt_space *space, const double *x, bool *ret) {
+        for (size_t k = 0; k < space->n_dims; k++)
+                ret[k] = true;
+        for (size_t i = 0; i < space->n_conditions; i++) {
+                const struct opt_condition *c = &space->conditions[i];
+                ret[c->dim] &= c->n_values > 0 && ret[c->parent] && is_among(c->values, c->n_values, x[c->parent]);
+        }
+}
+
+void opt_space_settle(const struct opt_space *space, double *x) {
+        bool counts[OPT_DIMS_MAX];
+        if (space->n_conditions == 0)
+                return;
+        opt_space_counts(space, x, counts);
+        for (size_t k = 0; k < space->n_dims; k++)
+                if (!counts[k])
+                        x[k] = opt_dim_resting(&space->dims[k]);
+}
+
+/* How far a constraint is missed: negative = too low. Rounding errors of a sum of decimals are no miss. */
+static double constraint_miss(const struct opt_space *space, const struct opt_constraint *constraint, const bool *counts, const double *x) {
+        double sum = 0;
+        for (size_t k = 0; k < space->n_dims; k++)
+                if (counts[k])
+                        sum += constraint->factors[k] * x[k];
+        double slack = 1e-9 * fmax(1, fabs(sum));
+        return sum < constraint->low - slack ? sum - constraint->low : sum > constraint->high + slack ? sum - constraint->high : 0;
+}
+
+bool opt_space_allows(const struct opt_space *space, const double *x) {
+        bool counts[OPT_DIMS_MAX];
+        if (space->n_constraints == 0)
+                return true;
+        opt_space_counts(space, x, counts);
+        for (size_t i = 0; i < space->n_constraints; i++)
+                if (constraint_miss(space, &space->constraints[i], counts, x) != 0)
+                        return false;
+        return true;
+}
+
+static double range_of(const struct opt_dim *dim) {
+        switch (dim->kind) {
+        case OPT_NORMAL:
+                return dim->sigma;
+        case OPT_LOG_NORMAL:
+                return exp(dim->mu + dim->sigma);
+        default:
+                return upper(dim) - lower(dim);
+        }
+}
+
+#define REPAIR_ROUNDS 400
+
+/* Moves x onto the constraint that is missed by `miss`: every dimension that counts in proportion to its squared range. */
+static void project(const struct opt_space *space, const struct opt_constraint *constraint, const bool *counts, double miss, double *x) {
+        double norm = 0;
+        for (size_t k = 0; k < space->n_dims; k++)
+                if (counts[k] && !space->dims[k].held)
+                        norm += pow(constraint->factors[k] * range_of(&space->dims[k]), 2);
+        for (size_t k = 0; norm > 0 && k < space->n_dims; k++)
+                if (counts[k] && constraint->factors[k] != 0)
+                        x[k] = dim_snap(&space->dims[k], x[k] - miss * constraint->factors[k] * pow(range_of(&space->dims[k]), 2) / norm);
+}
+
+/* Kaczmarz' projections onto each missed constraint in turn, back into the bounds after each. Converges where the set is
+ * convex; lattices may need the overshoot that grows with the rounds. */
+static bool repair(const struct opt_space *space, double *x) {
+        bool counts[OPT_DIMS_MAX];
+        for (int round = 0; round < REPAIR_ROUNDS; round++) {
+                opt_space_counts(space, x, counts);
+                for (size_t i = 0; i < space->n_constraints; i++) {
+                        double miss = constraint_miss(space, &space->constraints[i], counts, x);
+                        if (miss != 0)
+                                project(space, &space->constraints[i], counts, miss * (1 + 0.01 * round), x);
+                }
+                opt_space_settle(space, x);
+                if (opt_space_allows(space, x))
+                        return true;
+        }
+        return false;
+}
+
+#define REDRAWS 256
+
+/* The first of some draws that satisfies the constraints; where these are narrow, the first one that can be repaired. */
+static void draw(const struct opt_space *space, uint64_t seed, uint64_t index, double *x,
+                 void (*once)(const struct opt_space *space, uint64_t seed, uint64_t index, double *x)) {
+        for (uint64_t again = 0; again < REDRAWS; again++) {
+                once(space, again ? rng_mix(seed + again) : seed, index, x);
+                opt_space_settle(space, x);
+                if (opt_space_allows(space, x))
+                        return;
+        }
+        for (uint64_t again = 0; again < 16; again++) {
+                once(space, again ? rng_mix(seed + again) : seed, index, x);
+                opt_space_settle(space, x);
+                if (repair(space, x))
+                        return;
+        }
+}
+
+static void random_once(const struct opt_space *space, uint64_t seed, uint64_t index, double *x) {
         struct rng rng;
         rng_init(&rng, seed, index);
         for (size_t i = 0; i < space->n_dims; i++)
                 x[i] = opt_dim_from_unit(&space->dims[i], rng_uniform(&rng));
+}
+
+void opt_random(const struct opt_space *space, uint64_t seed, uint64_t index, double *x) {
+        draw(space, seed, index, x, random_once);
+}
+
+static void sobol_once(const struct opt_space *space, uint64_t seed, uint64_t index, double *x) {
+        for (size_t i = 0; i < space->n_dims; i++)
+                x[i] = opt_dim_from_unit(&space->dims[i], sobol_scrambled(seed, i, index));
+}
+
+void opt_sobol(const struct opt_space *space, uint64_t seed, uint64_t index, double *x) {
+        draw(space, seed, index, x, sobol_once);
 }

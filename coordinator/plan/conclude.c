@@ -88,6 +88,8 @@ const struct stage_state *conclude_latest_ofat(const struct plan *plan, unsigned
 
 static bool can_vary(const struct plan *plan, unsigned stage, const char *name) {
         const struct stage_spec *spec = &plan->spec->stages[stage];
+        if (relations_leader(&plan->spec->relations, name))
+                return false; /* it follows */
         for (size_t i = 0; i < spec->n_levels; i++)
                 if (strcmp(spec->levels[i].name, name) == 0)
                         return true;

@@ -3,6 +3,7 @@
  *   history.c   the trials so far, found by number and by configuration
  *   params.c    configurations: the base (constants and baseline), completing what a person gave
  *   conclude.c  what a finished OFAT stage says: impacts, and whom select_top selects
+ *   relations.c conditions, constraints and ties between parameters
  *   axes.c      grids                      domain.c  JSON values ↔ doubles
  *   job.c       a model-based proposal as a self-contained computation
  *   plan.c      walks the stages           describe.c  tells people where it stands */
@@ -62,6 +63,7 @@ struct plan {
         unsigned n_stale; /* proposals in a row that new evidence overtook */
         json_t *ready_params, *ready_proposal; /* a finished job's, valid for ready_version */
         uint64_t ready_version;
+        bool is_barren; /* ready_params breaks a constraint: none was found that does not */
 };
 
 /* history.c */
@@ -71,6 +73,34 @@ const struct plan_trial *history_lookup(const struct plan *plan, const json_t *p
 /* params.c */
 json_t *params_base(const struct plan *plan, unsigned stage); /* constants and baseline, nested; new reference */
 const json_t *params_default(const struct plan *plan, const char *name); /* baseline value or constant; NULL */
+
+/* relations.c */
+
+/* Makes a configuration what a trial stores: tied parameters have their leader's value, inactive ones are absent. 0 or negative. */
+int relations_settle(const struct plan *plan, json_t *params);
+/* Do the parents that params hold activate the parameter? */
+bool relations_is_active(const struct plan *plan, const json_t *params, const char *name);
+/* Does a settled configuration satisfy all constraints? Else which it breaks, and by what sum. */
+bool relations_allow(const struct plan *plan, const json_t *params, size_t *ret_index, double *ret_sum);
+
+/* The same for points of opt/. Dimensions by name; what is no dimension has its value in base. All borrowed. */
+struct relations_view {
+        const char *const *names;
+        const struct opt_dim *dims;
+        json_t *const *choices; /* NULL entries for numbers */
+        size_t n_dims;
+        const json_t *base;
+};
+struct relations {
+        struct opt_condition *conditions;
+        size_t n_conditions;
+        struct opt_constraint *constraints;
+        size_t n_constraints;
+        double *factors;
+};
+int relations_build(const struct plan *plan, const struct relations_view *view, struct relations *ret);
+void relations_free(struct relations *relations); /* what build allocated, not the struct */
+struct opt_space relations_space(const struct relations *relations, const struct opt_dim *dims, size_t n_dims); /* borrows both */
 
 /* conclude.c */
 int conclude_ofat(struct plan *plan, unsigned stage);                 /* fills impacts of that stage */

@@ -24,7 +24,8 @@ struct plan_job {
         uint64_t version;
         struct job_dim *names; /* [space.n_dims] */
         struct opt_dim *dims;
-        struct opt_space space;
+        struct opt_space space; /* dims, and relations' conditions and constraints */
+        struct relations relations;
         struct opt_trial *trials;
         struct opt_history history;
         double *x;         /* the trials' points, [n, n_dims] */
@@ -44,6 +45,7 @@ void plan_job_free(struct plan_job *job) {
         }
         free(job->names);
         free(job->dims);
+        relations_free(&job->relations);
         free(job->trials);
         free(job->x);
         free(job->proposed);
@@ -79,7 +81,7 @@ static int add_dim(struct plan_job *job, const char *name, const struct opt_dim 
         names[i] = (struct job_dim){copy, choices, probabilities, integer};
         dims[i] = *dim;
         dims[i].probabilities = probabilities;
-        job->space = (struct opt_space){dims, i + 1};
+        job->space = (struct opt_space){.dims = dims, .n_dims = i + 1};
         return 0;
 }
 
@@ -139,7 +141,7 @@ static int add_held(struct plan *plan, struct plan_job *job, unsigned stage) {
         for (size_t i = 0; i < spec->parameters.n; i++) {
                 const struct parameter *p = &spec->parameters.items[i];
                 const json_t *held = params_default(plan, p->name);
-                if (p->distribution == DIST_CONSTANT || !held || has_dim(job, p->name) || !evidence_varies(plan, stage, p->name, held))
+                if (p->distribution == DIST_CONSTANT || !held || relations_leader(&spec->relations, p->name) || has_dim(job, p->name) || !evidence_varies(plan, stage, p->name, held))
                         continue;
                 int r = add_parameter(job, p, held);
                 if (r < 0)
@@ -148,7 +150,7 @@ static int add_held(struct plan *plan, struct plan_job *job, unsigned stage) {
         const char *name;
         json_t *held;
         json_object_foreach(spec->baseline, name, held) {
-                if (has_dim(job, name) || parameter_find(&spec->parameters, name) || !evidence_varies(plan, stage, name, held))
+                if (has_dim(job, name) || parameter_find(&spec->parameters, name) || relations_leader(&spec->relations, name) || !evidence_varies(plan, stage, name, held))
                         continue;
                 int r = add_factor(plan, job, name, held);
                 if (r < 0)
@@ -157,13 +159,30 @@ static int add_held(struct plan *plan, struct plan_job *job, unsigned stage) {
         return 0;
 }
 
+static int add_relations(const struct plan *plan, struct plan_job *job) {
+        size_t n = job->space.n_dims;
+        _cleanup_json_ json_t *base = params_base(plan, job->stage);
+        _cleanup_free_ const char **names = calloc(n + 1, sizeof *names);
+        _cleanup_free_ json_t **choices = calloc(n + 1, sizeof *choices);
+        if (!base || !names || !choices)
+                return -ENOMEM;
+        for (size_t i = 0; i < n; i++) {
+                names[i] = job->names[i].name;
+                choices[i] = job->names[i].choices;
+        }
+        const struct relations_view view = {.names = names, .dims = job->dims, .choices = choices, .n_dims = n, .base = base};
+        int r = relations_build(plan, &view, &job->relations);
+        job->space = relations_space(&job->relations, job->dims, n);
+        return r;
+}
+
 /* The trial as a point; false when a value is missing or none of its dimension's. */
-static bool point_of(const struct plan_job *job, const json_t *params, double *x) {
+static bool point_of(const struct plan *plan, const struct plan_job *job, const json_t *params, double *x) {
         for (size_t i = 0; i < job->space.n_dims; i++) {
                 const struct opt_dim *dim = &job->dims[i];
                 const json_t *value = json_get_dotted(params, job->names[i].name);
-                if (!value && dim->held)
-                        x[i] = dim->held_value;
+                if (!value && (dim->held || !relations_is_active(plan, params, job->names[i].name)))
+                        x[i] = opt_dim_resting(dim);
                 else if (!value || !domain_number(dim, job->names[i].choices, value, &x[i]))
                         return false;
         }
@@ -180,7 +199,7 @@ static int add_evidence(const struct plan *plan, struct plan_job *job, unsigned 
         for (size_t i = 0; i < plan->n_trials; i++) {
                 const struct plan_trial *trial = &plan->trials[i];
                 double *x = job->x + n * d;
-                if (!is_evidence(plan, stage, trial) || !point_of(job, trial->params, x))
+                if (!is_evidence(plan, stage, trial) || !point_of(plan, job, trial->params, x))
                         continue;
                 job->trials[n++] = (struct opt_trial){
                         .x = x,
@@ -205,6 +224,8 @@ int job_new(struct plan *plan, unsigned stage, struct plan_job **ret) {
                         r = add_parameter(job, &parameters->items[i], NULL);
         if (r == 0)
                 r = add_held(plan, job, stage);
+        if (r == 0)
+                r = add_relations(plan, job);
         if (r == 0)
                 r = add_evidence(plan, job, stage);
         if (r < 0) {
@@ -247,6 +268,11 @@ void plan_job_finish(struct plan *plan, struct plan_job *job) {
                                 json_set_dotted(params, name->name,
                                                 domain_value(&job->dims[i], name->choices, name->integer, job->proposal.x[i]));
                 }
+                size_t constraint;
+                double sum;
+                if (params)
+                        relations_settle(plan, params);
+                plan->is_barren = params && !relations_allow(plan, params, &constraint, &sum);
                 plan->ready_params = params;
                 plan->ready_proposal = describe(&job->proposal);
                 plan->ready_version = job->version;

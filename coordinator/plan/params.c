@@ -116,6 +116,43 @@ static void check_value(const struct plan *plan, const char *name, const json_t 
                 faults_add(faults, at, "%s", detail);
 }
 
+/* What a person gave for tied parameters is the leader's value; two different ones are a fault. */
+static void take_leader_value(const struct plan *plan, json_t *params, const json_t *given, const char *name, const char *pointer,
+                              struct faults *faults) {
+        const char *leader = relations_leader(&plan->spec->relations, name);
+        const json_t *value = json_get_dotted(given, name), *other = leader ? json_get_dotted(given, leader) : NULL;
+        char at[1024];
+        if (!leader || !value)
+                return;
+        pointer_of(at, sizeof at, pointer, given, name);
+        if (other && !json_same(other, value))
+                faults_add(faults, at, "must be the same as '%s'", leader);
+        else if (json_set_dotted(params, leader, json_incref((json_t *)value)) < 0)
+                faults_add(faults, at, "cannot be combined with the other parameters");
+}
+
+/* Now that all values are there: what is missing although it is active, and what was given although it is not. */
+static void check_activity(const struct plan *plan, const json_t *params, const json_t *given, const char *name, bool imported,
+                           const char *pointer, struct faults *faults) {
+        char at[1024];
+        pointer_of(at, sizeof at, pointer, given, name);
+        bool is_active = relations_is_active(plan, params, name);
+        if (is_active && !json_get_dotted(params, name))
+                faults_add(faults, at, "missing, and the sweep has no baseline value for it");
+        else if (!is_active && !imported && json_get_dotted(given, name))
+                faults_add(faults, at, "is inactive: the parameters that it depends on have other values");
+}
+
+static void check_constraints(const struct plan *plan, const json_t *params, const char *pointer, struct faults *faults) {
+        size_t i;
+        double sum;
+        if (relations_allow(plan, params, &i, &sum))
+                return;
+        const struct constraint *constraint = &plan->spec->relations.constraints[i];
+        faults_add(faults, pointer, "breaks constraint %zu of the sweep: the sum is %.12g and must be %s %.12g", i, sum,
+                   sum < constraint->low ? "at least" : "at most", sum < constraint->low ? constraint->low : constraint->high);
+}
+
 int plan_complete_params(const struct plan *plan, const json_t *given, bool imported, const char *pointer, struct faults *faults, json_t **ret_params) {
         size_t n_before = faults->n_total;
         _cleanup_json_ json_t *names = known_names(plan), *params = json_object();
@@ -130,13 +167,39 @@ int plan_complete_params(const struct plan *plan, const json_t *given, bool impo
                 const json_t *value = json_get_dotted(given, name);
                 if (value)
                         check_value(plan, name, value, imported, at, faults);
-                else if (!(value = params_default(plan, name)))
-                        faults_add(faults, at, "missing, and the sweep has no baseline value for it");
+                else
+                        value = params_default(plan, name);
                 if (value && json_set_dotted(params, name, json_incref((json_t *)value)) < 0)
                         faults_add(faults, at, "cannot be combined with the other parameters");
         }
+        json_object_foreach(names, name, unused)
+                take_leader_value(plan, params, given, name, pointer, faults);
+        int r = relations_settle(plan, params);
+        if (r < 0)
+                return r;
+        json_object_foreach(names, name, unused)
+                check_activity(plan, params, given, name, imported, pointer, faults);
+        if (!imported && faults->n_total == n_before)
+                check_constraints(plan, params, pointer, faults);
         if (faults->n_total > n_before)
                 return SPEC_FAULTY;
         *ret_params = TAKE(params);
         return 0;
+}
+
+int plan_adopt_params(const struct plan *plan, const json_t *theirs, json_t **ret_params) {
+        _cleanup_json_ json_t *names = known_names(plan), *given = json_object();
+        struct faults faults = {0};
+        if (!names || !given)
+                return -ENOMEM;
+        const char *name;
+        json_t *unused;
+        json_object_foreach(names, name, unused) {
+                json_t *value = json_get_dotted(theirs, name);
+                if (value && json_set_dotted(given, name, json_incref(value)) < 0)
+                        return 0;
+        }
+        int r = plan_complete_params(plan, given, true, "", &faults, ret_params);
+        faults_fini(&faults);
+        return r < 0 ? r : 0;
 }

@@ -118,7 +118,7 @@ uint64_t ofat_count(const struct plan *plan, unsigned stage) {
         return n;
 }
 
-json_t *ofat_config(const struct plan *plan, unsigned stage, uint64_t index, json_t **ret_proposal) {
+static json_t *ofat_config_unsettled(const struct plan *plan, unsigned stage, uint64_t index, json_t **ret_proposal) {
         const struct stage_spec *spec = &plan->spec->stages[stage];
         json_t *params = params_base(plan, stage);
         if (!params)
@@ -147,10 +147,19 @@ json_t *ofat_config(const struct plan *plan, unsigned stage, uint64_t index, jso
         return NULL;
 }
 
+json_t *ofat_config(const struct plan *plan, unsigned stage, uint64_t index, json_t **ret_proposal) {
+        json_t *params = ofat_config_unsettled(plan, stage, index, ret_proposal);
+        if (params && relations_settle(plan, params) < 0) {
+                json_decref(params);
+                return NULL;
+        }
+        return params;
+}
+
 static json_t *grid_config(const struct plan *plan, unsigned stage, uint64_t index, json_t **ret_proposal) {
         const struct stage_state *state = &plan->stages[stage];
         json_t *params = params_base(plan, stage);
-        if (!params || axes_apply(state->axes, state->n_axes, index, params) < 0) {
+        if (!params || axes_apply(state->axes, state->n_axes, index, params) < 0 || relations_settle(plan, params) < 0) {
                 json_decref(params);
                 return NULL;
         }
@@ -161,7 +170,7 @@ static json_t *grid_config(const struct plan *plan, unsigned stage, uint64_t ind
 #define STAGE_DONE 1 /* the stage proposes nothing more */
 
 /* The first position of an enumerated stage (OFAT, grid) whose configuration has no trial yet: what was evaluated
- * already, in any stage or elsewhere, is reused. */
+ * already, in any stage or elsewhere, is reused; what breaks a constraint is passed over. */
 static int next_enumerated(struct plan *plan, json_t **ret_params, json_t **ret_proposal) {
         struct stage_state *state = &plan->stages[plan->stage];
         bool is_grid = plan->spec->stages[plan->stage].method == METHOD_GRID;
@@ -175,7 +184,9 @@ static int next_enumerated(struct plan *plan, json_t **ret_params, json_t **ret_
                         json_decref(proposal);
                         return -ENOMEM;
                 }
-                if (!history_lookup(plan, params)) {
+                size_t constraint;
+                double sum;
+                if (relations_allow(plan, params, &constraint, &sum) && !history_lookup(plan, params)) {
                         *ret_params = params;
                         *ret_proposal = proposal;
                         return 0;
@@ -186,34 +197,94 @@ static int next_enumerated(struct plan *plan, json_t **ret_params, json_t **ret_
         return STAGE_DONE;
 }
 
+/* What a stage draws from. */
+struct drawn {
+        const struct parameter **parameters;
+        const char **names;
+        json_t **choices; /* borrowed */
+        struct opt_dim *dims;
+        size_t n_dims;
+        struct relations relations;
+};
+
+static void drawn_fini(struct drawn *drawn) {
+        free(drawn->parameters);
+        free(drawn->names);
+        free(drawn->choices);
+        free(drawn->dims);
+        relations_free(&drawn->relations);
+}
+
+static int drawn_init(const struct plan *plan, unsigned stage, const json_t *base, struct drawn *drawn) {
+        const struct parameter_list *list = stage_parameters(plan, stage);
+        *drawn = (struct drawn){
+                .parameters = calloc(list->n + 1, sizeof *drawn->parameters),
+                .names = calloc(list->n + 1, sizeof *drawn->names),
+                .choices = calloc(list->n + 1, sizeof *drawn->choices),
+                .dims = calloc(list->n + 1, sizeof *drawn->dims),
+        };
+        if (!drawn->parameters || !drawn->names || !drawn->choices || !drawn->dims)
+                return -ENOMEM;
+        for (size_t i = 0; i < list->n; i++) {
+                if (!stage_varies(plan, stage, list->items[i].name))
+                        continue;
+                size_t k = drawn->n_dims++;
+                drawn->parameters[k] = &list->items[i];
+                drawn->names[k] = list->items[i].name;
+                drawn->choices[k] = list->items[i].values;
+                domain_from_parameter(&list->items[i], &drawn->dims[k]);
+        }
+        const struct relations_view view = {
+                .names = drawn->names, .dims = drawn->dims, .choices = drawn->choices, .n_dims = drawn->n_dims, .base = base};
+        return relations_build(plan, &view, &drawn->relations);
+}
+
 /* Random and Sobol points: a function of the seed and how many this stage has proposed. */
 static int next_drawn(struct plan *plan, json_t **ret_params, json_t **ret_proposal) {
-        const struct parameter_list *parameters = stage_parameters(plan, plan->stage);
         bool is_sobol = plan->spec->stages[plan->stage].method == METHOD_SOBOL;
-        _cleanup_free_ struct opt_dim *dims = calloc(parameters->n + 1, sizeof *dims);
-        _cleanup_free_ const struct parameter **varied = calloc(parameters->n + 1, sizeof *varied);
-        _cleanup_free_ double *x = calloc(parameters->n + 1, sizeof *x);
+        __attribute__((cleanup(drawn_fini))) struct drawn drawn = {0};
         _cleanup_json_ json_t *params = params_base(plan, plan->stage);
-        if (!dims || !varied || !x || !params)
-                return -ENOMEM;
-        struct opt_space space = {dims, 0};
-        for (size_t i = 0; i < parameters->n; i++) {
-                if (!stage_varies(plan, plan->stage, parameters->items[i].name))
-                        continue;
-                varied[space.n_dims] = &parameters->items[i];
-                domain_from_parameter(&parameters->items[i], &dims[space.n_dims++]);
-        }
+        int r = params ? drawn_init(plan, plan->stage, params, &drawn) : -ENOMEM;
+        _cleanup_free_ double *x = calloc(drawn.n_dims + 1, sizeof *x);
+        if (r < 0 || !x)
+                return r < 0 ? r : -ENOMEM;
+        struct opt_space space = relations_space(&drawn.relations, drawn.dims, drawn.n_dims);
         uint64_t seed = rng_mix(plan->seed + plan->stage), index = plan->counts[plan->stage].proposed;
         (is_sobol ? opt_sobol : opt_random)(&space, seed, index, x);
-        for (size_t i = 0; i < space.n_dims; i++) {
-                bool integer = varied[i]->integer || varied[i]->distribution == DIST_INT_UNIFORM;
-                int r = json_set_dotted(params, varied[i]->name, domain_value(&dims[i], varied[i]->values, integer, x[i]));
-                if (r < 0)
-                        return r;
+        if (!opt_space_allows(&space, x))
+                return STAGE_DONE; /* no configuration was found that keeps the constraints */
+        for (size_t i = 0; i < space.n_dims && r == 0; i++) {
+                bool integer = drawn.parameters[i]->integer || drawn.parameters[i]->distribution == DIST_INT_UNIFORM;
+                r = json_set_dotted(params, drawn.names[i], domain_value(&drawn.dims[i], drawn.choices[i], integer, x[i]));
         }
+        if (r == 0)
+                r = relations_settle(plan, params);
+        if (r < 0)
+                return r;
         *ret_proposal = json_pack("{s:s}", "source", is_sobol ? "sobol" : "random");
         *ret_params = TAKE(params);
         return 0;
+}
+
+/* Configurations are looked for as the stages will: a sweep whose constraints leave none is a mistake. */
+int plan_check(struct plan *plan, const char *pointer, struct faults *faults) {
+        size_t before = faults->n_total;
+        for (unsigned s = 0; s < plan->spec->n_stages && plan->spec->relations.n_constraints > 0; s++) {
+                enum method method = plan->spec->stages[s].method;
+                if (method == METHOD_GRID || method == METHOD_OFAT || plan->spec->stages[s].select_top > 0)
+                        continue;
+                __attribute__((cleanup(drawn_fini))) struct drawn drawn = {0};
+                _cleanup_json_ json_t *base = params_base(plan, s);
+                int r = base ? drawn_init(plan, s, base, &drawn) : -ENOMEM;
+                _cleanup_free_ double *x = calloc(drawn.n_dims + 1, sizeof *x);
+                if (r < 0 || !x)
+                        return r < 0 ? r : -ENOMEM;
+                struct opt_space space = relations_space(&drawn.relations, drawn.dims, drawn.n_dims);
+                opt_random(&space, plan->seed, 0, x);
+                if (!opt_space_allows(&space, x))
+                        faults_add(faults, pointer, "no configuration within the bounds was found that satisfies all of them");
+        }
+        return faults->n_total > before ? SPEC_FAULTY : 0;
 }
 
 #define NEEDS_JOB 2
@@ -229,6 +300,8 @@ static int next_modelled(struct plan *plan, json_t **ret_params, json_t **ret_pr
         }
         if (!plan->ready_params || plan->ready_version != plan->version)
                 return NEEDS_JOB;
+        if (plan->is_barren)
+                return STAGE_DONE;
         *ret_params = json_incref(plan->ready_params);
         *ret_proposal = json_incref(plan->ready_proposal);
         plan->n_stale = 0;

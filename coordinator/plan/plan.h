@@ -68,10 +68,18 @@ int64_t plan_remaining(const struct plan *plan);
 /* The target was reached or max_hours is over: plan_next answers PLAN_EXHAUSTED from now on, until cleared. */
 void plan_set_closed(struct plan *plan, bool closed);
 
+/* Whether there is anything to propose at all: a fault at pointer when no configuration satisfies the constraints.
+ * 0 · SPEC_FAULTY · negative. */
+int plan_check(struct plan *plan, const char *pointer, struct faults *faults);
+
 /* Completes an enqueued or imported configuration: parameters left out take the baseline's value or their constant,
  * values are checked against their domains (an import may lie outside the bounds: it stays evidence). Faults carry pointers below
  * `pointer`. New reference in *ret_params. 0 · SPEC_FAULTY · -ENOMEM. */
 int plan_complete_params(const struct plan *plan, const json_t *given, bool imported, const char *pointer, struct faults *faults, json_t **ret_params);
+
+/* A configuration of another sweep as one of this: what both know, else the baseline. *ret_params stays NULL when something is
+ * missing or of another kind. 0 or -ENOMEM. */
+int plan_adopt_params(const struct plan *plan, const json_t *theirs, json_t **ret_params);
 
 /* A trial's seed: a function of the sweep's seed and the trial's number, 0 … 2^53-1 so that JSON readers keep it. */
 uint64_t plan_trial_seed(uint64_t sweep_seed, uint64_t number);

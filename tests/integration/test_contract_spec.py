@@ -503,13 +503,42 @@ def test_wandb_keys_without_a_meaning_here_are_refused_by_name(server, key, valu
 
 
 @pytest.mark.parametrize("key, value, pointer", [
-    ("conditions", [{"parameter": "x", "when": {"y": [1]}}], "/conditions"), ("constraints", [{"terms": {"x": 1, "y": 2}, "min": 0, "max": 1}], "/constraints"),
-    ("tie", [["x", "y"]], "/tie"), ("repeats", 3, "/repeats"), ("warm_start", {"sweep": "abc", "top": 3}, "/warm_start"),
+    ("repeats", 3, "/repeats"),
 ])
 def test_what_is_not_acted_on_is_not_supported_rather_than_ignored(server, key, value, pointer):
     spec = {**BASE, "metric": {"name": "m"}, "parameters": {"x": {"min": 0.0, "max": 1.0}, "y": {"min": 0.0, "max": 1.0}}, key: value}
     named_faults = {p: detail for p, detail in refused(server, spec).items() if p.startswith(pointer)}
     assert any("not supported" in detail for detail in named_faults.values()), named_faults
+
+
+def settled_params(server, spec, n):
+    sweep = server.post("/v1/sweeps", spec, expect=201)["id"]
+    worker = server.register("relations")["id"]
+    params = []
+    for number in range(n):
+        for trial in server.claim(worker, f"{sweep}-{number}", sweep=sweep):
+            params.append(trial["params"])
+            server.report(trial, 1, outcome={"state": "completed", "value": number})
+    return params
+
+
+@pytest.mark.parametrize("method", ["random", "sobol", "bayes"])
+def test_a_condition_leaves_out_what_its_parent_does_not_call_for(server, method):
+    spec = {"method": method, "trainer": "external", "metric": {"name": "m"}, "seed": 3,
+            "parameters": {"optimizer": {"values": ["sgd", "adam"]}, "momentum": {"min": 0.0, "max": 1.0}},
+            "conditions": [{"parameter": "momentum", "when": {"optimizer": ["sgd"]}}]}
+    params = settled_params(server, spec, 12)
+    assert {p["optimizer"] for p in params} == {"sgd", "adam"} and len(params) == 12
+    assert all(("momentum" in p) == (p["optimizer"] == "sgd") for p in params)
+
+
+@pytest.mark.parametrize("method", ["random", "sobol", "bayes"])
+def test_constraints_and_ties_hold_for_every_proposal(server, method):
+    spec = {"method": method, "trainer": "external", "metric": {"name": "m"}, "seed": 3,
+            "parameters": {name: {"min": 0.0, "max": 1.0} for name in ("a", "b", "c")},
+            "constraints": [{"terms": {"a": 1, "b": 2}, "min": 0.5, "max": 1}], "tie": [["b", "c"]]}
+    params = settled_params(server, spec, 12)
+    assert len(params) == 12 and all(0.5 - 1e-9 <= p["a"] + 2 * p["b"] <= 1 + 1e-9 and p["b"] == p["c"] for p in params)
 
 
 def test_a_confirm_stage_is_not_supported_yet(server):

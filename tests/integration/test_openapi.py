@@ -238,6 +238,9 @@ GOOD = [
         {"type": "hyperband", "min_iter": 3}, {"type": "hyperband", "max_iter": 27, "s": 2, "eta": 2.5, "strict": False}, {"type": "asha"},
         {"type": "hyperband", "min_iter": 3, "max_iter": 27, "s": 2}, {"type": "asha", "min_iter": 2, "max_iter": 20, "eta": 4},
         {"type": "median", "min_iter": 3, "min_trials": 1}, {"type": "curve", "min_iter": 1, "min_trials": 9, "threshold": 0.1})),
+    {**BASE, "parameters": {"a": {"min": 0.0, "max": 1}, "b": {"min": 0.0, "max": 1}, "o": {"values": [1, 2]}}, "tie": [["a", "b"]],
+     "conditions": [{"parameter": "o", "when": {"a": [0.5]}}], "constraints": [{"terms": {"a": 1, "b": -2}, "max": 1.5}],
+     "warm_start": [{"params": {"a": 0.5, "o": 1}, "value": 3}]},
 ]
 BAD = [
     {**BASE, "method": "custom"}, {**BASE, "colour": 1}, {**BASE, "run_cap": 0}, {**BASE, "run_cap": 1.5}, {**BASE, "seed": -1},
@@ -251,6 +254,8 @@ BAD = [
         {}, {"type": "envelope"}, {"type": "hyperband"}, {"type": "hyperband", "max_iter": 9}, {"type": "hyperband", "min_iter": 1, "s": 2},
         {"type": "hyperband", "min_iter": 1, "eta": 1}, {"type": "asha", "s": 2}, {"type": "median", "min_trials": 0},
         {"type": "curve", "threshold": 1.5})),
+    {**BASE, "tie": [["x"]]}, {**BASE, "conditions": [{"parameter": "x"}]}, {**BASE, "constraints": [{"terms": {"x": 1}}]},
+    {**BASE, "warm_start": True}, {**BASE, "warm_start": {"top": 3}},
     {**BASE, "kind": "job"}, {**BASE, "max_hours": 0}, {**BASE, "priority": 1001},
 ]
 

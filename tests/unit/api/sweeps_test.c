@@ -342,6 +342,64 @@ static void the_eta_comes_from_the_mean_trial_and_what_is_left(void **state) {
         free(sweep);
 }
 
+static void a_warm_start_brings_the_best_trials_of_another_sweep(void **state) {
+        struct house *house = *state;
+        char *worker = house_worker(house, "w"), *old = house_sweep(house, SPEC(",'run_cap':4"));
+        for (int n = 1; n <= 4; n++)
+                complete_one(house, worker, n, 0.1 * n);
+        char text[512];
+        snprintf(text, sizeof text, SPEC(",'run_cap':2,'warm_start':{'sweep':'%s','top':2}"), old);
+        char *sweep = house_sweep(house, text);
+        json_t *shown = house_get(house, ROUTE_SWEEP_GET, sweep);
+        assert_int_equal(number_of(shown, "counts.completed"), 2);
+        assert_true(json_real_value(json_object_get(json_object_get(shown, "best"), "value")) == 0.4);
+        json_decref(shown);
+        json_t *list = house_get(house, ROUTE_TRIAL_LIST, sweep), *trial = json_array_get(json_object_get(list, "items"), 0);
+        assert_string_equal(text_of(trial, "proposal.source"), "warm_start");
+        assert_string_equal(text_of(trial, "proposal.sweep"), old);
+        json_decref(list);
+        complete_one(house, worker, 5, 0.2); /* run_cap counts own trials only */
+        complete_one(house, worker, 6, 0.2);
+        assert_null(claim_nth(house, worker, 7));
+        house_reopen(house);
+        assert_sweep(house, sweep, "state", "finished");
+        free(worker);
+        free(old);
+        free(sweep);
+}
+
+static void a_warm_start_that_cannot_be_is_a_fault_and_creates_nothing(void **state) {
+        struct house *house = *state;
+        char *old = house_sweep(house, "{'method':'random','trainer':'external','metric':{'name':'loss'},'parameters':{'x':{'min':0.0,'max':1}}}");
+        char text[512];
+        static const struct {
+                const char *warm, *words;
+        } cases[] = {
+                {"{'sweep':'nowhere'}", "there is no sweep"},
+                {"{'sweep':'%s'}", "its metric is 'loss', not 'acc'"},
+                {"[{'params':{'lr':0.5},'value':1},{'params':{'rate':0.5},'value':1}]", "no parameter"},
+        };
+        for (size_t i = 0; i < 3; i++) {
+                char warm[256];
+                snprintf(warm, sizeof warm, cases[i].warm, old);
+                snprintf(text, sizeof text, SPEC(",'warm_start':%s"), warm);
+                json_t *problem = house_must(house, 422, ROUTE_SWEEP_CREATE, NULL, text);
+                const char *detail = json_string_value(json_object_get(json_array_get(json_object_get(problem, "errors"), 0), "detail"));
+                assert_non_null(strstr(detail, cases[i].words));
+                json_decref(problem);
+        }
+        json_t *list = house_get(house, ROUTE_SWEEP_LIST, "");
+        assert_int_equal(json_array_size(json_object_get(list, "items")), 1);
+        json_decref(list);
+        json_t *sweep = house_must(house, 201, ROUTE_SWEEP_CREATE, NULL, SPEC(",'warm_start':[{'params':{'lr':0.5},'value':0.7}]"));
+        assert_int_equal(number_of(sweep, "counts.completed"), 1);
+        json_decref(sweep);
+        json_decref(house_must(house, 422, ROUTE_SWEEP_CREATE, NULL,
+                               "{'method':'random','trainer':'external','parameters':{'x':{'min':0,'max':9}},'constraints':[{'terms':{'x':2},"
+                               "'min':7,'max':7}]}"));
+        free(old);
+}
+
 #define behaviour(f) cmocka_unit_test_setup_teardown(f, house_setup, house_teardown)
 
 int main(void) {
@@ -361,6 +419,8 @@ int main(void) {
                 behaviour(only_a_sweep_that_does_not_run_can_be_deleted),
                 behaviour(the_list_is_paged_filtered_and_its_cursors_checked),
                 behaviour(a_sweep_without_seed_draws_one_and_trials_get_theirs_by_number),
+                behaviour(a_warm_start_brings_the_best_trials_of_another_sweep),
+                behaviour(a_warm_start_that_cannot_be_is_a_fault_and_creates_nothing),
                 behaviour(the_eta_comes_from_the_mean_trial_and_what_is_left),
         };
         return cmocka_run_group_tests_name("sweeps", tests, NULL, NULL);

@@ -70,7 +70,7 @@ static double best_by_model(const struct opt_dim *dims, size_t n_dims, double (*
 }
 
 static double best_by_random(const struct opt_dim *dims, size_t n_dims, double (*f)(const double *), bool maximize, uint64_t seed) {
-        struct opt_space space = {dims, n_dims};
+        struct opt_space space = {.dims = dims, .n_dims = n_dims};
         double best = maximize ? -INFINITY : INFINITY, x[MAX_DIMS];
         for (uint64_t i = 0; i < 30; i++) {
                 opt_random(&space, seed, i, x);
@@ -268,7 +268,7 @@ static void many_trials_cost_a_bounded_time(void **state) {
         struct opt_dim dims[4];
         for (int k = 0; k < 4; k++)
                 dims[k] = (struct opt_dim){.kind = OPT_UNIFORM, .low = 0, .high = 1};
-        struct opt_space space = {dims, 4};
+        struct opt_space space = {.dims = dims, .n_dims = 4};
         size_t n = 1300;
         double *points = malloc(n * 4 * sizeof *points), x[4];
         struct opt_trial *trials = malloc(n * sizeof *trials);

@@ -74,7 +74,7 @@ static void one_study(uint64_t seed) {
         struct rng rng;
         rng_init(&rng, seed, 99);
         struct opt_dim dims[MAX_DIMS];
-        struct opt_space space = {dims, 1 + rng_below(&rng, MAX_DIMS)};
+        struct opt_space space = {.dims = dims, .n_dims = 1 + rng_below(&rng, MAX_DIMS)};
         struct opt_trial trials[MAX_TRIALS];
         double points[MAX_TRIALS][MAX_DIMS];
         for (size_t k = 0; k < space.n_dims; k++)

@@ -71,7 +71,7 @@ static void it_covers_better_than_random(void **state) {
         struct opt_dim dims[6];
         for (size_t k = 0; k < 6; k++)
                 dims[k] = (struct opt_dim){.kind = OPT_UNIFORM, .low = 0, .high = 1};
-        const struct opt_space space = {dims, 6};
+        const struct opt_space space = {.dims = dims, .n_dims = 6};
         double sobol = 0, random = 0, x[128 * 6];
         for (uint64_t seed = 0; seed < 5; seed++) {
                 for (uint64_t i = 0; i < 128; i++)

@@ -108,7 +108,7 @@ static void cardinality_of_spaces(void **state) {
         struct opt_dim dims[] = {{.kind = OPT_INTEGER, .low = 1, .high = 4},
                                  {.kind = OPT_CATEGORICAL, .n_choices = 3},
                                  {.kind = OPT_UNIFORM, .low = 2, .high = 2}};
-        struct opt_space space = {dims, 3};
+        struct opt_space space = {.dims = dims, .n_dims = 3};
         assert_int_equal(opt_space_cardinality(&space), 12);
         double x[3];
         int seen[12] = {0};
@@ -126,7 +126,7 @@ static void cardinality_of_spaces(void **state) {
 static void random_is_a_function_of_seed_and_index(void **state) {
         (void)state;
         const struct opt_dim dims[] = {{.kind = OPT_UNIFORM, .low = 0, .high = 1}, {.kind = OPT_UNIFORM, .low = 0, .high = 1}};
-        const struct opt_space space = {dims, 2};
+        const struct opt_space space = {.dims = dims, .n_dims = 2};
         double a[2], b[2];
         opt_random(&space, 7, 100, a);
         opt_random(&space, 7, 99, b);

@@ -246,11 +246,14 @@ static void wrong_keys_are_named(void **state) {
                 {"'early_terminate':{'type':'asha','min_iter':3,'max_iter':3}", "/early_terminate/max_iter", "above min_iter"},
                 {"'early_terminate':{'type':'median','strict':true}", "/early_terminate/strict", "unknown"},
                 {"'early_terminate':{'type':'curve','threshold':2}", "/early_terminate/threshold", "1"},
-                {"'conditions':[]", "/conditions", "not supported yet"},
-                {"'constraints':[]", "/constraints", "not supported yet"},
-                {"'tie':[['a','b']]", "/tie", "not supported yet"},
                 {"'repeats':2", "/repeats", "not supported yet"},
-                {"'warm_start':{'sweep':'s','top':3}", "/warm_start", "not supported yet"},
+                {"'warm_start':true", "/warm_start", "list of"},
+                {"'warm_start':{'top':3}", "/warm_start/sweep", "required"},
+                {"'warm_start':{'sweep':'s','top':0}", "/warm_start/top", "from 1"},
+                {"'warm_start':{'sweep':'s','best':1}", "/warm_start/best", "unknown"},
+                {"'warm_start':[]", "/warm_start", "1"},
+                {"'warm_start':[{'params':{'x':1}}]", "/warm_start/0/value", "required"},
+                {"'warm_start':[{'params':{'x':1},'value':'good'}]", "/warm_start/0/value", "number"},
                 {"'name':''", "/name", "empty"},
                 {"'name':7", "/name", "must be a string"},
                 {"'run_cap':0", "/run_cap", "from 1"},
@@ -327,7 +330,7 @@ static void methods_and_trainers_are_checked(void **state) {
                  "/stages/0/run_cap", "required"},
                 {"{'method':'staged','trainer':'external','metric':{'name':'m'},'parameters':{'x':{'min':0,'max':3}},'stages':"
                  "[{'method':'bayes','warm_start':{'sweep':'s'}}]}",
-                 "/stages/0/warm_start", "not supported yet"},
+                 "/stages/0/warm_start", "true or false"},
                 {"{'method':'staged','trainer':'external','metric':{'name':'m'},'parameters':{'x':{'min':0.0,'max':3}},'stages':"
                  "[{'method':'grid'}]}",
                  "/stages/0/values", "required"},
@@ -449,6 +452,46 @@ static void values_are_accepted_by_their_domain(void **state) {
         }
 }
 
+/* Each fault of `conditions`, `constraints` and `tie`, over three ranges and a choice. */
+static void relations_are_checked(void **state) {
+        (void)state;
+        static const struct {
+                const char *members, *pointer, *words;
+        } cases[] = {
+                {"'conditions':[{'parameter':'a'}]", "/conditions/0/when", "required"},
+                {"'conditions':[{'parameter':'nope','when':{'o':['x']}}]", "/conditions/0/parameter", "no parameter"},
+                {"'conditions':[{'parameter':'a','when':{'nope':['x']}}]", "/conditions/0/when/nope", "no parameter"},
+                {"'conditions':[{'parameter':'a','when':{'o':['z']}}]", "/conditions/0/when/o", "none of the parameter's values"},
+                {"'conditions':[{'parameter':'a','when':{}}]", "/conditions/0/when", "at least one"},
+                {"'conditions':[{'parameter':'a','when':{'a':[1.0]}}]", "/conditions/0/when/a", "itself"},
+                {"'conditions':[{'parameter':'a','when':{'b':[1.0]}},{'parameter':'b','when':{'a':[1.0]}}]", "/conditions", "depends on itself"},
+                {"'conditions':[{'parameter':'a','when':{'o':['x']}},{'parameter':'a','when':{'b':[1.0]}}]", "/conditions/1/parameter", "already"},
+                {"'constraints':[{'terms':{'a':1},'min':9}]", "/constraints/0/min", "cannot be met: the sum is at most 2"},
+                {"'constraints':[{'terms':{'a':1,'b':-1},'max':-3}]", "/constraints/0/max", "cannot be met: the sum is at least -2"},
+                {"'constraints':[{'terms':{'a':1}}]", "/constraints/0/min", "required"},
+                {"'constraints':[{'terms':{'a':1},'min':1,'max':0.5}]", "/constraints/0/max", "at least min"},
+                {"'constraints':[{'terms':{'a':0},'min':1}]", "/constraints/0/terms/a", "must not be 0"},
+                {"'constraints':[{'terms':{'o':1},'min':1}]", "/constraints/0/terms/o", "choices"},
+                {"'constraints':[{'terms':{},'min':1}]", "/constraints/0/terms", "at least one"},
+                {"'constraints':[{'terms':{'a':1},'min':1,'ratio':2}]", "/constraints/0/ratio", "unknown"},
+                {"'constraints':[{'terms':{'a':1},'min':0.5}],'baseline':{'a':0.1}", "/baseline", "breaks constraint 0"},
+                {"'tie':[['a']]", "/tie/0", "two names"},
+                {"'tie':[['a','nope']]", "/tie/0", "no parameter"},
+                {"'tie':[['a','c']]", "/tie/0", "defined alike"},
+                {"'tie':[['a','b'],['b','a']]", "/tie/1", "tied already"},
+                {"'tie':[['a','b']],'baseline':{'a':1.0}", "/tie/0", "same baseline"},
+                {"'tie':[['a','b']],'conditions':[{'parameter':'b','when':{'o':['x']}}]", "/tie/0", "has a condition"},
+        };
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+                char text[1024];
+                snprintf(text, sizeof text,
+                         "{'method':'random','trainer':'external','parameters':{'a':{'min':0.0,'max':2},'b':{'min':0.0,'max':2},"
+                         "'c':{'min':0.0,'max':3},'o':{'values':['x','y']}},%s}",
+                         cases[i].members);
+                assert_faulty(text, cases[i].pointer, cases[i].words);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_three_stage_example_is_accepted),
@@ -466,6 +509,7 @@ int main(void) {
                 cmocka_unit_test(ofat_is_one_stage_with_its_levels),
                 cmocka_unit_test(too_many_parameters_are_refused),
                 cmocka_unit_test(values_are_accepted_by_their_domain),
+                cmocka_unit_test(relations_are_checked),
         };
         return cmocka_run_group_tests_name("proto/spec", tests, NULL, NULL);
 }
