@@ -1,4 +1,4 @@
-/* sweepd, the coordinator. From here on:
+/* sweepd, the coordinator. `sweepd NAME …` runs a subcommand (command.h) and no server. From here on:
  *
  *   main        reads the configuration, opens the database and the listening socket, then waits for a signal
  *   http/       one thread of libmicrohttpd: requests become api_calls
@@ -18,6 +18,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "command.h"
 #include "common/cleanup.h"
 #include "common/config.h"
 #include "common/credential.h"
@@ -29,10 +30,8 @@
 #include "http/http.h"
 #include "http/tokens.h"
 #include "store/store.h"
-#include "token_command.h"
 #include "token_source.h"
 
-#define EXIT_USAGE 2
 #define PROPOSER_TIMEOUT_MS 2000
 #define SEND_TIMEOUT_MS 1500
 #define CALLS_MAX 8192
@@ -62,7 +61,7 @@ static const struct config_option options[] = {
 
 static const struct config_program program = {
         .name = "sweepd",
-        .usage = "[OPTION…] | token …",
+        .usage = "[OPTION…]\n       sweepd backup|check|dump|token …  (each has its own --help)",
         .summary = "The coordinator of hyperparameter sweeps: serves HTTP/JSON, keeps every trial in one SQLite database.",
         .environment = "SWEEPD_",
         .options = options,
@@ -284,8 +283,9 @@ static int fail(const struct error *err, int code) {
 int main(int argc, char **argv) {
         struct error err = {0};
         _cleanup_(cleanup_config) struct config *config = NULL;
-        if (argc > 1 && strcmp(argv[1], "token") == 0)
-                return token_command(argc - 1, argv + 1);
+        const struct command *command = argc > 1 ? command_find(argv[1]) : NULL;
+        if (command)
+                return command->run(argc - 1, argv + 1);
         int r = config_parse(&program, argc, argv, &config, &err);
         if (r == CONFIG_DONE)
                 return EXIT_SUCCESS;

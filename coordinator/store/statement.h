@@ -11,6 +11,7 @@
 #include "common/world.h"
 
 #define STORE_STATEMENTS 128
+#define STORE_APPLICATION_ID 0x73776570 /* "swep"; 0001_initial.sql writes it */
 
 struct store {
         sqlite3 *db;

@@ -17,7 +17,6 @@
 #include "store/migrate.h"
 #include "store/statement.h"
 
-#define APPLICATION_ID 0x73776570 /* "swep"; 0001_initial.sql writes it */
 #define BUSY_MS 2000              /* another process may read (a backup); nobody else writes */
 
 static int fail(struct store *store, struct error *err, const char *what) {
@@ -145,7 +144,7 @@ static int check_ours(struct store *store, struct error *err) {
         if (read_pragma(store, "PRAGMA application_id", &application) < 0 ||
             read_pragma(store, "SELECT count(*) FROM sqlite_schema", &tables) < 0)
                 return fail(store, err, "cannot read");
-        if (application != APPLICATION_ID && (application != 0 || tables > 0))
+        if (application != STORE_APPLICATION_ID && (application != 0 || tables > 0))
                 return error_set(err, -EINVAL, "%s: not a database of this program", store->path);
         return 0;
 }

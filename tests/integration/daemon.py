@@ -128,6 +128,14 @@ class Daemon:
             self.kill()
         elif self.stop() != 0:  # an unclean end, or what a sanitizer found
             raise AssertionError(f"sweepd ended with code {self.process.returncode}:\n{self.log()[-4000:]}")
+        elif not SANITIZED and self.database.exists():
+            self.check()
+
+    def check(self):
+        """What a server leaves behind must be sound."""
+        result = subprocess.run([program("sweepd"), "check", str(self.database)], capture_output=True, text=True, timeout=PATIENCE_S)
+        if result.returncode != 0:
+            raise AssertionError(f"sweepd check: {result.stdout}{result.stderr}")
 
     # --- requests ------------------------------------------------------------------------------------
 
