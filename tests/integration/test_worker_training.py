@@ -49,10 +49,11 @@ class Worker:
 
 
 @pytest.fixture
-def server(tmp_path):
+def server(tmp_path, request):
+    """With leases of so many seconds, where a test says so."""
     folder = tmp_path / "server"
     folder.mkdir()
-    with Daemon(folder) as daemon:
+    with Daemon(folder, *(("--lease-s", str(request.param)) if hasattr(request, "param") else ())) as daemon:
         daemon.args += ["--listen", daemon.url.removeprefix("http://")]  # it comes back where it was
         yield daemon
 
@@ -163,6 +164,35 @@ def test_terminated_worker_releases_and_resumes_with_the_same_bits(server, start
     assert start(worker.name, "--max-trials", "1").process.wait(PATIENCE_S) == 0
     assert "resumes=1" in worker.log() and not worker.checkpoints()
     expect_same_as_undisturbed(server, start, the_trial(server, sweep), epochs)
+
+
+@pytest.mark.parametrize("server", [5], indirect=True)
+@pytest.mark.parametrize("end", ["kill", "terminate"])
+def test_another_worker_goes_on_with_the_same_bits_where_checkpoints_are_shared(server, start, tmp_path, end):
+    """Also with the points that the first one had not delivered yet."""
+    shared = ("--checkpoint-dir", tmp_path / "shared")
+    checkpoints = lambda *ignored: [path for path in (tmp_path / "shared").glob("trials/*/checkpoint/*") if "tmp" not in path.name]
+    sweep, worker, epochs = catch(server, start, checkpoints, *shared)
+    getattr(worker, end)()
+    assert not worker.checkpoints() and checkpoints()
+    other = start("other", "--max-trials", "1", *shared)
+    assert other.process.wait(PATIENCE_S) == 0
+    assert "resumes=1" in other.log() and not checkpoints()
+    trial = the_trial(server, sweep)
+    assert trial["attempt"] >= 2 and trial["evaluator"]["worker"] == "other"
+    expect_same_as_undisturbed(server, start, trial, epochs)
+    assert list(other.work.glob("models/*/*/model.safetensors"))
+
+
+@pytest.mark.parametrize("server", [5], indirect=True)
+def test_another_worker_that_would_give_other_bits_says_why_and_starts_over(server, start, tmp_path):
+    shared = ("--checkpoint-dir", tmp_path / "shared")
+    sweep, worker, _ = catch(server, start, lambda *ignored: list((tmp_path / "shared").glob("trials/*/checkpoint/checkpoint")), *shared)
+    worker.terminate()
+    other = start("other", "--slots", "1", "--threads", "2", "--max-trials", "1", *shared)
+    assert other.process.wait(PATIENCE_S) == 0
+    assert the_trial(server, sweep)["state"] == "completed"
+    assert "cannot be continued exactly: threads is 2 here and 1 there" in other.log()
 
 
 def test_killed_coordinator_is_not_noticed_by_the_training(server, start):

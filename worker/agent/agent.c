@@ -463,7 +463,7 @@ static void start_handles(struct agent *agent) {
 }
 
 static int set_up(struct agent *agent, struct error *err) {
-        int r = workdir_open(agent->options->work_dir, agent->options->keep_models, agent->options->min_free_bytes, &agent->workdir, err);
+        int r = workdir_open(agent->options->work_dir, agent->options->checkpoint_dir, agent->options->keep_models, agent->options->min_free_bytes, &agent->workdir, err);
         if (r == 0)
                 r = open_net(agent, err);
         if (r == 0 && delivery_new(agent->net, agent->world, workdir_outbox(agent->workdir), &agent->delivery) < 0)

@@ -22,6 +22,7 @@ struct agent_command {
 struct agent_options {
         const char *coordinator, *token_file, *ca_file, *name; /* token_file, ca_file: NULL = none */
         const char *work_dir, *model_dir, *data_dir;
+        const char *checkpoint_dir; /* shared with other workers; NULL: in work_dir */
         bool is_demo;             /* model and data are the installed demo's */
         bool serves_distilbert;
         const struct agent_command *commands;

@@ -183,6 +183,7 @@ static void on_end(void *data, const struct process_end *process_end) {
                 .is_command = slot->command != NULL,
                 .had_checkpoint = slot->had_checkpoint,
                 .has_checkpoint = workdir_has_checkpoint(slot->shared->workdir, slot->id),
+                .is_shared = workdir_is_shared(slot->shared->workdir),
                 .outcome = slot->outcome,
                 .complaint = slot->complaint[0] ? slot->complaint : NULL,
                 .exit_status = process_end->exit_status,
@@ -457,7 +458,8 @@ void slot_release(struct slot *slot) {
         else if (slot->state == SLOT_STOPPING && kill_at_ms < slot->kill_at_ms)
                 slot->kill_at_ms = kill_at_ms;
         else if (slot->state == SLOT_WAITING)
-                conclude(slot, verdict_released(workdir_has_checkpoint(slot->shared->workdir, slot->id), slot->shared->options->name));
+                conclude(slot, verdict_released(workdir_has_checkpoint(slot->shared->workdir, slot->id), workdir_is_shared(slot->shared->workdir),
+                                                slot->shared->options->name));
 }
 
 void slot_abandon(struct slot *slot) {
@@ -466,7 +468,7 @@ void slot_abandon(struct slot *slot) {
         if (slot->state == SLOT_IDLE || slot->state == SLOT_DISCARDING)
                 return;
         bool has_checkpoint = workdir_has_checkpoint(slot->shared->workdir, slot->id);
-        _cleanup_json_ json_t *outcome = verdict_released(has_checkpoint, slot->shared->options->name);
+        _cleanup_json_ json_t *outcome = verdict_released(has_checkpoint, workdir_is_shared(slot->shared->workdir), slot->shared->options->name);
         json_t *parcel = outcome ? reporter_seal(slot->reporter, outcome) : NULL;
         if (parcel)
                 delivery_add(slot->shared->delivery, parcel);

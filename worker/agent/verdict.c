@@ -13,10 +13,10 @@
 
 #define KILLED_STATUS (128 + SIGKILL) /* what a shell makes of a killed child */
 
-json_t *verdict_released(bool has_checkpoint, const char *worker_name) {
+json_t *verdict_released(bool has_checkpoint, bool is_shared, const char *worker_name) {
         if (!has_checkpoint)
                 return json_pack("{s:s}", "state", "released");
-        return json_pack("{s:s, s:{s:s, s:s}}", "state", "released", "resume", "checkpoint", "local", "worker", worker_name);
+        return json_pack("{s:s, s:{s:s, s:s}}", "state", "released", "resume", "checkpoint", is_shared ? "shared" : "local", "worker", worker_name);
 }
 
 static json_t *stopped(const struct trainer_end *end) {
@@ -77,9 +77,9 @@ int verdict_find(const struct trainer_end *end, json_t **ret_outcome) {
         if (checkpoint_was_bad(end) && end->state == SLOT_RUNNING)
                 return VERDICT_RESTART;
         if (checkpoint_was_bad(end))
-                outcome = end->state == SLOT_STOPPING ? stopped(end) : verdict_released(false, end->worker_name);
+                outcome = end->state == SLOT_STOPPING ? stopped(end) : verdict_released(false, false, end->worker_name);
         else if (outcome_is(end, "released") || (asked_to_end && (!end->outcome || stumbled(end))))
-                outcome = end->state == SLOT_STOPPING ? stopped(end) : verdict_released(end->has_checkpoint, end->worker_name);
+                outcome = end->state == SLOT_STOPPING ? stopped(end) : verdict_released(end->has_checkpoint, end->is_shared, end->worker_name);
         else if (end->outcome)
                 outcome = json_deep_copy(end->outcome);
         else if (end->is_command && !end->complaint && !end->signal && end->exit_status == 0)

@@ -10,6 +10,7 @@ struct trainer_end {
         bool is_command;        /* a program of the worker's owner, not sweep-trainer */
         bool had_checkpoint;    /* it was started on top of one */
         bool has_checkpoint;    /* there is one to go on from */
+        bool is_shared;         /* where other workers find it, too */
         const json_t *outcome;  /* what the trainer said, NULL = nothing */
         const char *complaint;  /* why the worker killed it itself; NULL = it did not */
         int exit_status;
@@ -31,4 +32,4 @@ enum verdict {
 int verdict_find(const struct trainer_end *end, json_t **ret_outcome);
 
 /* {"state":"released"[,"resume":{…}]}; NULL when out of memory. */
-json_t *verdict_released(bool has_checkpoint, const char *worker_name);
+json_t *verdict_released(bool has_checkpoint, bool is_shared, const char *worker_name);

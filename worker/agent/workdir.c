@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
@@ -17,13 +18,14 @@
 #include "proto/limits.h"
 
 #define LEFTOVERS_KEPT 4
+#define SHARED_KEPT_S (14 * 24 * 3600) /* a trial whose workers are away may come back */
 #define ENTRIES_MAX 4096 /* looked at in one folder */
 
 CLEANUP_DEFINE(DIR *, cleanup_dir, closedir)
 #define _cleanup_dir_ _cleanup_(cleanup_dir)
 
 struct workdir {
-        char *path, *trials, *outbox, *models;
+        char *path, *shared, *trials, *outbox, *models;
         int lock;
         unsigned keep_models;
         uint64_t min_free_bytes;
@@ -49,7 +51,17 @@ static int take_lock(const char *path, int *ret, struct error *err) {
         return 0;
 }
 
-int workdir_open(const char *path, unsigned keep_models, uint64_t min_free_bytes, struct workdir **ret, struct error *err) {
+/* A folder of its own in there: the one that was given may hold anything. */
+static int open_shared(const char *path, char **ret, struct error *err) {
+        _cleanup_free_ char *folder = fs_join(path, "trials");
+        int r = folder ? fs_make_dirs(folder, 0700, err) : error_set(err, -ENOMEM, "out of memory");
+        if (r < 0)
+                return r;
+        *ret = realpath(folder, NULL);
+        return *ret ? 0 : error_set(err, -errno, "cannot find %s: %s", folder, strerror(errno));
+}
+
+int workdir_open(const char *path, const char *shared, unsigned keep_models, uint64_t min_free_bytes, struct workdir **ret, struct error *err) {
         struct workdir *workdir = calloc(1, sizeof *workdir);
         if (!workdir)
                 return error_set(err, -ENOMEM, "out of memory");
@@ -62,6 +74,8 @@ int workdir_open(const char *path, unsigned keep_models, uint64_t min_free_bytes
                 r = take_lock(absolute, &workdir->lock, err);
         if (r == 0)
                 workdir->path = TAKE(absolute);
+        if (r == 0 && shared)
+                r = open_shared(shared, &workdir->shared, err);
         if (r == 0)
                 r = make_folder(workdir->path, "trials", &workdir->trials, err);
         if (r == 0)
@@ -80,6 +94,7 @@ void workdir_close(struct workdir *workdir) {
         if (!workdir)
                 return;
         free(workdir->path);
+        free(workdir->shared);
         free(workdir->trials);
         free(workdir->outbox);
         free(workdir->models);
@@ -102,7 +117,8 @@ bool workdir_accepts_id(const char *id) {
 
 char *workdir_trial(const struct workdir *workdir, const char *trial, const char *part) {
         char *path = NULL;
-        return asprintf(&path, "%s/%s%s%s", workdir->trials, trial, part ? "/" : "", part ? part : "") < 0 ? NULL : path;
+        bool lies_shared = workdir->shared && part && strncmp(part, "output", 6) != 0;
+        return asprintf(&path, "%s/%s%s%s", lies_shared ? workdir->shared : workdir->trials, trial, part ? "/" : "", part ? part : "") < 0 ? NULL : path;
 }
 
 static void remove_tree(const char *path) {
@@ -144,6 +160,12 @@ void workdir_drop_checkpoint(struct workdir *workdir, const char *trial) {
 
 void workdir_drop_trial(struct workdir *workdir, const char *trial) {
         drop_part(workdir, trial, NULL);
+        if (workdir->shared)
+                drop_part(workdir, trial, ""); /* the folder in the shared one */
+}
+
+bool workdir_is_shared(const struct workdir *workdir) {
+        return workdir->shared != NULL;
 }
 
 /* --- kept models ------------------------------------------------------------------------------------ */
@@ -235,7 +257,28 @@ static size_t find_oldest(struct workdir *workdir, bool (*in_use)(void *data, co
         return n;
 }
 
+/* When a checkpoint last came or went; 0: not known, or not a trial's folder. */
+static time_t last_change(const char *path) {
+        _cleanup_free_ char *checkpoint = fs_join(path, "checkpoint");
+        struct stat st;
+        return checkpoint && lstat(checkpoint, &st) == 0 && S_ISDIR(st.st_mode) ? st.st_mtim.tv_sec : 0;
+}
+
+static void prune_shared(struct workdir *workdir, bool (*in_use)(void *data, const char *trial), void *data) {
+        _cleanup_dir_ DIR *dir = workdir->shared ? opendir(workdir->shared) : NULL;
+        int n = 0;
+        for (struct dirent *entry; dir && n < ENTRIES_MAX && (entry = readdir(dir)); n++) {
+                _cleanup_free_ char *path = workdir_accepts_id(entry->d_name) && !in_use(data, entry->d_name) ? fs_join(workdir->shared, entry->d_name) : NULL;
+                time_t changed = path ? last_change(path) : 0;
+                if (changed == 0 || time(NULL) - changed < SHARED_KEPT_S)
+                        continue;
+                log_info("deleting a checkpoint that nobody came back for", log_s("path", path));
+                remove_tree(path);
+        }
+}
+
 void workdir_prune(struct workdir *workdir, bool (*in_use)(void *data, const char *trial), void *data) {
+        prune_shared(workdir, in_use, data);
         for (int i = 0; i < ENTRIES_MAX; i++) {
                 _cleanup_free_ char *oldest = NULL;
                 size_t n = find_oldest(workdir, in_use, data, &oldest);

@@ -4,6 +4,8 @@
  *   outbox/                               endings that are not acknowledged yet
  *   trials/TRIAL/{checkpoint,output}/     of running trials, and checkpoints of released, killed and interrupted ones;
  *               points.jsonl              metric points that are not acknowledged yet
+ *               with --checkpoint-dir DIR, checkpoint/ and points.jsonl lie under DIR/trials/TRIAL/ instead, which other workers
+ *               share: whoever gets the trial next goes on from there
  *   divisions.json                        what was measured to choose slots and threads
  *   models/SWEEP/TRIAL/                   the best results of each sweep, with trial.json
  */
@@ -16,8 +18,8 @@
 
 struct workdir;
 
-/* Makes and locks it. -EBUSY when another worker uses it. */
-int workdir_open(const char *path, unsigned keep_models, uint64_t min_free_bytes, struct workdir **ret, struct error *err);
+/* Makes and locks it. shared: where checkpoints lie instead; not locked; NULL: nowhere. -EBUSY when another worker uses path. */
+int workdir_open(const char *path, const char *shared, unsigned keep_models, uint64_t min_free_bytes, struct workdir **ret, struct error *err);
 void workdir_close(struct workdir *workdir);
 const char *workdir_path(const struct workdir *workdir); /* absolute */
 const char *workdir_outbox(const struct workdir *workdir);
@@ -38,7 +40,10 @@ void workdir_drop_trial(struct workdir *workdir, const char *trial);
  * description: what to write to trial.json, with "value". */
 void workdir_keep_output(struct workdir *workdir, const char *sweep, const char *trial, const json_t *description, bool maximize);
 
-/* Deletes leftovers of trials that are not in use, all but the newest few; all of them when the disk is short. */
+bool workdir_is_shared(const struct workdir *workdir);
+
+/* Deletes leftovers of trials that are not in use, all but the newest few; all of them when the disk is short. In the shared
+ * folder, where others' trials lie, what nobody has touched for two weeks. */
 void workdir_prune(struct workdir *workdir, bool (*in_use)(void *data, const char *trial), void *data);
 
 /* Too little space to start another trial? */

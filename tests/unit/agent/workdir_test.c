@@ -35,7 +35,7 @@ static int remove_folder(void **state) {
 static struct workdir *open_workdir(unsigned keep, uint64_t min_free) {
         struct workdir *workdir = NULL;
         struct error err;
-        assert_int_equal(workdir_open(folder, keep, min_free, &workdir, &err), 0);
+        assert_int_equal(workdir_open(folder, NULL, keep, min_free, &workdir, &err), 0);
         return workdir;
 }
 
@@ -65,7 +65,7 @@ static void second_worker_is_refused(void **state) {
         (void)state;
         struct workdir *workdir = open_workdir(1, 0), *second = NULL;
         struct error err;
-        assert_int_equal(workdir_open(folder, 1, 0, &second, &err), -EBUSY);
+        assert_int_equal(workdir_open(folder, NULL, 1, 0, &second, &err), -EBUSY);
         workdir_close(workdir);
         workdir_close(open_workdir(1, 0));
 }
@@ -120,6 +120,45 @@ static void checkpoint_is_seen_and_dropped(void **state) {
         workdir_drop_trial(workdir, "t1");
         assert_false(path_exists("trials/t1"));
         workdir_close(workdir);
+}
+
+static void checkpoints_may_lie_where_others_find_them(void **state) {
+        (void)state;
+        struct workdir *first = NULL, *second = NULL;
+        char mine[128], other[128], shared[128], path[192];
+        snprintf(mine, sizeof mine, "%s/w1", folder);
+        snprintf(other, sizeof other, "%s/w2", folder);
+        snprintf(shared, sizeof shared, "%s/shared", folder);
+        assert_int_equal(workdir_open(mine, shared, 1, 0, &first, NULL), 0);
+        assert_int_equal(workdir_open(other, shared, 1, 0, &second, NULL), 0);
+        assert_true(workdir_is_shared(first));
+        assert_int_equal(workdir_prepare(first, "t1", NULL), 0);
+        write_part(first, "t1", "checkpoint/state");
+        write_part(first, "t1", "points.jsonl");
+        write_part(first, "t1", "output/model.safetensors");
+        assert_true(path_exists("shared/trials/t1/checkpoint/state") && path_exists("shared/trials/t1/points.jsonl"));
+        assert_true(path_exists("w1/trials/t1/output/model.safetensors") && !path_exists("w1/trials/t1/checkpoint"));
+        assert_true(workdir_has_checkpoint(second, "t1"));
+        workdir_prune(second, nothing_in_use, NULL);
+        assert_true(workdir_has_checkpoint(first, "t1"));
+
+        /* of others: only what has long been left alone, and only trials */
+        assert_int_equal(workdir_prepare(first, "t2", NULL), 0);
+        snprintf(path, sizeof path, "%s/trials/photos", shared);
+        assert_int_equal(fs_make_dirs(path, 0700, NULL), 0);
+        struct timespec old[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+        assert_int_equal(utimensat(AT_FDCWD, path, old, 0), 0);
+        snprintf(path, sizeof path, "%s/trials/t2/checkpoint", shared);
+        assert_int_equal(utimensat(AT_FDCWD, path, old, 0), 0);
+        workdir_prune(second, nothing_in_use, "t2");
+        assert_true(path_exists("shared/trials/t2"));
+        workdir_prune(second, nothing_in_use, NULL);
+        assert_true(!path_exists("shared/trials/t2") && path_exists("shared/trials/t1") && path_exists("shared/trials/photos"));
+
+        workdir_drop_trial(second, "t1");
+        assert_false(path_exists("shared/trials/t1"));
+        workdir_close(first);
+        workdir_close(second);
 }
 
 static void newest_leftovers_survive_and_none_on_a_short_disk(void **state) {
@@ -269,7 +308,7 @@ int main(void) {
                 test(best_models_of_a_sweep_are_kept),
                 test(smallest_value_is_best_when_minimizing),
                 test(no_model_is_kept_when_none_is_wanted_or_written),
-                test(checkpoint_is_seen_and_dropped),
+                test(checkpoint_is_seen_and_dropped), test(checkpoints_may_lie_where_others_find_them),
                 test(newest_leftovers_survive_and_none_on_a_short_disk),
                 test(parcel_comes_back_as_it_was_put),
                 test(parcel_with_all_points_that_may_wait_comes_back),
