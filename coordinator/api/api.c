@@ -15,7 +15,9 @@ static const struct {
         [ROUTE_SWEEP_CREATE] = {sweeps_create, true, true},       [ROUTE_SWEEP_LIST] = {sweeps_list, false, false},
         [ROUTE_SWEEP_GET] = {sweeps_get, false, false},           [ROUTE_SWEEP_PATCH] = {sweeps_patch, true, true},
         [ROUTE_SWEEP_DELETE] = {sweeps_delete, true, true},       [ROUTE_TRIAL_CREATE] = {trials_enqueue, true, true},
-        [ROUTE_TRIAL_LIST] = {trials_list, false, false},         [ROUTE_SWEEP_BEST] = {sweeps_best, false, false},
+        [ROUTE_TRIAL_LIST] = {trials_list, false, false},         [ROUTE_SWEEP_BEST] = {explain_best, false, false},
+        [ROUTE_SWEEP_IMPORTANCE] = {explain_importance, false, false},
+        [ROUTE_SWEEP_SLICE] = {explain_slice, false, false},
         [ROUTE_SWEEP_EXPORT] = {trials_export, false, false},     [ROUTE_TRIAL_GET] = {trials_get, false, false},
         [ROUTE_TRIAL_METRICS] = {trials_metrics, false, false},   [ROUTE_TRIAL_CANCEL] = {trials_cancel, true, true},
         [ROUTE_TRIAL_RETRY] = {trials_retry, true, true},         [ROUTE_TRIAL_REPORT] = {reports_post, true, false},
@@ -345,12 +347,15 @@ static void read_phase(struct api *api, struct api_call *calls) {
                 int fault = r < 0 ? r : api_load(api);
                 if (fault == 0)
                         fault = handle(api, call);
+                if (fault == HANDLER_PARKED)
+                        continue;
                 if (fault < 0) {
                         log_failure(api, "cannot answer a request", fault);
                         reply_unavailable(call, "the coordinator cannot read now: try again");
                 }
                 api_answer(api, call);
         }
+        explain_answer_all(api);
         store_rollback(api->store);
         deliver(api);
 }
@@ -372,7 +377,7 @@ void api_turn(struct api *api, struct api_call *calls) {
         }
         if (writes || api_next_deadline(api) <= api_now(api))
                 write_phase(api, writes);
-        if (reads)
+        if (reads || explain_has_answers(api))
                 read_phase(api, reads);
         deliver(api);
         live_evict(api);
@@ -395,6 +400,10 @@ uint64_t api_next_deadline(const struct api *api) {
 }
 
 void api_job_done(struct api *api, struct plan_job *job) {
+        if (plan_job_is_question(job)) {
+                explain_job_done(api, job);
+                return;
+        }
         for (size_t i = 0; i < api->n_lives; i++) {
                 struct live *live = api->lives[i];
                 if (live->job != job)
@@ -411,6 +420,7 @@ void api_job_done(struct api *api, struct plan_job *job) {
 void api_drain(struct api *api) {
         api->is_draining = true;
         claims_refuse_all(api, "the coordinator is shutting down");
+        explain_refuse_all(api, "the coordinator is shutting down");
         deliver(api);
 }
 
@@ -452,5 +462,6 @@ void api_free(struct api *api) {
         lease_table_fini(&api->leases);
         free(api->lives);
         free(api->parked);
+        free(api->asked);
         free(api);
 }

@@ -55,7 +55,7 @@ void api_call_fini(struct api_call *call); /* frees what is owned, not the call 
 struct api_config {
         double lease_s;    /* default 60 */
         size_t max_parked; /* waiting claims; one more gets 503 with Retry-After. Default 10000 */
-        /* Computes a proposal somewhere else and hands the job back with api_job_done on the core thread. The job is
+        /* Computes a proposal, or a question to the model (plan_job_is_question), somewhere else and hands the job back with api_job_done on the core thread. The job is
          * self-contained. In a test this may compute at once and queue the job for the next turn. */
         void (*submit_job)(void *data, struct plan_job *job);
         void *job_data;

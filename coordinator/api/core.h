@@ -26,6 +26,14 @@
 #define ID_CHARS 16    /* 80 bits, after a prefix */
 #define LEASE_CHARS 26 /* 130 bits */
 
+/* An answer of the model, good while the evidence is the one it was computed from. */
+struct known_answer {
+        char *key; /* the question with its parameters; NULL = none */
+        uint64_t evidence;
+        json_t *answer;
+};
+#define N_KNOWN_ANSWERS 8
+
 /* A sweep with its plan. Loaded on demand; running and paused ones stay. */
 struct live {
         struct sweep_row row;
@@ -38,6 +46,8 @@ struct live {
         bool is_unsettled; /* it may have come to its end: live_settle has not looked yet */
         bool are_hours_over, is_closed; /* closed: no new trials, by target or max_hours */
         uint64_t closed_wall_ms;        /* trials that wait since before this are cancelled by live_settle; 0 = none */
+        struct known_answer known[N_KNOWN_ANSWERS]; /* ring */
+        unsigned next_known;
         uint64_t used; /* turn in which it was last needed */
 };
 
@@ -60,6 +70,16 @@ struct parked {
         bool is_repeated;      /* its client sent it again while it waited: both calls get one answer */
 };
 
+/* A question to the model that waits for its computation. */
+struct asked {
+        struct api_call *call;
+        int64_t sweep;
+        char *key; /* owned; as of known_answer */
+        uint64_t evidence;
+        const struct plan_job *job; /* out for computing; several may wait for one. NULL: it is back */
+        json_t *answer; /* owned; NULL when there was no memory for it */
+};
+
 struct api {
         struct api_config config;
         struct store *store;
@@ -75,6 +95,9 @@ struct api {
         struct lease_table leases;
         struct parked *parked; /* in order of arrival */
         size_t n_parked, cap_parked;
+
+        struct asked *asked; /* in order of arrival; MAX_ASKED of them at most */
+        size_t n_asked;
 
         struct api_call *answers, **answers_end; /* done() after the commit */
         bool wake;                               /* parked claims may have something to get */
@@ -107,7 +130,6 @@ int sweeps_list(struct api *api, struct api_call *call);
 int sweeps_get(struct api *api, struct api_call *call);
 int sweeps_patch(struct api *api, struct api_call *call);
 int sweeps_delete(struct api *api, struct api_call *call);
-int sweeps_best(struct api *api, struct api_call *call);
 int trials_enqueue(struct api *api, struct api_call *call);
 int trials_list(struct api *api, struct api_call *call);
 int trials_get(struct api *api, struct api_call *call);
@@ -120,6 +142,18 @@ int workers_register(struct api *api, struct api_call *call);
 int workers_list(struct api *api, struct api_call *call);
 int workers_drain(struct api *api, struct api_call *call);
 int claims_post(struct api *api, struct api_call *call);
+
+/* --- questions to the model (explain.c): best, importance, slice -------------------------------------------------------- */
+
+#define MAX_ASKED 128
+int explain_importance(struct api *api, struct api_call *call);
+int explain_slice(struct api *api, struct api_call *call);
+int explain_best(struct api *api, struct api_call *call);
+void explain_job_done(struct api *api, struct plan_job *job); /* takes the job */
+bool explain_has_answers(const struct api *api);
+void explain_answer_all(struct api *api); /* those that are there, on the read side of a turn */
+void explain_refuse_all(struct api *api, const char *detail); /* 503 */
+void explain_forget(struct live *live);
 
 /* --- replies (reply.c) ----------------------------------------------------------------------------------- */
 

@@ -11,6 +11,7 @@ static void live_free(struct live *live) {
         if (!live)
                 return;
         curve_table_fini(&live->curves);
+        explain_forget(live);
         plan_free(live->plan); /* a job that is out comes back to nobody and is freed then */
         sweep_spec_free(live->spec);
         sweep_row_fini(&live->row);

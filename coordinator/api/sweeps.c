@@ -157,30 +157,6 @@ int sweeps_list(struct api *api, struct api_call *call) {
         return r < 0 ? r : reply_page(call, items, n > shown ? cursor_encode(fields, "") : NULL);
 }
 
-int sweeps_best(struct api *api, struct api_call *call) {
-        struct list_query query;
-        struct sweep_row row = {0};
-        int r = reply_query(call, LIST_NOTHING, &query);
-        if (r != 0)
-                return r < 0 ? r : 0;
-        r = store_sweep_get(api->store, call->request.id, &row);
-        if (r == STORE_NONE)
-                return answer_no_sweep(call);
-        json_t *sweep = NULL;
-        if (r == 0)
-                r = encode_sweep(api, &row, &sweep);
-        sweep_row_fini(&row);
-        if (r < 0)
-                return r;
-        json_t *metric = json_object_get(json_object_get(sweep, "spec"), "metric");
-        const char *goal = json_string_value(json_object_get(metric, "goal"));
-        r = reply_json(call, 200,
-                       json_pack("{s:O, s:O, s:O?, s:s}", "trial", json_object_get(sweep, "best"), "sweep", json_object_get(sweep, "id"),
-                                 "metric", json_object_get(metric, "name"), "goal", goal ? goal : "minimize"));
-        json_decref(sweep);
-        return r;
-}
-
 /* --- patch ----------------------------------------------------------------------------------------------------- */
 
 static int patch_run_cap(struct api *api, struct live *live, uint64_t run_cap) {

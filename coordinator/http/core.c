@@ -22,6 +22,7 @@ struct finished {
 struct core {
         struct api *api; /* the core thread's own */
         struct proposer *proposer;
+        struct proposer *explainer; /* questions of people, which no worker waits for */
         size_t max_calls;
         pthread_t thread;
         pthread_mutex_t lock;
@@ -54,7 +55,7 @@ static void job_done(void *data, struct plan_job *job) {
 /* Called by the api, on the core thread. With too many jobs ahead this one is computed here: late, but never lost. */
 static void submit_job(void *data, struct plan_job *job) {
         struct core *core = data;
-        if (proposer_submit(core->proposer, job) == 0)
+        if (proposer_submit(plan_job_is_question(job) ? core->explainer : core->proposer, job) == 0)
                 return;
         plan_job_compute(job);
         job_done(core, job);
@@ -143,6 +144,8 @@ int core_new(const struct core_config *config, struct store *store, const struct
         pthread_mutex_init(&core->lock, NULL);
         condition_init(&core->changed);
         int r = proposer_new(job_done, core, &core->proposer, err);
+        if (r == 0)
+                r = proposer_new(job_done, core, &core->explainer, err);
         if (r < 0)
                 goto fail;
         struct api_config api_config = {
@@ -165,6 +168,7 @@ fail:
         if (core->api)
                 api_free(core->api);
         proposer_free(core->proposer, 1000);
+        proposer_free(core->explainer, 1000);
         free(core);
         return r;
 }
@@ -214,7 +218,7 @@ int core_free(struct core *core, unsigned timeout_ms) {
         pthread_cond_signal(&core->changed);
         pthread_mutex_unlock(&core->lock);
         pthread_join(core->thread, NULL);
-        if (proposer_free(core->proposer, timeout_ms) < 0)
+        if (proposer_free(core->proposer, timeout_ms) < 0 || proposer_free(core->explainer, timeout_ms) < 0)
                 return -ETIMEDOUT;
         api_free(core->api);
         for (struct finished *item = core->finished, *next; item; item = next) {

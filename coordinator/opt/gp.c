@@ -29,6 +29,8 @@ extern void dpotri_(const char *uplo, const int *n, double *a, const int *lda, i
 #define LOG_LENGTH_VARIANCE 3.0
 #define LOG_NOISE_MEAN (-5.0)
 #define LOG_NOISE_VARIANCE 2.25
+#define WIDE_NOISE_MEAN (-2.0) /* of expects_noise */
+#define WIDE_NOISE_VARIANCE 6.0
 
 struct gp {
         struct gp_data data;
@@ -154,11 +156,12 @@ static void fill_kernel(const struct gp_data *data, const double *columns, const
         }
 }
 
-static double prior(const double *theta, size_t d, double *gradient) {
+static double prior(const struct gp_data *data, const double *theta, double *gradient) {
+        size_t d = data->n_dims;
         double sum = 0;
         for (size_t k = 0; k < d + 2; k++) {
-                double mean = k < d ? log_length_mean(d) : k == d ? 0 : LOG_NOISE_MEAN;
-                double variance = k < d ? LOG_LENGTH_VARIANCE : k == d ? 1 : LOG_NOISE_VARIANCE;
+                double mean = k < d ? log_length_mean(d) : k == d ? 0 : data->expects_noise ? WIDE_NOISE_MEAN : LOG_NOISE_MEAN;
+                double variance = k < d ? LOG_LENGTH_VARIANCE : k == d ? 1 : data->expects_noise ? WIDE_NOISE_VARIANCE : LOG_NOISE_VARIANCE;
                 double distance = theta[k] - mean;
                 sum += distance * distance / (2 * variance);
                 if (gradient)
@@ -222,7 +225,7 @@ double gp_objective(const struct gp_data *data, const double *theta, double *scr
         double value = 0.5 * cblas_ddot(size, alpha, 1, alpha, 1);
         for (size_t i = 0; i < n; i++)
                 value += log(kernel[i * n + i]);
-        value += prior(theta, d, ret_gradient);
+        value += prior(data, theta, ret_gradient);
         if (!ret_gradient)
                 return value;
         cblas_dtrsv(CblasColMajor, CblasLower, CblasTrans, CblasNonUnit, size, kernel, size, alpha, 1);
@@ -328,9 +331,18 @@ static int factorise(struct gp *gp, double noise) {
         return GP_NOT_FITTED;
 }
 
+void gp_solve(const struct gp *gp, double *b) {
+        int n = (int)gp->data.n;
+        cblas_dtrsv(CblasColMajor, CblasLower, CblasNoTrans, CblasNonUnit, n, gp->factor, n, b, 1);
+        cblas_dtrsv(CblasColMajor, CblasLower, CblasTrans, CblasNonUnit, n, gp->factor, n, b, 1);
+}
+
+double gp_noise(const struct gp *gp) {
+        return gp->noise;
+}
+
 int gp_new(const struct gp_data *data, const double *theta, struct gp **ret) {
         size_t n = data->n, d = data->n_dims;
-        int size = (int)n;
         _cleanup_(cleanup_gp) struct gp *gp = calloc(1, sizeof *gp);
         if (!gp)
                 return -ENOMEM;
@@ -351,8 +363,7 @@ int gp_new(const struct gp_data *data, const double *theta, struct gp **ret) {
         if (r != 0)
                 return r;
         memcpy(gp->alpha, data->y, n * sizeof *gp->alpha);
-        cblas_dtrsv(CblasColMajor, CblasLower, CblasNoTrans, CblasNonUnit, size, gp->factor, size, gp->alpha, 1);
-        cblas_dtrsv(CblasColMajor, CblasLower, CblasTrans, CblasNonUnit, size, gp->factor, size, gp->alpha, 1);
+        gp_solve(gp, gp->alpha);
         *ret = TAKE(gp);
         return 0;
 }
@@ -371,6 +382,34 @@ static void kernel_row(const struct gp *gp, const double *point, double *ret_row
         size_t n = gp->data.n;
         add_distances(gp->data.is_categorical, gp->inverse_squared, gp->data.n_dims, gp->columns, n, point, 1, n, ret_row);
         apply_matern(n, gp->signal, ret_row, ret_slope);
+}
+
+void gp_kernel_row(const struct gp *gp, const double *point, double *ret) {
+        kernel_row(gp, point, ret, NULL);
+}
+
+/* The prior's covariance of two points. */
+static double kernel_pair(const struct gp *gp, const double *a, const double *b) {
+        double r2;
+        add_distances(gp->data.is_categorical, gp->inverse_squared, gp->data.n_dims, a, 1, b, 1, 1, &r2);
+        apply_matern(1, gp->signal, &r2, NULL);
+        return r2;
+}
+
+int gp_covariance(const struct gp *gp, size_t m, const double *points, double *ret) {
+        size_t n = gp->data.n, d = gp->data.n_dims;
+        _cleanup_free_ double *rows = malloc((n * m + 1) * sizeof *rows);
+        if (!rows)
+                return -ENOMEM;
+        for (size_t i = 0; i < m; i++)
+                kernel_row(gp, points + i * d, rows + i * n, NULL);
+        cblas_dtrsm(CblasColMajor, CblasLeft, CblasLower, CblasNoTrans, CblasNonUnit, (int)n, (int)m, 1, gp->factor, (int)n, rows, (int)n);
+        for (size_t i = 0; i < m; i++)
+                for (size_t j = 0; j <= i; j++) {
+                        double explained = cblas_ddot((int)n, rows + i * n, 1, rows + j * n, 1);
+                        ret[i * m + j] = ret[j * m + i] = kernel_pair(gp, points + i * d, points + j * d) - explained;
+                }
+        return 0;
 }
 
 #define BLOCK 64 /* points solved together: bounds the memory, still a matrix for BLAS */

@@ -13,6 +13,7 @@ struct gp_data {
         const double *x;            /* n × n_dims, row after row */
         const double *y;            /* n */
         const bool *is_categorical; /* n_dims */
+        bool expects_noise;         /* a prior under which noise may well be all there is */
 };
 
 /* Negative log posterior of theta (without constants) and its gradient (n_dims + 2; may be NULL):
@@ -43,7 +44,15 @@ void gp_fitted_mean(const struct gp *gp, double *ret_mean);
 /* Posterior of the noise-free function at m points (m × n_dims). -ENOMEM or 0. */
 int gp_predict(const struct gp *gp, size_t m, const double *points, double *ret_mean, double *ret_sd);
 
-/* The same at one point, with the gradients by its n_dims features (0 for categorical ones). Uses space inside the gp. */
+/* Joint posterior covariance of the noise-free function at m points (m × m, both triangles). -ENOMEM or 0. */
+int gp_covariance(const struct gp *gp, size_t m, const double *points, double *ret);
+
+/* Below the posterior, for sample paths: k(point, data) (n), b := K⁻¹ b (n), the noise variance on K's diagonal. */
+void gp_kernel_row(const struct gp *gp, const double *point, double *ret);
+void gp_solve(const struct gp *gp, double *b);
+double gp_noise(const struct gp *gp);
+
+/* Mean and deviation at one point, with the gradients by its n_dims features (0 for categorical ones). Uses space inside the gp. */
 void gp_predict_gradient(struct gp *gp, const double *point, double *ret_mean, double *ret_sd, double *ret_dmean, double *ret_dsd);
 
 /* One thread for BLAS in this process: matrices of this size lose by more, and threads of many proposals would fight. */

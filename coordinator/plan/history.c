@@ -71,8 +71,10 @@ void plan_trial_state(struct plan *plan, uint64_t number, enum trial_state state
                 plan->counts[trial->stage].unended--;
         else if (was_ended && !is_ended)
                 plan->counts[trial->stage].unended++;
-        if (was_ended != is_ended || trial->has_value != has_value || (has_value && trial->value != value))
+        if (was_ended != is_ended || trial->has_value != has_value || (has_value && trial->value != value)) {
                 plan->version++;
+                plan->evidence++;
+        }
         trial->state = state;
         trial->has_value = has_value;
         trial->value = has_value ? value : 0;

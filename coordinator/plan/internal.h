@@ -6,6 +6,7 @@
  *   relations.c conditions, constraints and ties between parameters
  *   axes.c      grids                      domain.c  JSON values ↔ doubles
  *   job.c       a model-based proposal as a self-contained computation
+ *   explain.c   a question to the model, as such a computation, and its answer
  *   plan.c      walks the stages           describe.c  tells people where it stands */
 #pragma once
 #include "plan/axes.h"
@@ -52,6 +53,7 @@ struct plan {
         size_t n_trials, cap_trials;
         json_t *by_key;   /* configuration key → index into trials of its first trial */
         uint64_t version; /* of the history; a job that computed on an older one is stale */
+        uint64_t evidence; /* the same, of ended trials only */
         uint64_t n_counted; /* proposed and enqueued, for run_cap */
 
         unsigned stage;         /* proposals come from here */
@@ -115,4 +117,41 @@ json_t *ofat_config(const struct plan *plan, unsigned stage, uint64_t index, jso
 uint64_t ofat_count(const struct plan *plan, unsigned stage);
 
 /* job.c */
+struct job_dim {
+        char *name;
+        json_t *choices; /* of a categorical */
+        double *probabilities;
+        bool integer;
+};
+
+struct plan_job {
+        int64_t tag;
+        unsigned stage;
+        uint64_t version;
+        struct job_dim *names; /* [space.n_dims] */
+        struct opt_dim *dims;
+        struct opt_space space; /* dims, and relations' conditions and constraints */
+        struct relations relations;
+        struct opt_trial *trials;
+        uint64_t *numbers; /* of the trials */
+        struct opt_history history;
+        double *x;         /* the trials' points, [n, n_dims] */
+        double *proposed;  /* [n_dims] */
+        struct opt_bayes_options options;
+        struct opt_proposal proposal;
+        int result; /* of the computation */
+        struct question *question; /* NULL = a proposal */
+};
+
+#define ALL_STAGES UINT32_MAX
+int job_add_parameter(struct plan_job *job, const struct parameter *p, const json_t *held);
+int job_add_factors(struct plan *plan, struct plan_job *job, unsigned stage); /* what levels and the baseline vary beside */
+int job_add_relations(const struct plan *plan, struct plan_job *job);
+int job_add_evidence(const struct plan *plan, struct plan_job *job, unsigned stage);
+bool job_has_dim(const struct plan_job *job, const char *name);
+
+/* explain.c */
+void question_free(struct question *question);
+void question_compute(struct plan_job *job);
+
 int job_new(struct plan *plan, unsigned stage, struct plan_job **ret);

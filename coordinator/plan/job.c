@@ -11,30 +11,6 @@
 #include "common/json.h"
 #include "plan/internal.h"
 
-struct job_dim {
-        char *name;
-        json_t *choices; /* of a categorical */
-        double *probabilities;
-        bool integer;
-};
-
-struct plan_job {
-        int64_t tag;
-        unsigned stage;
-        uint64_t version;
-        struct job_dim *names; /* [space.n_dims] */
-        struct opt_dim *dims;
-        struct opt_space space; /* dims, and relations' conditions and constraints */
-        struct relations relations;
-        struct opt_trial *trials;
-        struct opt_history history;
-        double *x;         /* the trials' points, [n, n_dims] */
-        double *proposed;  /* [n_dims] */
-        struct opt_bayes_options options;
-        struct opt_proposal proposal;
-        int result; /* of the computation */
-};
-
 void plan_job_free(struct plan_job *job) {
         if (!job)
                 return;
@@ -47,6 +23,8 @@ void plan_job_free(struct plan_job *job) {
         free(job->dims);
         relations_free(&job->relations);
         free(job->trials);
+        free(job->numbers);
+        question_free(job->question);
         free(job->x);
         free(job->proposed);
         free(job);
@@ -85,7 +63,7 @@ static int add_dim(struct plan_job *job, const char *name, const struct opt_dim 
         return 0;
 }
 
-static int add_parameter(struct plan_job *job, const struct parameter *p, const json_t *held) {
+int job_add_parameter(struct plan_job *job, const struct parameter *p, const json_t *held) {
         struct opt_dim dim;
         domain_from_parameter(p, &dim);
         if (held && !domain_number(&dim, p->values, held, &dim.held_value))
@@ -94,7 +72,7 @@ static int add_parameter(struct plan_job *job, const struct parameter *p, const 
         return add_dim(job, p->name, &dim, json_incref(p->values), p->integer || p->distribution == DIST_INT_UNIFORM);
 }
 
-static bool has_dim(const struct plan_job *job, const char *name) {
+bool job_has_dim(const struct plan_job *job, const char *name) {
         for (size_t i = 0; i < job->space.n_dims; i++)
                 if (strcmp(job->names[i].name, name) == 0)
                         return true;
@@ -104,7 +82,7 @@ static bool has_dim(const struct plan_job *job, const char *name) {
 static bool is_evidence(const struct plan *plan, unsigned stage, const struct plan_trial *trial) {
         if (trial->state == TRIAL_CANCELLED || (trial_state_ended(trial->state) && trial->state != TRIAL_FAILED && !trial->has_value))
                 return false;
-        return trial->stage == stage || plan->spec->n_stages == 1 || plan->spec->stages[stage].warm_start;
+        return stage == ALL_STAGES || trial->stage == stage || plan->spec->n_stages == 1 || plan->spec->stages[stage].warm_start;
 }
 
 static bool evidence_varies(const struct plan *plan, unsigned stage, const char *name, const json_t *held) {
@@ -141,16 +119,21 @@ static int add_held(struct plan *plan, struct plan_job *job, unsigned stage) {
         for (size_t i = 0; i < spec->parameters.n; i++) {
                 const struct parameter *p = &spec->parameters.items[i];
                 const json_t *held = params_default(plan, p->name);
-                if (p->distribution == DIST_CONSTANT || !held || relations_leader(&spec->relations, p->name) || has_dim(job, p->name) || !evidence_varies(plan, stage, p->name, held))
+                if (p->distribution == DIST_CONSTANT || !held || relations_leader(&spec->relations, p->name) || job_has_dim(job, p->name) || !evidence_varies(plan, stage, p->name, held))
                         continue;
-                int r = add_parameter(job, p, held);
+                int r = job_add_parameter(job, p, held);
                 if (r < 0)
                         return r;
         }
+        return job_add_factors(plan, job, stage);
+}
+
+int job_add_factors(struct plan *plan, struct plan_job *job, unsigned stage) {
+        const struct sweep_spec *spec = plan->spec;
         const char *name;
         json_t *held;
         json_object_foreach(spec->baseline, name, held) {
-                if (has_dim(job, name) || parameter_find(&spec->parameters, name) || relations_leader(&spec->relations, name) || !evidence_varies(plan, stage, name, held))
+                if (job_has_dim(job, name) || parameter_find(&spec->parameters, name) || relations_leader(&spec->relations, name) || !evidence_varies(plan, stage, name, held))
                         continue;
                 int r = add_factor(plan, job, name, held);
                 if (r < 0)
@@ -159,7 +142,7 @@ static int add_held(struct plan *plan, struct plan_job *job, unsigned stage) {
         return 0;
 }
 
-static int add_relations(const struct plan *plan, struct plan_job *job) {
+int job_add_relations(const struct plan *plan, struct plan_job *job) {
         size_t n = job->space.n_dims;
         _cleanup_json_ json_t *base = params_base(plan, job->stage);
         _cleanup_free_ const char **names = calloc(n + 1, sizeof *names);
@@ -189,18 +172,20 @@ static bool point_of(const struct plan *plan, const struct plan_job *job, const 
         return true;
 }
 
-static int add_evidence(const struct plan *plan, struct plan_job *job, unsigned stage) {
+int job_add_evidence(const struct plan *plan, struct plan_job *job, unsigned stage) {
         size_t d = job->space.n_dims, n = 0;
         job->trials = calloc(plan->n_trials + 1, sizeof *job->trials);
+        job->numbers = calloc(plan->n_trials + 1, sizeof *job->numbers);
         job->x = calloc(plan->n_trials * d + 1, sizeof *job->x);
         job->proposed = calloc(d + 1, sizeof *job->proposed);
-        if (!job->trials || !job->x || !job->proposed)
+        if (!job->trials || !job->numbers || !job->x || !job->proposed)
                 return -ENOMEM;
         for (size_t i = 0; i < plan->n_trials; i++) {
                 const struct plan_trial *trial = &plan->trials[i];
                 double *x = job->x + n * d;
                 if (!is_evidence(plan, stage, trial) || !point_of(plan, job, trial->params, x))
                         continue;
+                job->numbers[n] = trial->number;
                 job->trials[n++] = (struct opt_trial){
                         .x = x,
                         .y = trial->value,
@@ -221,13 +206,13 @@ int job_new(struct plan *plan, unsigned stage, struct plan_job **ret) {
         int r = 0;
         for (size_t i = 0; r == 0 && i < parameters->n; i++)
                 if (stage_varies(plan, stage, parameters->items[i].name))
-                        r = add_parameter(job, &parameters->items[i], NULL);
+                        r = job_add_parameter(job, &parameters->items[i], NULL);
         if (r == 0)
                 r = add_held(plan, job, stage);
         if (r == 0)
-                r = add_relations(plan, job);
+                r = job_add_relations(plan, job);
         if (r == 0)
-                r = add_evidence(plan, job, stage);
+                r = job_add_evidence(plan, job, stage);
         if (r < 0) {
                 plan_job_free(job);
                 return r;
@@ -239,6 +224,10 @@ int job_new(struct plan *plan, unsigned stage, struct plan_job **ret) {
 }
 
 void plan_job_compute(struct plan_job *job) {
+        if (job->question) {
+                question_compute(job);
+                return;
+        }
         job->proposal = (struct opt_proposal){.x = job->proposed};
         job->result = opt_bayes(&job->space, &job->history, &job->options, &job->proposal);
 }

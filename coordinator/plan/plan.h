@@ -84,6 +84,25 @@ int plan_adopt_params(const struct plan *plan, const json_t *theirs, json_t **re
 /* A trial's seed: a function of the sweep's seed and the trial's number, 0 … 2^53-1 so that JSON readers keep it. */
 uint64_t plan_trial_seed(uint64_t sweep_seed, uint64_t number);
 
+/* --- questions: what the model makes of the history ------------------------------------------------ */
+
+/* Changes whenever an answer could: a trial ended, or its value changed. */
+uint64_t plan_evidence(const struct plan *plan);
+
+enum plan_question { PLAN_ASKS_BEST, PLAN_ASKS_IMPORTANCE, PLAN_ASKS_SLICE };
+
+/* A job that answers a question about all trials of the sweep; a slice names one or two parameters (the second may be NULL).
+ * 0 · PLAN_NO_PARAMETER or PLAN_NO_PARAMETER_2: the sweep does not vary it · -ENOMEM. Computed as other jobs, but not finished:
+ * its owner takes the answer and frees it. */
+#define PLAN_NO_PARAMETER 1
+#define PLAN_NO_PARAMETER_2 2
+int plan_ask(struct plan *plan, enum plan_question question, const char *parameter, const char *parameter2, struct plan_job **ret);
+bool plan_job_is_question(const struct plan_job *job);
+
+/* The answer of a computed question, as the contract shows it; best: "recommended" is a trial's number or null.
+ * New reference; NULL without memory. */
+json_t *plan_job_answer(const struct plan_job *job, const struct plan *plan);
+
 /* --- jobs ------------------------------------------------------------------------------------------ */
 
 /* Runs the computation of a job: pure, any thread, owns all it touches. */

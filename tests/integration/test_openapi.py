@@ -198,6 +198,9 @@ def test_answers_fit_their_schemas(server, contract):
     api.call("reportTrial", claimed["id"], body={"lease": claimed["lease"], "seq": 2, "outcome": {"state": "completed"}})
     assert api.call("getTrial", claimed["id"])["value"] == 0.25
     assert api.call("getBest", sweep["id"])["trial"]["id"] == claimed["id"]
+    assert api.call("getBest", sweep["id"])["posterior"] is None  # no model of so few
+    api.call("getImportance", sweep["id"])
+    assert api.call("getSlice", sweep["id"], "?parameter=x&parameter2=g.n")["points"] == []
     second = api.call("claim", body={"worker": worker["id"], "claim_id": "c2", "wait_s": 5, "sweep": sweep["id"]})["trials"][0]
     assert second["resume"] is None and 0 <= second["params"]["x"] <= 1
     assert api.call("cancelTrial", second["id"])["state"] == "cancelled"

@@ -1,0 +1,158 @@
+#include "opt/evidence.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "opt/space.h"
+
+#define MAX_MODEL 1000  /* ended trials in the posterior */
+#define MAX_PENDING 250 /* the latest, beside them */
+#define MAX_FIT 150     /* trials that hyperparameters are fitted on */
+
+void evidence_fini(struct evidence *evidence) {
+        free(evidence->features);
+        free(evidence->is_categorical);
+        free(evidence->chosen);
+        warp_fini(&evidence->warp);
+}
+
+struct ranked {
+        size_t index;
+        double key; /* larger comes first, then the later trial */
+};
+
+static int compare_ranked(const void *a, const void *b) {
+        const struct ranked *x = a, *y = b;
+        if (x->key != y->key)
+                return x->key < y->key ? 1 : -1;
+        return x->index < y->index ? 1 : x->index > y->index ? -1 : 0;
+}
+
+static int compare_index(const void *a, const void *b) {
+        size_t x = *(const size_t *)a, y = *(const size_t *)b;
+        return (x > y) - (x < y);
+}
+
+static double value_key(const struct opt_trial *trial, bool maximize) {
+        return trial->status == OPT_OBSERVED ? (maximize ? trial->y : -trial->y) : -INFINITY;
+}
+
+/* All ended trials; of more than MAX_MODEL the better half of that number and the latest others. In order of creation. */
+static int choose_ended(struct evidence *evidence, const struct opt_history *history, bool maximize) {
+        _cleanup_free_ struct ranked *ranked = malloc((history->n + 1) * sizeof *ranked);
+        if (!ranked)
+                return -ENOMEM;
+        size_t n = 0;
+        for (size_t i = 0; i < history->n; i++)
+                if (history->trials[i].status != OPT_PENDING)
+                        ranked[n++] = (struct ranked){i, value_key(&history->trials[i], maximize)};
+        if (n > MAX_MODEL) {
+                qsort(ranked, n, sizeof *ranked, compare_ranked);
+                for (size_t i = MAX_MODEL / 2; i < n; i++)
+                        ranked[i].key = (double)ranked[i].index;
+                qsort(ranked + MAX_MODEL / 2, n - MAX_MODEL / 2, sizeof *ranked, compare_ranked);
+                n = MAX_MODEL;
+        }
+        for (size_t i = 0; i < n; i++)
+                evidence->chosen[i] = ranked[i].index;
+        qsort(evidence->chosen, n, sizeof *evidence->chosen, compare_index);
+        evidence->n_ended = n;
+        return 0;
+}
+
+static void choose_pending(struct evidence *evidence, const struct opt_history *history) {
+        for (size_t i = history->n; i > 0 && evidence->n_pending < MAX_PENDING; i--)
+                if (history->trials[i - 1].status == OPT_PENDING)
+                        evidence->chosen[evidence->n_ended + evidence->n_pending++] = i - 1;
+}
+
+/* z of the chosen ended trials; there is at least one observation among them. */
+static int standardise(struct evidence *evidence, const struct opt_history *history, bool maximize) {
+        size_t n = 0;
+        for (size_t i = 0; i < evidence->n_ended; i++)
+                if (history->trials[evidence->chosen[i]].status == OPT_OBSERVED)
+                        evidence->y[n++] = history->trials[evidence->chosen[i]].y;
+        int r = warp_init(&evidence->warp, evidence->y, n, maximize);
+        for (size_t i = 0; r == 0 && i < evidence->n_ended; i++) {
+                const struct opt_trial *trial = &history->trials[evidence->chosen[i]];
+                evidence->y[i] = trial->status == OPT_OBSERVED ? warp_apply(&evidence->warp, trial->y) : warp_worst(&evidence->warp);
+        }
+        return r;
+}
+
+int evidence_init(struct evidence *evidence, const struct opt_space *space, const struct opt_history *history) {
+        size_t n = history->n, d = space->n_dims;
+        *evidence = (struct evidence){.n_dims = d};
+        evidence->features = malloc((n * (2 * d + 1) + 1) * sizeof *evidence->features);
+        evidence->is_categorical = malloc(d + 1);
+        evidence->chosen = malloc((n + 1) * sizeof *evidence->chosen);
+        if (!evidence->features || !evidence->is_categorical || !evidence->chosen)
+                return -ENOMEM;
+        evidence->x = evidence->features + n * d;
+        evidence->y = evidence->x + n * d;
+        for (size_t k = 0; k < d; k++)
+                evidence->is_categorical[k] = space->dims[k].kind == OPT_CATEGORICAL;
+        for (size_t i = 0; i < n; i++)
+                for (size_t k = 0; k < d; k++)
+                        evidence->features[i * d + k] = dim_feature(&space->dims[k], history->trials[i].x[k]);
+        return 0;
+}
+
+int evidence_choose(struct evidence *evidence, const struct opt_history *history, bool maximize) {
+        int r = choose_ended(evidence, history, maximize);
+        if (r == 0)
+                r = standardise(evidence, history, maximize);
+        choose_pending(evidence, history);
+        size_t d = evidence->n_dims;
+        for (size_t i = 0; i < evidence->n_ended + evidence->n_pending; i++)
+                memcpy(evidence->x + i * d, evidence->features + evidence->chosen[i] * d, d * sizeof *evidence->x);
+        return r;
+}
+
+struct gp_data evidence_data(const struct evidence *evidence, size_t n) {
+        return (struct gp_data){
+                .n = n, .n_dims = evidence->n_dims, .x = evidence->x, .y = evidence->y, .is_categorical = evidence->is_categorical,
+                .expects_noise = evidence->expects_noise};
+}
+
+/* Few trials afford restarts; of many, every k-th is enough to learn the length scales from. */
+int evidence_fit(const struct evidence *evidence, uint64_t seed, double *theta) {
+        size_t n = evidence->n_ended, d = evidence->n_dims, stride = (n + MAX_FIT - 1) / MAX_FIT, count = 0;
+        struct gp_data data = evidence_data(evidence, n);
+        if (stride <= 1)
+                return gp_fit(&data, seed, n <= 60 ? 2 : 1, n <= 60 ? 60 : 40, theta);
+        _cleanup_free_ double *part = malloc((n / stride + 1) * (d + 1) * sizeof *part);
+        if (!part)
+                return -ENOMEM;
+        double *y = part + (n / stride + 1) * d;
+        for (size_t i = n - 1 - (n - 1) / stride * stride; i < n; i += stride, count++) {
+                memcpy(part + count * d, evidence->x + i * d, d * sizeof *part);
+                y[count] = evidence->y[i];
+        }
+        data.n = count;
+        data.x = part;
+        data.y = y;
+        return gp_fit(&data, seed, 0, 40, theta);
+}
+
+int evidence_condition(struct evidence *evidence, const double *theta, struct gp **ret) {
+        size_t n = evidence->n_ended, m = evidence->n_pending;
+        struct gp_data data = evidence_data(evidence, n);
+        struct gp *gp;
+        int r = gp_new(&data, theta, &gp);
+        if (r != 0 || m == 0) {
+                if (r == 0)
+                        *ret = gp;
+                return r;
+        }
+        _cleanup_free_ double *sd = malloc(m * sizeof *sd);
+        r = sd ? gp_predict(gp, m, evidence->x + n * evidence->n_dims, evidence->y + n, sd) : -ENOMEM;
+        gp_free(gp);
+        if (r < 0)
+                return r;
+        data = evidence_data(evidence, n + m);
+        return gp_new(&data, theta, ret);
+}

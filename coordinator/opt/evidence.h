@@ -1,0 +1,41 @@
+/* The history as the model sees it: features and standardised values of the trials that count, the fitted hyperparameters
+ * and the posterior that follows. Shared by proposals (bayes.c) and explanations (explain.c). */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "opt/gp.h"
+#include "opt/opt.h"
+#include "opt/warp.h"
+
+#define MIN_OBSERVED 2
+
+/* The evidence as the model wants it. */
+struct evidence {
+        size_t n_dims;
+        double *features;     /* every trial of the history, n × n_dims */
+        bool *is_categorical; /* n_dims */
+        size_t *chosen;       /* indices into the history: ended trials first, then pending ones */
+        size_t n_ended, n_pending;
+        bool expects_noise; /* see gp.h */
+        double *x, *y; /* features and z of the chosen ones */
+        struct warp warp;
+};
+
+
+/* Features of the whole history. 0 or -ENOMEM; evidence_fini in any case. */
+int evidence_init(struct evidence *evidence, const struct opt_space *space, const struct opt_history *history);
+void evidence_fini(struct evidence *evidence);
+
+/* The trials that the model is made of, at least one of them observed. */
+int evidence_choose(struct evidence *evidence, const struct opt_history *history, bool maximize);
+
+/* The first n of the chosen. */
+struct gp_data evidence_data(const struct evidence *evidence, size_t n);
+
+/* Maximum a posteriori theta (n_dims + 2). 0, -ENOMEM, GP_NOT_FITTED. */
+int evidence_fit(const struct evidence *evidence, uint64_t seed, double *theta);
+
+/* The posterior of the ended trials; with pending ones, conditioned also on what it expects of them. The evidence outlives it. */
+int evidence_condition(struct evidence *evidence, const double *theta, struct gp **ret);

@@ -1,0 +1,564 @@
+/* The fitted process, asked by people instead of by the search.
+ *
+ * Importance is variance based (Sobol' indices): of the function's variance over the space, the share that one dimension
+ * explains alone. It is computed on functions drawn from the posterior, for several draws of the hyperparameters, so that the
+ * interval holds all the doubt there is. Shares of a function that is not there are still shares: whether a dimension matters
+ * at all is asked of the likelihood, with and without it. */
+#include "opt/explain.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "common/rng.h"
+#include "opt/evidence.h"
+#include "opt/paths.h"
+#include "opt/quantile.h"
+#include "opt/sobol.h"
+#include "opt/space.h"
+
+#define MAX_EXPLAINED 400 /* trials behind sample paths */
+#define N_THETAS 6        /* draws of the hyperparameters */
+#define N_PATHS 12        /* functions for each of them */
+#define N_SAMPLES (N_THETAS * N_PATHS)
+#define N_LEVELS 8
+#define MAX_POINTS 24576 /* at which each function is evaluated for main effects */
+#define N_PAIRED 5       /* dimensions with the largest effects, looked at in pairs */
+#define PAIR_POINTS 24   /* of the other dimensions, for each pair of levels */
+
+struct opt_model {
+        const struct opt_history *history;
+        struct opt_dim *dims; /* a copy in which nothing is held */
+        struct opt_space space;
+        struct evidence evidence;
+        struct gp *gp;
+        double *theta; /* n_dims + 2 */
+        uint64_t seed;
+};
+
+CLEANUP_DEFINE(struct opt_model *, cleanup_model, opt_model_free)
+CLEANUP_DEFINE(struct gp *, cleanup_gp, gp_free)
+CLEANUP_DEFINE(struct paths *, cleanup_paths, paths_free)
+
+void opt_model_free(struct opt_model *model) {
+        if (!model)
+                return;
+        gp_free(model->gp);
+        evidence_fini(&model->evidence);
+        free(model->dims);
+        free(model->theta);
+        free(model);
+}
+
+static size_t count_observed(const struct opt_history *history) {
+        size_t n = 0;
+        for (size_t i = 0; i < history->n; i++)
+                n += history->trials[i].status == OPT_OBSERVED;
+        return n;
+}
+
+int opt_model_new(const struct opt_space *space, const struct opt_history *history, bool maximize, uint64_t seed, struct opt_model **ret) {
+        if (count_observed(history) < OPT_MODEL_TRIALS)
+                return OPT_NO_MODEL;
+        _cleanup_(cleanup_model) struct opt_model *model = calloc(1, sizeof *model);
+        if (!model)
+                return -ENOMEM;
+        model->history = history;
+        model->seed = rng_mix(seed);
+        model->dims = malloc((space->n_dims + 1) * sizeof *model->dims);
+        model->theta = malloc((space->n_dims + 2) * sizeof *model->theta);
+        if (!model->dims || !model->theta)
+                return -ENOMEM;
+        memcpy(model->dims, space->dims, space->n_dims * sizeof *model->dims);
+        for (size_t k = 0; k < space->n_dims; k++)
+                model->dims[k].held = false;
+        model->space = *space;
+        model->space.dims = model->dims;
+        int r = evidence_init(&model->evidence, &model->space, history);
+        if (r == 0)
+                r = evidence_choose(&model->evidence, history, maximize);
+        model->evidence.n_pending = 0;
+        model->evidence.expects_noise = true;
+        if (r == 0)
+                r = evidence_fit(&model->evidence, model->seed, model->theta);
+        if (r == 0)
+                r = evidence_condition(&model->evidence, model->theta, &model->gp);
+        if (r != 0)
+                return r < 0 ? r : OPT_NO_MODEL;
+        *ret = TAKE(model);
+        return 0;
+}
+
+size_t opt_model_n(const struct opt_model *model) {
+        return model->evidence.n_ended;
+}
+
+double opt_model_noise(const struct opt_model *model) {
+        return sqrt(exp(model->theta[model->space.n_dims + 1])) * model->evidence.warp.slope;
+}
+
+int opt_model_predict(const struct opt_model *model, size_t m, const double *x, double *ret_mean, double *ret_sd) {
+        size_t d = model->space.n_dims;
+        _cleanup_free_ double *features = calloc(m * d + 1, sizeof *features);
+        if (!features)
+                return -ENOMEM;
+        for (size_t i = 0; i < m; i++)
+                for (size_t k = 0; k < d; k++)
+                        features[i * d + k] = dim_feature(&model->dims[k], x[i * d + k]);
+        int r = gp_predict(model->gp, m, features, ret_mean, ret_sd);
+        for (size_t i = 0; r == 0 && i < m; i++)
+                warp_invert(&model->evidence.warp, ret_mean[i], ret_sd[i], &ret_mean[i], &ret_sd[i]);
+        return r;
+}
+
+size_t opt_dim_grid(const struct opt_dim *held, size_t max, double *ret) {
+        struct opt_dim dim = *held;
+        dim.held = false;
+        uint64_t n = opt_dim_cardinality(&dim);
+        if (n > 0 && n <= max) {
+                for (uint64_t k = 0; k < n; k++)
+                        ret[k] = dim_level(&dim, k);
+                return (size_t)n;
+        }
+        size_t count = 0;
+        bool is_open = dim.kind == OPT_NORMAL || dim.kind == OPT_LOG_NORMAL; /* its ends are infinite */
+        for (size_t i = 0; i < max; i++) {
+                double u = is_open ? 0.01 + 0.98 * (double)i / (double)(max - 1) : (double)i / (double)(max - 1);
+                double value = opt_dim_from_unit(&dim, u);
+                if (count == 0 || value != ret[count - 1])
+                        ret[count++] = value;
+        }
+        return count;
+}
+
+/* --- the incumbent --------------------------------------------------------------------------------- */
+
+#define N_RIVALS 24 /* configurations whose joint posterior decides on repeats */
+#define N_DRAWS 512
+
+/* Distinct observed configurations by falling posterior mean; n of them at most. */
+static size_t find_rivals(const struct opt_model *model, const double *mean, size_t max, size_t *ret) {
+        const struct evidence *evidence = &model->evidence;
+        size_t n = 0, d = evidence->n_dims;
+        while (n < max) {
+                size_t best = SIZE_MAX;
+                for (size_t i = 0; i < evidence->n_ended; i++) {
+                        if (model->history->trials[evidence->chosen[i]].status != OPT_OBSERVED || (best != SIZE_MAX && mean[i] <= mean[best]))
+                                continue;
+                        bool is_taken = false;
+                        for (size_t k = 0; k < n && !is_taken; k++)
+                                is_taken = ret[k] == i || memcmp(evidence->x + ret[k] * d, evidence->x + i * d, d * sizeof *evidence->x) == 0;
+                        if (!is_taken)
+                                best = i;
+                }
+                if (best == SIZE_MAX)
+                        break;
+                ret[n++] = best;
+        }
+        return n;
+}
+
+/* Lower triangular root of a covariance that may be singular; in place, row after row. */
+static void cholesky(double *a, size_t n) {
+        for (size_t j = 0; j < n; j++)
+                for (size_t i = j; i < n; i++) {
+                        double sum = a[i * n + j];
+                        for (size_t k = 0; k < j; k++)
+                                sum -= a[i * n + k] * a[j * n + k];
+                        if (i == j)
+                                a[j * n + j] = sum > 1e-12 ? sqrt(sum) : 0;
+                        else
+                                a[i * n + j] = a[j * n + j] > 0 ? sum / a[j * n + j] : 0;
+                }
+}
+
+struct contest {
+        double chance_of_best, loss; /* E[best of all − incumbent] */
+};
+
+static struct contest draw_contest(const double *mean, double *covariance, size_t n, uint64_t seed) {
+        struct contest contest = {0};
+        struct rng rng;
+        rng_init(&rng, seed, 0x726976);
+        cholesky(covariance, n);
+        double value[N_RIVALS], normal[N_RIVALS];
+        for (int draw = 0; draw < N_DRAWS; draw++) {
+                double best = -INFINITY;
+                for (size_t i = 0; i < n; i++) {
+                        normal[i] = rng_normal(&rng);
+                        value[i] = mean[i];
+                        for (size_t k = 0; k <= i; k++)
+                                value[i] += covariance[i * n + k] * normal[k];
+                        best = fmax(best, value[i]);
+                }
+                contest.chance_of_best += (value[0] >= best) / (double)N_DRAWS;
+                contest.loss += (best - value[0]) / N_DRAWS;
+        }
+        return contest;
+}
+
+/* Of all observed configurations, how many are better than the incumbent with a chance of 5 % or more? */
+static int count_within_noise(const struct opt_model *model, const double *mean, size_t incumbent, size_t *ret) {
+        const struct evidence *evidence = &model->evidence;
+        size_t n = evidence->n_ended, d = evidence->n_dims, count = 0;
+        _cleanup_free_ size_t *rivals = malloc((n + 1) * sizeof *rivals);
+        _cleanup_free_ double *points = malloc((2 * d + 1) * sizeof *points);
+        if (!rivals || !points)
+                return -ENOMEM;
+        size_t n_rivals = find_rivals(model, mean, n < 256 ? n : 256, rivals);
+        memcpy(points, evidence->x + incumbent * d, d * sizeof *points);
+        for (size_t i = 1; i < n_rivals; i++) {
+                double c[4];
+                memcpy(points + d, evidence->x + rivals[i] * d, d * sizeof *points);
+                int r = gp_covariance(model->gp, 2, points, c);
+                if (r < 0)
+                        return r;
+                double sd = sqrt(fmax(c[0] + c[3] - 2 * c[1], 0));
+                count += mean[incumbent] - mean[rivals[i]] <= -normal_quantile(0.05) * sd;
+        }
+        *ret = count;
+        return 0;
+}
+
+int opt_model_incumbent(const struct opt_model *model, struct opt_incumbent *ret) {
+        const struct evidence *evidence = &model->evidence;
+        size_t n = evidence->n_ended, d = evidence->n_dims, rivals[N_RIVALS];
+        _cleanup_free_ double *mean = calloc(n + N_RIVALS * (N_RIVALS + 1 + d), sizeof *mean);
+        if (!mean)
+                return -ENOMEM;
+        double *rival_mean = mean + n, *covariance = rival_mean + N_RIVALS, *points = covariance + N_RIVALS * N_RIVALS, sd;
+        gp_fitted_mean(model->gp, mean);
+        size_t n_rivals = find_rivals(model, mean, N_RIVALS, rivals);
+        for (size_t i = 0; i < n_rivals; i++) {
+                memcpy(points + i * d, evidence->x + rivals[i] * d, d * sizeof *points);
+                rival_mean[i] = mean[rivals[i]];
+        }
+        struct opt_incumbent incumbent = {.index = evidence->chosen[rivals[0]]};
+        int r = gp_covariance(model->gp, n_rivals, points, covariance);
+        if (r == 0)
+                r = count_within_noise(model, mean, rivals[0], &incumbent.n_within_noise);
+        if (r < 0)
+                return r;
+        sd = sqrt(fmax(covariance[0], 0));
+        struct contest contest = draw_contest(rival_mean, covariance, n_rivals, model->seed);
+        const struct warp *warp = &evidence->warp;
+        double unused;
+        warp_invert(warp, rival_mean[0], sd, &incumbent.mean, &incumbent.sd);
+        warp_invert(warp, rival_mean[0] - 1.96 * sd, 0, &incumbent.low, &unused);
+        warp_invert(warp, rival_mean[0] + 1.96 * sd, 0, &incumbent.high, &unused);
+        if (incumbent.low > incumbent.high) {
+                unused = incumbent.low;
+                incumbent.low = incumbent.high;
+                incumbent.high = unused;
+        }
+        incumbent.chance_of_best = contest.chance_of_best;
+        double noise = sqrt(gp_noise(model->gp));
+        incumbent.recommends_repeats = incumbent.n_within_noise > 0 && contest.chance_of_best < 0.9 && contest.loss > 0.1 * noise && noise > 0.05;
+        *ret = incumbent;
+        return 0;
+}
+
+/* --- does a dimension matter? ----------------------------------------------------------------------- */
+
+/* Log posterior density that is lost when the model does without dimension k, everything else fitted anew. With its priors: the
+ * likelihood alone would believe in a function through every point. */
+static int lost_without(const struct gp_data *full, size_t k, uint64_t seed, double with, double *ret) {
+        size_t n = full->n, d = full->n_dims;
+        _cleanup_free_ double *memory = malloc((n * d + gp_scratch_size(n, d) + d + 2) * sizeof *memory);
+        _cleanup_free_ bool *is_categorical = malloc(d + 1);
+        if (!memory || !is_categorical)
+                return -ENOMEM;
+        double *x = memory, *scratch = x + n * d, *theta = scratch + gp_scratch_size(n, d);
+        for (size_t i = 0; i < n; i++)
+                for (size_t j = 0, at = 0; j < d; j++)
+                        if (j != k)
+                                x[i * (d - 1) + at++] = full->x[i * d + j];
+        for (size_t j = 0, at = 0; j < d; j++)
+                if (j != k)
+                        is_categorical[at++] = full->is_categorical[j];
+        struct gp_data part = {.n = n, .n_dims = d - 1, .x = x, .y = full->y, .is_categorical = is_categorical, .expects_noise = true};
+        int r = gp_fit(&part, seed, 1, 40, theta);
+        if (r < 0)
+                return r;
+        double without = gp_objective(&part, theta, scratch, NULL);
+        *ret = isfinite(without) ? without - with : 0;
+        return 0;
+}
+
+#define MAX_TESTED 120 /* trials that the likelihoods are compared on */
+
+static int weigh(const struct opt_model *model, struct opt_effect *effects) {
+        const struct evidence *evidence = &model->evidence;
+        size_t n = evidence->n_ended, d = evidence->n_dims, stride = (n + MAX_TESTED - 1) / MAX_TESTED, count = 0;
+        _cleanup_free_ double *memory = malloc((n * (d + 1) + gp_scratch_size(MAX_TESTED, d) + d + 2) * sizeof *memory);
+        if (!memory)
+                return -ENOMEM;
+        double *x = memory, *y = x + n * d, *theta = y + n, *scratch = theta + d + 2;
+        for (size_t i = (n - 1) % stride; i < n; i += stride, count++) {
+                memcpy(x + count * d, evidence->x + i * d, d * sizeof *x);
+                y[count] = evidence->y[i];
+        }
+        struct gp_data data = {.n = count, .n_dims = d, .x = x, .y = y, .is_categorical = evidence->is_categorical, .expects_noise = true};
+        int r = gp_fit(&data, model->seed, 1, 40, theta);
+        double with = gp_objective(&data, theta, scratch, NULL);
+        for (size_t k = 0; r == 0 && k < d; k++) {
+                r = lost_without(&data, k, model->seed, with, &effects[k].evidence);
+                /* One in a few hundred dimensions of pure noise gets this far; the more dimensions, the more it takes. */
+                effects[k].is_distinguishable = effects[k].evidence > 3 + 0.5 * log((double)d);
+        }
+        return r < 0 ? r : 0;
+}
+
+/* --- variance shares -------------------------------------------------------------------------------- */
+
+/* Draws of theta around its mode (Metropolis), for the doubt about the hyperparameters. Row 0 is the mode. */
+static int draw_thetas(const struct opt_model *model, const struct gp_data *data, double *ret) {
+        size_t n_theta = model->space.n_dims + 2;
+        _cleanup_free_ double *memory = malloc((gp_scratch_size(data->n, data->n_dims) + 2 * n_theta) * sizeof *memory);
+        if (!memory)
+                return -ENOMEM;
+        double *now = memory, *next = now + n_theta, *scratch = next + n_theta;
+        memcpy(ret, model->theta, n_theta * sizeof *ret);
+        memcpy(now, model->theta, n_theta * sizeof *now);
+        struct rng rng;
+        rng_init(&rng, model->seed, 0x746874);
+        double value = gp_objective(data, now, scratch, NULL), width = 1.2 / sqrt((double)n_theta);
+        for (size_t t = 1; t < N_THETAS; t++) {
+                for (int step = 0; step < 24; step++) {
+                        for (size_t k = 0; k < n_theta; k++)
+                                next[k] = fmin(fmax(now[k] + width * rng_normal(&rng), k < n_theta - 2 ? log(0.02) : -10),
+                                               k < n_theta - 2 ? log(200) : 4);
+                        double proposed = gp_objective(data, next, scratch, NULL);
+                        bool accepted = log(fmax(rng_uniform(&rng), 1e-300)) < value - proposed;
+                        width *= accepted ? 1.1 : 0.96;
+                        if (!accepted)
+                                continue;
+                        value = proposed;
+                        memcpy(now, next, n_theta * sizeof *now);
+                }
+                memcpy(ret + t * n_theta, now, n_theta * sizeof *ret);
+        }
+        return 0;
+}
+
+/* A point of the unit cube, with one or two coordinates replaced, as features; dimensions that do not count there rest. */
+static void feature_point(const struct opt_space *space, uint64_t seed, uint64_t index, size_t a, double u, size_t b, double v, double *x,
+                          double *ret) {
+        for (size_t j = 0; j < space->n_dims; j++)
+                x[j] = opt_dim_from_unit(&space->dims[j], j == a ? u : j == b ? v : sobol_scrambled(seed, j, index));
+        opt_space_settle(space, x);
+        for (size_t j = 0; j < space->n_dims; j++)
+                ret[j] = dim_feature(&space->dims[j], x[j]);
+}
+
+/* Of m × n_levels values per path (the other dimensions' point, then the level): variance of the level means, mean variance
+ * over the levels, and the whole variance. */
+static void split_variance(const double *values, size_t n_points, size_t n_levels, size_t n_paths, size_t path, double *ret_main,
+                           double *ret_total, double *ret_whole) {
+        double level_mean[N_LEVELS * N_LEVELS] = {0}, sum = 0, square = 0, within = 0;
+        for (size_t m = 0; m < n_points; m++) {
+                double s = 0, q = 0;
+                for (size_t g = 0; g < n_levels; g++) {
+                        double v = values[(m * n_levels + g) * n_paths + path];
+                        level_mean[g] += v / (double)n_points;
+                        s += v;
+                        q += v * v;
+                }
+                sum += s;
+                square += q;
+                within += q - s * s / (double)n_levels;
+        }
+        double count = (double)(n_points * n_levels), mean = sum / count, main = 0;
+        for (size_t g = 0; g < n_levels; g++)
+                main += (level_mean[g] - mean) * (level_mean[g] - mean) / (double)n_levels;
+        *ret_total = within / count;
+        /* What the levels share with the points drawn for the other dimensions is not the level's: E[main] = V_k + V_kl/m. */
+        *ret_main = fmax(0, (main - *ret_total / (double)n_points) / (1 - 1 / (double)n_points));
+        *ret_whole = fmax(square / count - mean * mean, 0);
+}
+
+static int share_mains(const struct opt_model *model, const struct paths *paths, size_t first_sample, double *main, double *total) {
+        const struct opt_space *space = &model->space;
+        size_t d = space->n_dims, n_points = MAX_POINTS / (N_LEVELS * (d ? d : 1));
+        n_points = n_points > 96 ? 96 : n_points < 24 ? 24 : n_points;
+        size_t n = n_points * N_LEVELS;
+        _cleanup_free_ double *points = malloc((n * (d + N_PATHS) + d) * sizeof *points);
+        if (!points)
+                return -ENOMEM;
+        double *values = points + n * d, *x = values + n * N_PATHS, whole[N_PATHS] = {0};
+        for (size_t k = 0; k < d; k++) {
+                for (size_t m = 0; m < n_points; m++)
+                        for (size_t g = 0; g < N_LEVELS; g++)
+                                feature_point(space, model->seed + k, m, k, ((double)g + 0.5) / N_LEVELS, d, 0, x,
+                                              points + (m * N_LEVELS + g) * d);
+                int r = paths_evaluate(paths, n, points, values);
+                if (r < 0)
+                        return r;
+                for (size_t p = 0; p < N_PATHS; p++) {
+                        double one;
+                        split_variance(values, n_points, N_LEVELS, N_PATHS, p, &main[(first_sample + p) * d + k],
+                                       &total[(first_sample + p) * d + k], &one);
+                        whole[p] += one / (double)d;
+                }
+        }
+        for (size_t p = 0; p < N_PATHS; p++)
+                for (size_t k = 0; k < d; k++) {
+                        double scale = whole[p] > 1e-12 ? 1 / whole[p] : 0;
+                        main[(first_sample + p) * d + k] = fmin(main[(first_sample + p) * d + k] * scale, 1);
+                        total[(first_sample + p) * d + k] = fmin(total[(first_sample + p) * d + k] * scale, 1);
+                }
+        return 0;
+}
+
+/* What a and b explain together, less what each explains alone. */
+static int share_pair(const struct opt_model *model, const struct paths *paths, size_t first_sample, const struct opt_pair *pair,
+                      double *ret) {
+        const struct opt_space *space = &model->space;
+        size_t d = space->n_dims, n_levels = N_LEVELS * N_LEVELS, n = PAIR_POINTS * n_levels;
+        _cleanup_free_ double *points = malloc((n * (d + N_PATHS) + d) * sizeof *points);
+        if (!points)
+                return -ENOMEM;
+        double *values = points + n * d, *x = values + n * N_PATHS;
+        for (size_t i = 0; i < n; i++) {
+                size_t g = i % n_levels;
+                feature_point(space, model->seed + 977, i / n_levels, pair->a, ((double)(g / N_LEVELS) + 0.5) / N_LEVELS, pair->b,
+                              ((double)(g % N_LEVELS) + 0.5) / N_LEVELS, x, points + i * d);
+        }
+        int r = paths_evaluate(paths, n, points, values);
+        for (size_t p = 0; r == 0 && p < N_PATHS; p++) {
+                double together, within, whole, by_a[N_LEVELS] = {0}, by_b[N_LEVELS] = {0}, mean = 0, alone = 0;
+                split_variance(values, PAIR_POINTS, n_levels, N_PATHS, p, &together, &within, &whole);
+                for (size_t i = 0; i < n; i++) {
+                        double v = values[i * N_PATHS + p] / (double)n;
+                        by_a[i % n_levels / N_LEVELS] += v * N_LEVELS;
+                        by_b[i % N_LEVELS] += v * N_LEVELS;
+                        mean += v;
+                }
+                for (size_t g = 0; g < N_LEVELS; g++)
+                        alone += ((by_a[g] - mean) * (by_a[g] - mean) + (by_b[g] - mean) * (by_b[g] - mean)) / N_LEVELS;
+                ret[first_sample + p] = whole > 1e-12 ? fmin(fmax(together - alone, 0) / whole, 1) : 0;
+        }
+        return r;
+}
+
+static int compare(const void *a, const void *b) {
+        double x = *(const double *)a, y = *(const double *)b;
+        return (x > y) - (x < y);
+}
+
+static void summarise(double *samples, double *ret_middle, double *ret_low, double *ret_high) {
+        qsort(samples, N_SAMPLES, sizeof *samples, compare);
+        *ret_middle = samples[N_SAMPLES / 2];
+        *ret_low = samples[N_SAMPLES / 20];
+        *ret_high = samples[N_SAMPLES - 1 - N_SAMPLES / 20];
+}
+
+/* Pairs of the dimensions that matter most, by total effect of the first draws. */
+static size_t choose_pairs(const struct opt_effect *effects, size_t d, struct opt_pair *ret) {
+        size_t top[N_PAIRED], n_top = 0, n = 0;
+        for (; n_top < N_PAIRED; n_top++) {
+                size_t best = d;
+                for (size_t k = 0; k < d; k++) {
+                        bool is_taken = !effects[k].is_distinguishable;
+                        for (size_t i = 0; i < n_top; i++)
+                                is_taken |= top[i] == k;
+                        if (!is_taken && (best == d || effects[k].evidence > effects[best].evidence))
+                                best = k;
+                }
+                if (best == d)
+                        break;
+                top[n_top] = best;
+        }
+        for (size_t i = 0; i < n_top; i++)
+                for (size_t j = i + 1; j < n_top; j++)
+                        ret[n++] = (struct opt_pair){.a = top[i] < top[j] ? top[i] : top[j], .b = top[i] < top[j] ? top[j] : top[i]};
+        return n;
+}
+
+#define MAX_PAIRS (N_PAIRED * (N_PAIRED - 1) / 2)
+
+struct shares {
+        double *main, *total; /* N_SAMPLES × n_dims */
+        double *pairs;        /* MAX_PAIRS × N_SAMPLES */
+        double *thetas;       /* N_THETAS × (n_dims + 2) */
+};
+
+/* The latest trials and the better half of them, as everywhere; sample paths need fewer. */
+static struct gp_data explained_data(const struct opt_model *model, double *x, double *y) {
+        const struct evidence *evidence = &model->evidence;
+        size_t n = evidence->n_ended, d = evidence->n_dims, stride = (n + MAX_EXPLAINED - 1) / MAX_EXPLAINED, count = 0;
+        for (size_t i = (n - 1) % stride; i < n; i += stride, count++) {
+                memcpy(x + count * d, evidence->x + i * d, d * sizeof *x);
+                y[count] = evidence->y[i];
+        }
+        return (struct gp_data){
+                .n = count, .n_dims = d, .x = x, .y = y, .is_categorical = evidence->is_categorical, .expects_noise = true};
+}
+
+static int sample_shares(const struct opt_model *model, const struct gp_data *data, const struct opt_pair *pairs, size_t n_pairs,
+                         struct shares *ret) {
+        size_t d = model->space.n_dims;
+        struct gp_data few = *data; /* for the draws of theta */
+        few.n = data->n > MAX_TESTED ? MAX_TESTED : data->n;
+        int r = draw_thetas(model, &few, ret->thetas);
+        for (size_t t = 0; r == 0 && t < N_THETAS; t++) {
+                const double *theta = ret->thetas + t * (d + 2);
+                _cleanup_(cleanup_gp) struct gp *gp = NULL;
+                _cleanup_(cleanup_paths) struct paths *paths = NULL;
+                r = gp_new(data, theta, &gp);
+                if (r == GP_NOT_FITTED)
+                        r = gp_new(data, model->theta, &gp);
+                if (r == 0)
+                        r = paths_new(&model->space, data, gp, theta, N_PATHS, model->seed + t, &paths);
+                if (r == 0)
+                        r = share_mains(model, paths, t * N_PATHS, ret->main, ret->total);
+                for (size_t i = 0; r == 0 && i < n_pairs; i++)
+                        r = share_pair(model, paths, t * N_PATHS, &pairs[i], ret->pairs + i * N_SAMPLES);
+        }
+        return r > 0 ? 0 : r;
+}
+
+static int by_share(const void *a, const void *b) {
+        const struct opt_pair *x = a, *y = b;
+        if (x->share != y->share)
+                return x->share > y->share ? -1 : 1;
+        return x->a != y->a ? (x->a > y->a ? 1 : -1) : (x->b > y->b) - (x->b < y->b);
+}
+
+int opt_model_importance(const struct opt_model *model, struct opt_effect *ret_effects, size_t max_pairs, struct opt_pair *ret_pairs,
+                         size_t *ret_n_pairs) {
+        size_t d = model->space.n_dims, n = model->evidence.n_ended;
+        struct opt_pair pairs[MAX_PAIRS];
+        _cleanup_free_ double *memory = calloc(N_SAMPLES * (2 * d + MAX_PAIRS + 1) + N_THETAS * (d + 2) + n * (d + 1), sizeof *memory);
+        if (!memory)
+                return -ENOMEM;
+        struct shares shares = {.main = memory, .total = memory + N_SAMPLES * d};
+        shares.pairs = shares.total + N_SAMPLES * d;
+        shares.thetas = shares.pairs + MAX_PAIRS * N_SAMPLES;
+        double *sorted = shares.thetas + N_THETAS * (d + 2), *x = sorted + N_SAMPLES, unused_low, unused_high;
+        memset(ret_effects, 0, d * sizeof *ret_effects);
+        int r = weigh(model, ret_effects);
+        if (r < 0)
+                return r;
+        struct gp_data data = explained_data(model, x, x + n * d);
+        size_t n_pairs = choose_pairs(ret_effects, d, pairs);
+        r = sample_shares(model, &data, pairs, n_pairs, &shares);
+        if (r < 0)
+                return r;
+        for (size_t k = 0; k < d; k++) {
+                for (size_t s = 0; s < N_SAMPLES; s++)
+                        sorted[s] = shares.main[s * d + k];
+                summarise(sorted, &ret_effects[k].share, &ret_effects[k].low, &ret_effects[k].high);
+                for (size_t s = 0; s < N_SAMPLES; s++)
+                        sorted[s] = shares.total[s * d + k];
+                summarise(sorted, &ret_effects[k].total, &unused_low, &unused_high);
+        }
+        for (size_t i = 0; i < n_pairs; i++)
+                summarise(shares.pairs + i * N_SAMPLES, &pairs[i].share, &pairs[i].low, &pairs[i].high);
+        qsort(pairs, n_pairs, sizeof *pairs, by_share);
+        *ret_n_pairs = n_pairs < max_pairs ? n_pairs : max_pairs;
+        memcpy(ret_pairs, pairs, *ret_n_pairs * sizeof *ret_pairs);
+        return 0;
+}

@@ -1,0 +1,249 @@
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "common/rng.h"
+#include "opt/explain.h"
+#include "opt/gp.h"
+#include "opt/paths.h"
+
+#define MAX_TRIALS 128
+#define MAX_DIMS 6
+
+struct study {
+        struct opt_dim dims[MAX_DIMS];
+        struct opt_space space;
+        struct opt_trial trials[MAX_TRIALS];
+        double x[MAX_TRIALS * MAX_DIMS];
+        struct opt_history history;
+};
+
+static void study_init(struct study *study, size_t n_dims, size_t n, uint64_t seed, double (*f)(const double *x), double noise) {
+        struct rng rng;
+        rng_init(&rng, seed, 1);
+        for (size_t k = 0; k < n_dims; k++)
+                study->dims[k] = (struct opt_dim){.kind = OPT_UNIFORM, .low = 0, .high = 1};
+        study->space = (struct opt_space){.dims = study->dims, .n_dims = n_dims};
+        for (size_t i = 0; i < n; i++) {
+                double *x = study->x + i * n_dims;
+                opt_random(&study->space, seed, i, x);
+                study->trials[i] = (struct opt_trial){.x = x, .y = (f ? f(x) : 0) + noise * rng_normal(&rng), .status = OPT_OBSERVED};
+        }
+        study->history = (struct opt_history){study->trials, n};
+}
+
+static void importance(struct study *study, struct opt_effect *effects, struct opt_pair *pairs, size_t *n_pairs) {
+        struct opt_model *model;
+        assert_int_equal(opt_model_new(&study->space, &study->history, false, 7, &model), 0);
+        assert_int_equal(opt_model_importance(model, effects, 3, pairs, n_pairs), 0);
+        opt_model_free(model);
+}
+
+/* --- importance ------------------------------------------------------------------------------------ */
+
+static double ishigami_like(const double *x) {
+        return 3 * x[0] + 8 * (x[1] - 0.5) * (x[2] - 0.5);
+}
+
+static void shares_are_those_of_the_function(void **state) {
+        (void)state;
+        struct study study = {0};
+        struct opt_effect effects[MAX_DIMS];
+        struct opt_pair pairs[3];
+        size_t n_pairs;
+        study_init(&study, 5, 100, 3, ishigami_like, 0.01);
+        importance(&study, effects, pairs, &n_pairs);
+        /* Var(3 x0) = 9/12 = .75; the product has 64/144 = .444. The warp bends the worse half, so only about. */
+        assert_true(fabs(effects[0].share - 0.63) < 0.12);
+        assert_true(effects[0].low > 0.4 && effects[0].high < 0.85);
+        for (size_t k = 0; k < 3; k++)
+                assert_true(effects[k].is_distinguishable);
+        for (size_t k = 3; k < 5; k++) {
+                assert_false(effects[k].is_distinguishable);
+                assert_true(effects[k].share < 0.05 && effects[k].total < 0.05);
+        }
+        assert_true(effects[1].share < 0.1 && effects[1].total > 0.2);
+        assert_true(n_pairs > 0);
+        assert_int_equal(pairs[0].a, 1);
+        assert_int_equal(pairs[0].b, 2);
+        assert_true(fabs(pairs[0].share - 0.37) < 0.15 && pairs[0].low > 0.1);
+}
+
+static void pure_noise_has_no_important_dimension(void **state) {
+        (void)state;
+        static const size_t sizes[] = {8, 20, 60};
+        int n_distinguished = 0;
+        for (uint64_t seed = 0; seed < 30; seed++) {
+                struct study study = {0};
+                struct opt_effect effects[MAX_DIMS];
+                struct opt_pair pairs[3];
+                size_t n_pairs;
+                study_init(&study, 4, sizes[seed % 3], seed, NULL, 1);
+                importance(&study, effects, pairs, &n_pairs);
+                for (size_t k = 0; k < 4; k++)
+                        n_distinguished += effects[k].is_distinguishable;
+        }
+        assert_true(n_distinguished <= 2); /* of 120 */
+}
+
+static void a_constant_metric_explains_nothing(void **state) {
+        (void)state;
+        struct study study = {0};
+        struct opt_effect effects[MAX_DIMS];
+        struct opt_pair pairs[3];
+        size_t n_pairs;
+        study_init(&study, 3, 20, 1, NULL, 0);
+        importance(&study, effects, pairs, &n_pairs);
+        for (size_t k = 0; k < 3; k++) {
+                assert_false(effects[k].is_distinguishable);
+                assert_true(isfinite(effects[k].share) && effects[k].share >= 0 && effects[k].share <= 1);
+        }
+        assert_int_equal(n_pairs, 0);
+}
+
+static double by_choice(const double *x) {
+        return x[0] == 2 ? 1 : 0;
+}
+
+static void a_choice_that_matters_is_found(void **state) {
+        (void)state;
+        struct study study = {0};
+        struct opt_effect effects[MAX_DIMS];
+        struct opt_pair pairs[3];
+        size_t n_pairs;
+        study_init(&study, 3, 0, 5, NULL, 0);
+        study.dims[0] = (struct opt_dim){.kind = OPT_CATEGORICAL, .n_choices = 4, .held = true, .held_value = 1};
+        for (size_t i = 0; i < 40; i++) {
+                double *x = study.x + i * 3;
+                study.dims[0].held = false;
+                opt_random(&study.space, 5, i, x);
+                study.dims[0].held = true; /* held for proposals; evidence varies it all the same */
+                study.trials[i] = (struct opt_trial){.x = x, .y = by_choice(x), .status = OPT_OBSERVED};
+        }
+        study.history.n = 40;
+        importance(&study, effects, pairs, &n_pairs);
+        assert_true(effects[0].is_distinguishable && effects[0].share > 0.7);
+        assert_false(effects[1].is_distinguishable || effects[2].is_distinguishable);
+}
+
+/* --- the incumbent --------------------------------------------------------------------------------- */
+
+static double bowl(const double *x) {
+        return pow(x[0] - 0.3, 2) + pow(x[1] - 0.6, 2);
+}
+
+static void the_incumbent_is_no_lucky_trial(void **state) {
+        (void)state;
+        struct study study = {0};
+        study_init(&study, 2, 60, 2, bowl, 0.03);
+        double *x = study.x + 60 * 2;
+        x[0] = 0.9;
+        x[1] = 0.1;
+        study.trials[60] = (struct opt_trial){.x = x, .y = -0.05, .status = OPT_OBSERVED}; /* 0.61 in truth */
+        study.history.n = 61;
+        struct opt_model *model;
+        struct opt_incumbent incumbent;
+        assert_int_equal(opt_model_new(&study.space, &study.history, false, 1, &model), 0);
+        assert_int_equal(opt_model_incumbent(model, &incumbent), 0);
+        assert_int_not_equal(incumbent.index, 60);
+        assert_true(bowl(study.trials[incumbent.index].x) < 0.05);
+        assert_true(incumbent.low <= incumbent.mean && incumbent.mean <= incumbent.high);
+        assert_true(incumbent.n_within_noise >= 1);
+        assert_true(incumbent.chance_of_best > 0 && incumbent.chance_of_best <= 1);
+        opt_model_free(model);
+}
+
+static void repeats_are_recommended_where_noise_hides_the_best(void **state) {
+        (void)state;
+        struct study study = {0};
+        struct opt_model *model;
+        struct opt_incumbent incumbent;
+        study_init(&study, 2, 30, 4, NULL, 1);
+        assert_int_equal(opt_model_new(&study.space, &study.history, true, 1, &model), 0);
+        assert_int_equal(opt_model_incumbent(model, &incumbent), 0);
+        assert_true(incumbent.n_within_noise > 20);
+        assert_true(opt_model_noise(model) > 0.3 && opt_model_noise(model) < 2);
+        opt_model_free(model);
+        study_init(&study, 2, 30, 4, bowl, 0);
+        assert_int_equal(opt_model_new(&study.space, &study.history, false, 1, &model), 0);
+        assert_int_equal(opt_model_incumbent(model, &incumbent), 0);
+        assert_false(incumbent.recommends_repeats);
+        double mean, sd;
+        assert_int_equal(opt_model_predict(model, 1, study.trials[incumbent.index].x, &mean, &sd), 0);
+        assert_true(fabs(mean - incumbent.mean) < 1e-3 && fabs(mean - study.trials[incumbent.index].y) < 0.02);
+        opt_model_free(model);
+}
+
+static void few_or_failed_trials_give_no_model(void **state) {
+        (void)state;
+        struct study study = {0};
+        struct opt_model *model;
+        study_init(&study, 2, 10, 4, bowl, 0);
+        study.history.n = OPT_MODEL_TRIALS - 1;
+        assert_int_equal(opt_model_new(&study.space, &study.history, false, 1, &model), OPT_NO_MODEL);
+        study.history.n = 10;
+        for (size_t i = 0; i < 10; i++)
+                study.trials[i].status = i % 2 ? OPT_FAILED : OPT_PENDING;
+        assert_int_equal(opt_model_new(&study.space, &study.history, false, 1, &model), OPT_NO_MODEL);
+}
+
+/* --- sample paths ---------------------------------------------------------------------------------- */
+
+#define N_MANY 2000
+
+static void sample_paths_follow_the_posterior(void **state) {
+        (void)state;
+        struct opt_dim dims[2] = {{.kind = OPT_UNIFORM, .low = 0, .high = 1}, {.kind = OPT_CATEGORICAL, .n_choices = 3}};
+        struct opt_space space = {.dims = dims, .n_dims = 2};
+        bool is_categorical[2] = {false, true};
+        double x[] = {0.1, 0, 0.4, 1, 0.8, 0, 0.6, 2}, y[] = {-1, 0.5, 1, 0}, theta[] = {log(0.4), log(0.8), 0, log(0.01)};
+        struct gp_data data = {.n = 4, .n_dims = 2, .x = x, .y = y, .is_categorical = is_categorical};
+        struct gp *gp;
+        assert_int_equal(gp_new(&data, theta, &gp), 0);
+        double points[] = {0.2, 0, 0.45, 1, 0.95, 2}, mean[3], sd[3], covariance[9];
+        static double values[3 * N_MANY];
+        assert_int_equal(gp_predict(gp, 3, points, mean, sd), 0);
+        assert_int_equal(gp_covariance(gp, 3, points, covariance), 0);
+        /* Several sets of waves: one alone approximates the kernel. */
+        double sum[3] = {0}, products[9] = {0};
+        size_t n = 0;
+        for (uint64_t set = 0; set < 40; set++) {
+                struct paths *paths;
+                assert_int_equal(paths_new(&space, &data, gp, theta, 50, set, &paths), 0);
+                assert_int_equal(paths_evaluate(paths, 3, points, values), 0);
+                paths_free(paths);
+                for (size_t p = 0; p < 50; p++, n++)
+                        for (size_t i = 0; i < 3; i++) {
+                                sum[i] += values[i * 50 + p];
+                                for (size_t j = 0; j < 3; j++)
+                                        products[i * 3 + j] += (values[i * 50 + p] - mean[i]) * (values[j * 50 + p] - mean[j]);
+                        }
+        }
+        for (size_t i = 0; i < 3; i++) {
+                assert_true(fabs(sum[i] / (double)n - mean[i]) < 0.08 * (sd[i] + 0.1));
+                assert_true(fabs(covariance[i * 3 + i] - sd[i] * sd[i]) < 1e-9);
+                for (size_t j = 0; j < 3; j++)
+                        assert_true(fabs(products[i * 3 + j] / (double)n - covariance[i * 3 + j]) < 0.12 * sd[i] * sd[j]);
+        }
+        gp_free(gp);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(shares_are_those_of_the_function),
+                cmocka_unit_test(pure_noise_has_no_important_dimension),
+                cmocka_unit_test(a_constant_metric_explains_nothing),
+                cmocka_unit_test(a_choice_that_matters_is_found),
+                cmocka_unit_test(the_incumbent_is_no_lucky_trial),
+                cmocka_unit_test(repeats_are_recommended_where_noise_hides_the_best),
+                cmocka_unit_test(few_or_failed_trials_give_no_model),
+                cmocka_unit_test(sample_paths_follow_the_posterior),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
