@@ -141,6 +141,49 @@ static bool content_type_is_json(const char *type) {
         return !*rest || (*rest == ';' && charset_is_utf8(rest));
 }
 
+/* Where a request ends must have one reading, or a proxy before us and we disagree, and what it takes for a body is a request
+ * to us. libmicrohttpd takes the first of two lengths, and a chunked body with a length beside it. The other two decide who
+ * asks whom. */
+static const char *const unique[] = {"Content-Length", "Transfer-Encoding", "Host", "Authorization"};
+#define N_UNIQUE (sizeof unique / sizeof *unique)
+
+struct header_count {
+        unsigned n[N_UNIQUE];
+        bool has_odd_name;
+};
+
+static enum MHD_Result count_header(void *cls, enum MHD_ValueKind kind, const char *key, const char *value) {
+        (void)kind, (void)value;
+        struct header_count *count = cls;
+        for (size_t i = 0; i < N_UNIQUE; i++)
+                count->n[i] += strcasecmp(key, unique[i]) == 0;
+        for (const char *c = key; *c; c++)
+                count->has_odd_name |= !isalnum((unsigned char)*c) && !strchr("!#$%&'*+-.^_`|~", *c); /* "Transfer-Encoding : chunked" */
+        return MHD_YES;
+}
+
+/* On a refusal nothing that follows on this connection can be trusted to begin where it seems to. */
+static bool admit_framing(struct exchange *exchange) {
+        struct header_count count = {0};
+        MHD_get_connection_values(exchange->connection, MHD_HEADER_KIND, count_header, &count);
+        exchange->answer.is_last = true;
+        for (size_t i = 0; i < N_UNIQUE; i++)
+                if (count.n[i] > 1) {
+                        answer_problem(&exchange->answer, 400, "the header %s is given twice", unique[i]);
+                        return false;
+                }
+        if (count.has_odd_name) {
+                answer_problem(&exchange->answer, 400, "a header's name holds a character that none may have");
+                return false;
+        }
+        if (count.n[0] && count.n[1]) {
+                answer_problem(&exchange->answer, 400, "Content-Length and Transfer-Encoding exclude each other");
+                return false;
+        }
+        exchange->answer.is_last = false;
+        return true;
+}
+
 static void admit_headers(struct exchange *exchange) {
         exchange->wrong_type = !content_type_is_json(header(exchange, "Content-Type")) || header(exchange, "Content-Encoding");
         const char *length = header(exchange, "Content-Length");
@@ -155,6 +198,8 @@ static void admit_headers(struct exchange *exchange) {
 
 void exchange_admit(struct exchange *exchange) {
         exchange->has_body_method = strcmp(exchange->method, "POST") == 0 || strcmp(exchange->method, "PATCH") == 0;
+        if (!admit_framing(exchange))
+                return;
         int r = route_match(exchange->method, exchange->path, &exchange->route, exchange->id, exchange->answer.allow);
         if (r == ROUTE_UNKNOWN_PATH) {
                 exchange->answer.allow[0] = 0;

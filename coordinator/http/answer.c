@@ -77,7 +77,7 @@ static void add_headers(const struct answer *answer, struct MHD_Response *respon
                 MHD_add_response_header(response, "Allow", answer->allow);
         if (answer->challenge)
                 MHD_add_response_header(response, "WWW-Authenticate", "Bearer realm=\"sweepd\"");
-        if (closing)
+        if (closing || answer->is_last)
                 MHD_add_response_header(response, "Connection", "close");
         MHD_add_response_header(response, "Cache-Control", "no-store");
         MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");

@@ -264,7 +264,7 @@ static enum MHD_Result begin(struct http *http, struct MHD_Connection *connectio
                 return MHD_NO;
         *con_cls = exchange;
         exchange_admit(exchange);
-        return exchange->answer.status && body_is_waited_for(exchange) ? send_answer(exchange) : MHD_YES;
+        return exchange->answer.status && (exchange->answer.is_last || body_is_waited_for(exchange)) ? send_answer(exchange) : MHD_YES;
 }
 
 enum MHD_Result exchange_handle(void *cls, struct MHD_Connection *connection, const char *url, const char *method, const char *version,

@@ -43,6 +43,7 @@ struct answer {
         char sweep_state[16];
         char allow[64];
         bool challenge; /* WWW-Authenticate */
+        bool is_last;   /* the connection ends with it, and what else comes in is not read */
 };
 
 struct exchange {

@@ -36,16 +36,27 @@ static bool step_number(const json_t *value) {
         return json_is_number(value) && step >= 0 && step <= 9007199254740991.0 && step == floor(step);
 }
 
+/* A name that the coordinator takes: one short line without control characters. */
+static bool is_name(const json_t *value) {
+        const char *text = json_string_value(value);
+        size_t len = json_string_length(value);
+        for (size_t i = 0; i < len; i++)
+                if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
+                        return false;
+        return len > 0 && len <= LIMIT_NAME_BYTES;
+}
+
 static int decode_metric(const json_t *event, uint64_t now_ms, struct trainer_line *ret, struct error *err) {
-        const char *name = json_string_value(json_object_get(event, "name")), *time = json_string_value(json_object_get(event, "time"));
+        const char *time = json_string_value(json_object_get(event, "time"));
+        json_t *name = json_object_get(event, "name");
         const json_t *step = json_object_get(event, "step"), *value = json_object_get(event, "value"), *epoch = json_object_get(event, "epoch");
-        const char *fault = !name || !*name || strlen(name) > LIMIT_NAME_BYTES ? "name" : !step_number(step) ? "step" : !finite_number(value) ? "value" : NULL;
+        const char *fault = !is_name(name) ? "name" : !step_number(step) ? "step" : !finite_number(value) ? "value" : NULL;
         if (fault)
                 return error_set(err, -EINVAL, "metric without a usable %s", fault), LINE_MALFORMED;
         char stamp[RFC3339_SIZE];
         uint64_t ms;
         rfc3339_format(time && rfc3339_parse(time, &ms) == 0 ? ms : now_ms, stamp);
-        ret->json = json_pack("{s:s, s:I, s:O, s:s}", "name", name, "step", (json_int_t)json_number_value(step), "value", value, "time", stamp);
+        ret->json = json_pack("{s:O, s:I, s:O, s:s}", "name", name, "step", (json_int_t)json_number_value(step), "value", value, "time", stamp);
         if (!ret->json)
                 return -ENOMEM;
         if (finite_number(epoch) && json_object_set(ret->json, "epoch", (json_t *)epoch) < 0)

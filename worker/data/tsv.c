@@ -15,7 +15,10 @@ int tsv_open(struct tsv *tsv, const char *path, struct error *err) {
                 return r;
         if (tsv->text.len >= 3 && memcmp(tsv->text.data, "\xef\xbb\xbf", 3) == 0)
                 tsv->at = 3;
-        return tsv->at < tsv->text.len ? 0 : error_set(err, -EINVAL, "%s: empty", path);
+        if (tsv->at < tsv->text.len)
+                return 0;
+        tsv_close(tsv);
+        return error_set(err, -EINVAL, "%s: empty", path);
 }
 
 void tsv_close(struct tsv *tsv) {

@@ -37,6 +37,9 @@ static void bad_metric_is_malformed(void **state) {
         (void)state;
         expect("{\"event\":\"metric\",\"step\":1,\"value\":1}", LINE_MALFORMED, NULL);
         expect("{\"event\":\"metric\",\"name\":\"a\",\"step\":-1,\"value\":1}", LINE_MALFORMED, NULL);
+        expect("{\"event\":\"metric\",\"name\":\"a\x7f\",\"step\":1,\"value\":1}", LINE_MALFORMED, NULL); /* the report with it would be refused whole */
+        expect("{\"event\":\"metric\",\"name\":\"a\\nb\",\"step\":1,\"value\":1}", LINE_MALFORMED, NULL);
+        expect("{\"event\":\"metric\",\"name\":\"a\\u0000b\",\"step\":1,\"value\":1}", LINE_MALFORMED, NULL);
         expect("{\"event\":\"metric\",\"name\":\"a\",\"step\":0.5,\"value\":1}", LINE_MALFORMED, NULL);
         expect("{\"event\":\"metric\",\"name\":\"a\",\"step\":1,\"value\":\"1\"}", LINE_MALFORMED, NULL);
         expect("{\"event\":\"metric\",\"name\":\"a\",\"step\":1,\"value\":1e999}", LINE_MALFORMED, NULL);
