@@ -55,6 +55,7 @@ int command_watch(struct ctl *ctl);
 
 int command_trials(struct ctl *ctl);
 int command_trial(struct ctl *ctl);
+int command_import(struct ctl *ctl);
 int command_enqueue(struct ctl *ctl);
 int command_reproduce(struct ctl *ctl);
 

@@ -141,6 +141,57 @@ def test_enqueued_configurations_and_how_to_reproduce_them(server, ctl, tmp_path
     assert again["metric"] == {"name": "eval/accuracy", "goal": "maximize"}
 
 
+IMPORT_SPEC = """\
+method: bayes
+trainer: external
+metric: {name: eval/accuracy, goal: maximize}
+baseline: {epochs: 3}
+parameters:
+  learning_rate: {distribution: log_uniform_values, min: 1e-5, max: 1e-2}
+  layers: {min: 1, max: 8}
+  optimizer: {values: [adam, "sgd, nesterov", 8]}
+  amsgrad: {values: [true, false]}
+"""
+
+
+def test_a_wandb_export_becomes_evidence(server, ctl, tmp_path):
+    id = json.loads(ctl("create", "-", "--json", url=server.url, stdin=IMPORT_SPEC).stdout)["id"]
+    (tmp_path / "runs.csv").write_text(
+        '\ufeff"Name","State","Runtime","learning_rate","layers","optimizer","amsgrad","eval/accuracy"\r\n'
+        '"sweet-1","finished","31","1e-4","2.0","sgd, nesterov","True","0.81"\r\n'
+        '"sweet-2","crashed","3","1e-2","2","adam","False",""\r\n'
+        '"sweet-3","finished","33","0.001","4","8","false","0.84"\r\n'
+        '"sweet-4","finished","33","0.001","4","adam","false","NaN"\r\n')
+    done = ctl("import", id, "runs.csv", url=server.url)
+    assert "2 trials imported, 1 rows not completed, 1 without eval/accuracy" in done.stdout and "Runtime" in done.stderr
+    trials = server.get(f"/v1/sweeps/{id}/trials?sort=-value")["items"]
+    assert [t["value"] for t in trials] == [0.84, 0.81] and {t["state"] for t in trials} == {"completed"}
+    assert trials[0]["params"] == {"learning_rate": 0.001, "layers": 4, "optimizer": 8, "amsgrad": False, "epochs": 3}
+    assert trials[1]["params"]["optimizer"] == "sgd, nesterov" and trials[1]["params"]["layers"] == 2
+
+
+def test_our_own_export_can_be_imported_elsewhere(server, ctl, tmp_path):
+    id = json.loads(ctl("create", "-", "--json", url=server.url, stdin=SPEC).stdout)["id"]
+    for number, value in enumerate([0.81, 0.86, 0.84]):
+        complete(server, claim(server, id, number), value)
+    (tmp_path / "old.csv").write_text(ctl("export", id, url=server.url).stdout)
+    other = json.loads(ctl("create", "-", "--json", url=server.url, stdin=SPEC).stdout)["id"]
+    assert "3 trials imported" in ctl("import", other, "old.csv", url=server.url).stdout
+    old, new = (sorted(json.dumps([t["params"], t["value"]]) for t in server.get(f"/v1/sweeps/{sweep}/trials")["items"]) for sweep in (id, other))
+    assert old == new
+
+
+def test_a_wrong_row_is_told_by_its_line_and_nothing_is_imported(server, ctl, tmp_path):
+    id = json.loads(ctl("create", "-", "--json", url=server.url, stdin=IMPORT_SPEC).stdout)["id"]
+    head = "learning_rate,layers,optimizer,amsgrad,score\n"
+    (tmp_path / "bad.csv").write_text(head + "1e-3,2,adam,true,0.5\nfast,2,adam,true,0.5\n")
+    assert "--value-column" in ctl("import", id, "bad.csv", url=server.url, expect=1).stderr
+    assert "bad.csv:3: /params/learning_rate: must be a number" in ctl("import", id, "bad.csv", "--value-column", "score", url=server.url, expect=1).stderr
+    (tmp_path / "torn.csv").write_text(head + '1e-3,2,"adam')
+    assert "torn.csv:2" in ctl("import", id, "torn.csv", "--value-column", "score", url=server.url, expect=1).stderr
+    assert server.get(f"/v1/sweeps/{id}/trials")["items"] == []
+
+
 def test_workers_are_drained_by_name(server, ctl):
     worker(server)
     assert "hand" in ctl("workers", url=server.url).stdout
