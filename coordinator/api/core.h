@@ -36,6 +36,7 @@ struct known_answer {
 
 /* A sweep with its plan. Loaded on demand; running and paused ones stay. */
 struct live {
+        struct store *store; /* for the plan, when it looks into a history that it was not fed */
         struct sweep_row row;
         struct sweep_spec *spec;
         struct plan *plan;

@@ -32,6 +32,17 @@ static int feed(void *data, const struct history_row *row) {
         return 0;
 }
 
+static int load_history(void *data) {
+        struct live *live = data;
+        return store_history_each(live->store, live->row.id, feed, live);
+}
+
+static int take_tally(void *data, const struct trial_tally *tally) {
+        struct live *live = data;
+        plan_tally(live->plan, &(struct plan_tally){tally->stage, (enum trial_origin)tally->origin, tally->state, tally->n});
+        return 0;
+}
+
 static int make_spec(struct live *live) {
         struct faults faults = {0};
         _cleanup_json_ json_t *document = encode_stored(live->row.spec);
@@ -59,7 +70,7 @@ static int make_plan(struct api *api, struct live *live) {
                 return r;
         }
         plan_allow_stage(live->plan, live->row.first_allowed_stage);
-        r = store_history_each(api->store, live->row.id, feed, live);
+        r = plan_defer(live->plan, load_history, live) ? store_trial_tallies(api->store, live->row.id, take_tally, live) : load_history(live);
         if (r == 0)
                 r = store_trial_counts(api->store, live->row.id, counts);
         if (r == 0)
@@ -88,6 +99,7 @@ static int live_load(struct api *api, int64_t id, struct live **ret) {
         _cleanup_(cleanup_live) struct live *live = calloc(1, sizeof *live);
         if (!live)
                 return -ENOMEM;
+        live->store = api->store;
         int r = store_sweep_load(api->store, id, &live->row);
         if (r == 0)
                 r = make_spec(live);

@@ -69,7 +69,7 @@ static json_t *stage_json(const struct plan *plan, unsigned stage) {
 }
 
 json_t *plan_describe_stage(struct plan *plan) {
-        if (plan->spec->stages[plan->stage].method == METHOD_OFAT)
+        if (plan->spec->stages[plan->stage].method == METHOD_OFAT && history_need(plan) == 0)
                 conclude_ofat(plan, plan->stage); /* as far as it has come; without memory the impacts are just absent */
         json_t *object = stage_json(plan, plan->stage);
         json_object_set_new(object, "count", json_integer((json_int_t)plan->spec->n_stages));

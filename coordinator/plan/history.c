@@ -22,6 +22,51 @@ const struct plan_trial *history_lookup(const struct plan *plan, const json_t *p
         return index ? &plan->trials[json_integer_value(index)] : NULL;
 }
 
+/* --- a history that is still in the store ------------------------------------------------------------- */
+
+bool plan_defer(struct plan *plan, int (*load)(void *data), void *data) {
+        if (plan->spec->n_stages != 1) /* where the stages stand is known from the trials alone */
+                return false;
+        plan->load = load;
+        plan->load_data = data;
+        return true;
+}
+
+static void count_added(struct plan *plan, unsigned stage, enum trial_origin origin, uint64_t n) {
+        plan->counts[stage].proposed += origin == ORIGIN_PROPOSED ? n : 0;
+        plan->counts[stage].enqueued += origin == ORIGIN_ENQUEUED ? n : 0;
+        plan->n_counted += origin != ORIGIN_IMPORTED ? n : 0;
+}
+
+void plan_tally(struct plan *plan, const struct plan_tally *tally) {
+        count_added(plan, 0, tally->origin, tally->n);
+        if (!trial_state_ended(tally->state))
+                plan->counts[0].unended += tally->n;
+}
+
+int history_need(struct plan *plan) {
+        if (!plan->load)
+                return 0;
+        int (*load)(void *data) = plan->load;
+        const struct stage_counts counts = plan->counts[0];
+        uint64_t n_counted = plan->n_counted;
+        plan->load = NULL; /* what is told from here on is the history itself */
+        plan->counts[0] = (struct stage_counts){0};
+        plan->n_counted = 0;
+        int r = load(plan->load_data);
+        if (r == 0)
+                return 0;
+        while (plan->n_trials > 0)
+                json_decref(plan->trials[--plan->n_trials].params);
+        json_object_clear(plan->by_key);
+        plan->counts[0] = counts;
+        plan->n_counted = n_counted;
+        plan->load = load;
+        return r;
+}
+
+/* --- events ------------------------------------------------------------------------------------------- */
+
 static int remember_key(struct plan *plan, const json_t *params, size_t index) {
         _cleanup_free_ char *key = config_key(params);
         if (!key)
@@ -32,6 +77,12 @@ static int remember_key(struct plan *plan, const json_t *params, size_t index) {
 }
 
 int plan_trial_added(struct plan *plan, uint64_t number, unsigned stage, enum trial_origin origin, const json_t *params) {
+        if (plan->load) {
+                plan->counts[0].unended++;
+                count_added(plan, 0, origin, 1);
+                plan->version++;
+                return 0;
+        }
         if (plan->n_trials == plan->cap_trials) {
                 size_t cap = plan->cap_trials ? plan->cap_trials * 2 : 64;
                 struct plan_trial *trials = realloc(plan->trials, cap * sizeof *trials);
@@ -55,14 +106,17 @@ int plan_trial_added(struct plan *plan, uint64_t number, unsigned stage, enum tr
         plan->trials[plan->n_trials++] = (struct plan_trial){
                 .number = number, .stage = stage, .origin = origin, .state = TRIAL_QUEUED, .params = json_incref((json_t *)params)};
         plan->counts[stage].unended++;
-        plan->counts[stage].proposed += origin == ORIGIN_PROPOSED;
-        plan->counts[stage].enqueued += origin == ORIGIN_ENQUEUED;
-        plan->n_counted += origin != ORIGIN_IMPORTED;
+        count_added(plan, stage, origin, 1);
         plan->version++;
         return 0;
 }
 
 void plan_trial_state(struct plan *plan, uint64_t number, enum trial_state state, bool has_value, double value) {
+        if (plan->load) { /* a trial ends once, and only one that has ended is taken back into the queue */
+                plan->counts[0].unended += trial_state_ended(state) ? -1 : 1;
+                plan->version++;
+                return;
+        }
         struct plan_trial *trial = history_find(plan, number);
         if (!trial)
                 return;

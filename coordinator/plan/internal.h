@@ -49,6 +49,8 @@ struct plan {
         uint64_t seed, run_cap;
         bool closed;
 
+        int (*load)(void *data); /* the trials are still in the store: history_need before looking at them; NULL = they are here */
+        void *load_data;
         struct plan_trial *trials; /* by ascending number */
         size_t n_trials, cap_trials;
         json_t *by_key;   /* configuration key → index into trials of its first trial */
@@ -69,6 +71,7 @@ struct plan {
 };
 
 /* history.c */
+int history_need(struct plan *plan); /* trials and by_key are there when it returns 0; may move the trials */
 struct plan_trial *history_find(const struct plan *plan, uint64_t number);
 const struct plan_trial *history_lookup(const struct plan *plan, const json_t *params); /* by configuration; NULL if new */
 

@@ -197,6 +197,9 @@ int job_add_evidence(const struct plan *plan, struct plan_job *job, unsigned sta
 }
 
 int job_new(struct plan *plan, unsigned stage, struct plan_job **ret) {
+        int needed = history_need(plan);
+        if (needed < 0)
+                return needed;
         struct plan_job *job = calloc(1, sizeof *job);
         if (!job)
                 return -ENOMEM;

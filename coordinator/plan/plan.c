@@ -342,6 +342,10 @@ int plan_next(struct plan *plan, enum plan_answer *ret, json_t **ret_params, jso
                 *ret = PLAN_WAIT;
                 return 0;
         }
+        enum method method = plan->spec->stages[plan->stage].method;
+        int needed = method == METHOD_RANDOM || method == METHOD_SOBOL ? 0 : history_need(plan);
+        if (needed < 0)
+                return error_set(err, needed, "cannot read the history: %s", strerror(-needed));
         for (;;) {
                 int r = next_of_stage(plan, ret_params, ret_proposal);
                 if (r == 0) {

@@ -39,6 +39,19 @@ int plan_trial_added(struct plan *plan, uint64_t number, unsigned stage, enum tr
 /* It ended, or (state queued) it was requeued by a retry. has_value for completed and stopped. */
 void plan_trial_state(struct plan *plan, uint64_t number, enum trial_state state, bool has_value, double value);
 
+/* A plan of a single stage need not be fed a long history before somebody looks into it: how many trials of each kind there
+ * are is enough for random and Sobol points, budgets and descriptions. The plan calls `load` when it needs the trials
+ * themselves: it must then feed all events so far, in order, from the store. Events go on being told to the plan as they happen.
+ * Only a new plan can be deferred; one of several stages is not, and stays as it is (false). */
+struct plan_tally {
+        unsigned stage;
+        enum trial_origin origin;
+        enum trial_state state;
+        uint64_t n;
+};
+bool plan_defer(struct plan *plan, int (*load)(void *data), void *data);
+void plan_tally(struct plan *plan, const struct plan_tally *tally); /* once for each kind, after plan_defer */
+
 /* --- proposals ------------------------------------------------------------------------------------- */
 
 enum plan_answer {

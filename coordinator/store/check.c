@@ -102,6 +102,13 @@ static const struct check {
          "the next would be one above the last"},
         {2, "SELECT n || ' rows count the changes of tokens' FROM (SELECT count(*) AS n FROM token_changes) WHERE n <> 1",
          "there would be one row"},
+        {3,
+         "SELECT 'sweep ' || s.public_id || ': ' || sum(CASE WHEN kept THEN n ELSE 0 END) || ' ' || origin || ' trials of stage ' || q.stage || "
+         "' are counted as ' || q.state || ', ' || sum(CASE WHEN kept THEN 0 ELSE n END) || ' are' FROM "
+         "(SELECT 1 AS kept, sweep, stage, origin, state, n FROM trial_counts UNION ALL "
+         "SELECT 0, sweep, stage, origin, state, count(*) FROM trials GROUP BY sweep, stage, origin, state) q "
+         "JOIN sweeps s ON s.id = q.sweep GROUP BY q.sweep, q.stage, q.origin, q.state HAVING sum(CASE WHEN kept THEN n ELSE -n END) <> 0",
+         "they would be counted anew"},
 };
 
 struct run {

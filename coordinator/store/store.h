@@ -121,7 +121,16 @@ int store_trial_best(struct store *store, int64_t sweep, bool maximize, struct t
 
 int store_trial_counts(struct store *store, int64_t sweep, uint64_t ret[static N_TRIAL_STATES]);
 
-/* Mean seconds of completed and stopped attempts; 0 with none. */
+/* The same by stage and origin; kinds without trials are left out. visit returns 0 to go on. */
+struct trial_tally {
+        unsigned stage;
+        int origin; /* as in trial_row */
+        enum trial_state state;
+        uint64_t n;
+};
+int store_trial_tallies(struct store *store, int64_t sweep, int (*visit)(void *data, const struct trial_tally *tally), void *data);
+
+/* Mean seconds of the last hundred completed and stopped attempts; 0 with none. */
 int store_trial_mean_seconds(struct store *store, int64_t sweep, double *ret);
 
 /* Up to max trials of a sweep after `after` (a trial number), in order of number; state -1 = all. */

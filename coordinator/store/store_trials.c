@@ -1,4 +1,5 @@
 /* Trials, and the history that plans are made from. */
+#include <math.h>
 #include <stdlib.h>
 
 #include "store/statement.h"
@@ -150,20 +151,21 @@ int store_trial_first_release(struct store *store, uint64_t since_ms, uint64_t *
         return 0;
 }
 
+/* Two steps down an index, however many trials share the best value. */
+#define BEST(aggregate) \
+        SELECT_TRIAL " WHERE t.id = (SELECT id FROM trials WHERE sweep = ?1 AND value = (SELECT " aggregate "(value) FROM trials " \
+                     "WHERE sweep = ?1 AND value IS NOT NULL) ORDER BY number LIMIT 1)"
+
 int store_trial_best(struct store *store, int64_t sweep, bool maximize, struct trial_row *ret) {
         sqlite3_stmt *s;
-        int r = maximize ? store_query(store,
-                                       SELECT_TRIAL " WHERE t.sweep = ?1 AND t.value IS NOT NULL ORDER BY t.value DESC, t.number LIMIT 1",
-                                       &s, bind_i(sweep))
-                         : store_query(store, SELECT_TRIAL " WHERE t.sweep = ?1 AND t.value IS NOT NULL ORDER BY t.value, t.number LIMIT 1",
-                                       &s, bind_i(sweep));
+        int r = maximize ? store_query(store, BEST("max"), &s, bind_i(sweep)) : store_query(store, BEST("min"), &s, bind_i(sweep));
         return r < 0 ? r : one_trial(store, s, ret);
 }
 
 int store_trial_counts(struct store *store, int64_t sweep, uint64_t ret[static N_TRIAL_STATES]) {
         uint64_t counts[N_TRIAL_STATES] = {0};
         sqlite3_stmt *s;
-        int r = store_query(store, "SELECT state, count(*) FROM trials WHERE sweep = ?1 GROUP BY state", &s, bind_i(sweep));
+        int r = store_query(store, "SELECT state, sum(n) FROM trial_counts WHERE sweep = ?1 GROUP BY state", &s, bind_i(sweep));
         if (r < 0)
                 return r;
         while ((r = store_step(store, s)) == STORE_ROW)
@@ -175,12 +177,29 @@ int store_trial_counts(struct store *store, int64_t sweep, uint64_t ret[static N
         return 0;
 }
 
+int store_trial_tallies(struct store *store, int64_t sweep, int (*visit)(void *data, const struct trial_tally *tally), void *data) {
+        sqlite3_stmt *s;
+        int r = store_query(store, "SELECT stage, origin, state, n FROM trial_counts WHERE sweep = ?1 AND n > 0", &s, bind_i(sweep));
+        while (r == 0 && (r = store_step(store, s)) == STORE_ROW) {
+                const struct trial_tally tally = {
+                        .stage = (unsigned)sqlite3_column_int(s, 0),
+                        .origin = read_origin(s, 1),
+                        .state = read_state(s, 2),
+                        .n = (uint64_t)sqlite3_column_int64(s, 3),
+                };
+                r = visit(data, &tally);
+        }
+        if (r < 0)
+                store_reset(s);
+        return r;
+}
+
 int store_trial_mean_seconds(struct store *store, int64_t sweep, double *ret) {
         sqlite3_stmt *s;
         int r = store_query(
                 store,
                 "SELECT avg(finished_ms - started_ms) / 1000.0 FROM (SELECT finished_ms, started_ms FROM trials WHERE sweep = ?1 "
-                "AND state IN ('completed', 'stopped') AND started_ms IS NOT NULL ORDER BY number DESC LIMIT 100)",
+                "AND value IS NOT NULL AND started_ms IS NOT NULL ORDER BY number DESC LIMIT 100)",
                 &s, bind_i(sweep));
         if (r == 0)
                 r = store_step(store, s);
@@ -201,43 +220,68 @@ int store_trial_list(struct store *store, int64_t sweep, int state, uint64_t aft
         return r < 0 ? r : all_trial(store, s, max, rows, ret_n);
 }
 
-/* ?1 sweep, ?2 state or NULL, ?3 history position, ?4 the value before or NULL, ?5 the number before, ?6 limit */
-#define BY_VALUE(compare, direction) \
-        "WITH known AS (SELECT id, number AS place_number, (SELECT h.value FROM history h WHERE h.trial = trials.id AND h.seq <= ?3 " \
-        "ORDER BY h.seq DESC LIMIT 1) AS then_value FROM trials WHERE sweep = ?1 AND (?2 IS NULL OR state = ?2)) " \
-        "SELECT " TRIAL_COLUMNS ", k.then_value FROM known k JOIN " TRIAL_TABLES " " \
-        "WHERE t.id = k.id AND (CASE WHEN ?5 < 0 THEN 1 WHEN ?4 IS NULL THEN k.then_value IS NULL AND place_number > ?5 " \
-        "ELSE k.then_value IS NULL OR k.then_value " compare " ?4 OR (k.then_value = ?4 AND place_number > ?5) END) " \
-        "ORDER BY k.then_value IS NULL, k.then_value " direction ", place_number LIMIT ?6"
+/* A list by value as of a history position: nearly all trials are still as they were then and come by an index; the few of
+ * which later history tells are looked up one by one and merged in.
+ * ?1 sweep, ?2 state or NULL, ?3 history position, ?4 the value before, ?5 the number before, ?6 limit */
+#define OF_STATE "(?2 IS NULL OR state = ?2)"
+#define UNCHANGED "NOT EXISTS (SELECT 1 FROM history h WHERE h.trial = trials.id AND h.seq > ?3)"
+#define CHANGED \
+        "(SELECT id, number, (SELECT h.value FROM history h WHERE h.trial = trials.id AND h.seq <= ?3 ORDER BY h.seq DESC LIMIT 1) AS value " \
+        "FROM trials WHERE id IN (SELECT trial FROM history WHERE sweep = ?1 AND seq > ?3) AND " OF_STATE ")"
+#define PAGE_OF(unchanged, condition, order, outer_order) \
+        "WITH page AS (SELECT id, value, number FROM trials INDEXED BY " unchanged " AND " UNCHANGED " AND " condition \
+        " UNION ALL SELECT id, value, number FROM " CHANGED " WHERE " condition " ORDER BY " order " LIMIT ?6) " \
+        "SELECT " TRIAL_COLUMNS ", page.value FROM page JOIN " TRIAL_TABLES " WHERE t.id = page.id ORDER BY " outer_order
+#define WITH_VALUE "trials_by_value WHERE sweep = ?1 AND value IS NOT NULL AND (?2 IS NULL OR ?2 IN ('completed', 'stopped')) AND " OF_STATE
+#define WITHOUT_VALUE "trials_without_value WHERE sweep = ?1 AND value IS NULL AND " OF_STATE
+#define AFTER(compare) "value " compare "= ?4 AND (value " compare " ?4 OR number > ?5)"
+
+static int read_page(struct store *store, sqlite3_stmt *s, size_t max, struct trial_row *rows, size_t *n, struct value_position *last) {
+        int r = 0;
+        while (*n < max && (r = store_step(store, s)) == STORE_ROW) {
+                r = read_trial(s, &rows[*n]);
+                if (r < 0)
+                        break;
+                *last = (struct value_position){is_set(s, N_TRIAL_COLUMNS), sqlite3_column_double(s, N_TRIAL_COLUMNS), rows[*n].number};
+                ++*n;
+        }
+        store_reset(s);
+        return r < 0 ? r : 0;
+}
 
 int store_trial_list_by_value(struct store *store, int64_t sweep, int state, bool descending, int64_t as_of,
                               const struct value_position *after, size_t max, struct trial_row *rows, size_t *ret_n,
                               struct value_position *ret_last) {
+        struct value_position from = after ? *after : (struct value_position){true, descending ? INFINITY : -INFINITY, 0}, last = {0};
         const struct bind binds[] = {
-                bind_i(sweep),
-                bind_t(state < 0 ? NULL : trial_state_name((enum trial_state)state)),
-                bind_i(as_of),
-                bind_if(after && after->has_value, bind_r(after->value)),
-                bind_i(after ? (int64_t)after->number : -1),
-                bind_i(max),
-                {.kind = BIND_END},
+                bind_i(sweep),    bind_t(state < 0 ? NULL : trial_state_name((enum trial_state)state)),
+                bind_i(as_of),    bind_if(from.has_value, bind_r(from.value)),
+                bind_i(from.has_value ? from.number : 0), bind_i(max), {.kind = BIND_END},
         };
         sqlite3_stmt *s;
-        int r = store_query_binds(store, descending ? BY_VALUE("<", "DESC") : BY_VALUE(">", "ASC"), &s, binds);
-        struct value_position last = {0};
         size_t n = 0;
-        while (r == 0 && n < max && (r = store_step(store, s)) == STORE_ROW) {
-                r = read_trial(s, &rows[n]);
-                if (r < 0)
-                        break;
-                last = (struct value_position){is_set(s, N_TRIAL_COLUMNS), sqlite3_column_double(s, N_TRIAL_COLUMNS), rows[n++].number};
+        int r = 0;
+        if (from.has_value) {
+                r = store_query_binds(store,
+                                      descending ? PAGE_OF(WITH_VALUE, AFTER("<"), "value DESC, number", "page.value DESC, page.number")
+                                                 : PAGE_OF(WITH_VALUE, AFTER(">"), "value, number", "page.value, page.number"),
+                                      &s, binds);
+                if (r == 0)
+                        r = read_page(store, s, max, rows, &n, &last);
+        }
+        if (r == 0 && n < max) {
+                const struct bind rest[] = {
+                        binds[0], binds[1], binds[2], bind_n(), bind_i(from.has_value ? 0 : from.number), bind_i(max - n), {.kind = BIND_END},
+                };
+                r = store_query_binds(store, PAGE_OF(WITHOUT_VALUE, "value IS ?4 AND number > ?5", "number", "page.number"), &s, rest);
+                if (r == 0)
+                        r = read_page(store, s, max, rows, &n, &last);
         }
         if (r < 0) {
                 while (n > 0)
                         trial_row_fini(&rows[--n]);
                 return r;
         }
-        store_reset(s);
         *ret_n = n;
         *ret_last = last;
         return 0;

@@ -198,6 +198,7 @@ DAMAGE = {
     "a stage that is not there": (f"UPDATE trials SET stage = 3 WHERE id = {COMPLETED}", "a trial of stage 3, and 1 stages"),
     "row ids that come again": ("UPDATE sqlite_sequence SET seq = 1 WHERE name = 'trials'", "row ids of trials: the next would be 2"),
     "token changes that nobody counts": ("DELETE FROM token_changes", "0 rows count the changes of tokens"),
+    "a counter that is wrong": ("UPDATE trial_counts SET n = n + 1 WHERE state = 'failed'", "2 proposed trials of stage 0 are counted as failed, 1 are"),
     "a state that there is not": (f"UPDATE trials SET state = 'asleep' WHERE id = {COMPLETED}", "CHECK constraint failed in trials"),
     "a trial of no sweep": (f"UPDATE trials SET sweep = 77 WHERE id = {COMPLETED}", "refers to a row of sweeps that is not there"),
     "points of no trial": (

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <cmocka.h>
+#include <errno.h>
 
 #include "common/cleanup.h"
 #include "common/json.h"
@@ -347,6 +348,117 @@ static void trial_seeds_depend_on_seed_and_number_only(void **state) {
                 assert_true(plan_trial_seed(i, i * 31) < (UINT64_C(1) << 53));
 }
 
+/* --- a history that stays in the store --------------------------------------------------------------------- */
+
+struct events {
+        struct plan *to;
+        json_t *params[8];
+        enum trial_origin origins[8];
+        size_t n;
+        unsigned n_loads, n_failures; /* failures: loads that are still to fail, half-way */
+};
+
+static int load_events(void *data) {
+        struct events *events = data;
+        events->n_loads++;
+        for (size_t i = 0; i < events->n; i++) {
+                if (i > 2 && events->n_failures > 0) {
+                        events->n_failures--;
+                        return -EIO;
+                }
+                assert_int_equal(plan_trial_added(events->to, i + 1, 0, events->origins[i], events->params[i]), 0);
+                if (i != 3) /* that one is still open */
+                        plan_trial_state(events->to, i + 1, i == 4 ? TRIAL_FAILED : TRIAL_COMPLETED, i != 4, 1.0 + (double)i);
+        }
+        return 0;
+}
+
+/* What the plan says of itself and proposes next, as text. */
+static char *next_of(struct plan *plan) {
+        struct error err;
+        enum plan_answer answer;
+        _cleanup_json_ json_t *params = NULL, *proposal = NULL;
+        unsigned stage = 0;
+        struct plan_job *job = NULL;
+        int64_t remaining = plan_remaining(plan);
+        _cleanup_json_ json_t *described = plan_describe_stage(plan);
+        int r = plan_next(plan, &answer, &params, &proposal, &stage, &job, &err);
+        if (r == 0 && answer == PLAN_JOB) {
+                plan_job_compute(job);
+                plan_job_finish(plan, job);
+                r = plan_next(plan, &answer, &params, &proposal, &stage, &job, &err);
+        }
+        if (r < 0)
+                return NULL;
+        _cleanup_json_ json_t *all = json_pack("{s:I, s:O, s:i, s:O?, s:O?}", "remaining", (json_int_t)remaining, "stage", described, "answer",
+                                               (int)answer, "params", params, "proposal", proposal);
+        return json_text(all);
+}
+
+/* The same events for two plans: one is fed, the other is told how many there are, and then of two more as they happen. */
+static void check_deferred(const char *text, bool looks) {
+        struct bench fed, deferred;
+        open_bench(&fed, text);
+        open_bench(&deferred, text);
+        struct events events = {.to = fed.plan, .n = 6};
+        for (size_t i = 0; i < 6; i++) {
+                events.params[i] = json_pack("{s:f, s:i}", "x", 0.1 * (double)i, "n", (int)i % 3 + 1);
+                events.origins[i] = i == 5 ? ORIGIN_IMPORTED : i == 2 ? ORIGIN_ENQUEUED : ORIGIN_PROPOSED;
+        }
+        load_events(&events);
+        events.to = deferred.plan;
+        events.n_loads = 0;
+        assert_true(plan_defer(deferred.plan, load_events, &events));
+        static const struct plan_tally tallies[] = {{0, ORIGIN_PROPOSED, TRIAL_COMPLETED, 2}, {0, ORIGIN_PROPOSED, TRIAL_QUEUED, 1},
+                                                    {0, ORIGIN_PROPOSED, TRIAL_FAILED, 1},    {0, ORIGIN_ENQUEUED, TRIAL_COMPLETED, 1},
+                                                    {0, ORIGIN_IMPORTED, TRIAL_COMPLETED, 1}};
+        for (size_t i = 0; i < sizeof tallies / sizeof tallies[0]; i++)
+                plan_tally(deferred.plan, &tallies[i]);
+        struct plan *plans[] = {fed.plan, deferred.plan};
+        events.params[6] = json_pack("{s:f, s:i}", "x", 0.75, "n", 3);
+        events.origins[6] = ORIGIN_PROPOSED;
+        for (size_t i = 0; i < 2; i++) {
+                assert_int_equal(plan_trial_added(plans[i], 7, 0, ORIGIN_PROPOSED, events.params[6]), 0);
+                plan_trial_state(plans[i], 7, TRIAL_COMPLETED, true, 7.0);
+                plan_trial_state(plans[i], 5, TRIAL_QUEUED, false, 0);
+                plan_trial_state(plans[i], 5, TRIAL_FAILED, false, 0);
+        }
+        events.n = 7;
+        events.n_failures = looks ? 1 : 0;
+        if (looks)
+                assert_null(next_of(deferred.plan)); /* the store could not be read */
+        for (size_t i = 0; i < 2; i++) {
+                _cleanup_free_ char *expected = next_of(fed.plan), *got = next_of(deferred.plan);
+                assert_string_equal(got, expected);
+        }
+        assert_int_equal(events.n_loads, looks ? 2 : 0);
+        for (size_t i = 0; i < 7; i++)
+                json_decref(events.params[i]);
+        close_bench(&fed);
+        close_bench(&deferred);
+}
+
+#define DEFERRED(method, more) \
+        "{\"method\":\"" method "\",\"trainer\":\"external\",\"metric\":{\"name\":\"m\"},\"run_cap\":20,\"seed\":3," \
+        "\"parameters\":{" more ",\"n\":{\"values\":[1,2,3]}}}"
+
+static void a_deferred_plan_answers_as_one_that_was_fed(void **state) {
+        (void)state;
+        check_deferred(DEFERRED("random", "\"x\":{\"min\":0.0,\"max\":1.0}"), false);
+        check_deferred(DEFERRED("sobol", "\"x\":{\"min\":0.0,\"max\":1.0}"), false);
+        check_deferred(DEFERRED("bayes", "\"x\":{\"min\":0.0,\"max\":1.0}"), true);
+        check_deferred(DEFERRED("grid", "\"x\":{\"values\":[0.0,0.1,0.75]}"), true);
+}
+
+static void a_plan_of_several_stages_is_not_deferred(void **state) {
+        (void)state;
+        struct bench b;
+        open_bench(&b, staged_spec);
+        struct events events = {.to = b.plan};
+        assert_false(plan_defer(b.plan, load_events, &events));
+        close_bench(&b);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(grid_sorts_by_name_and_varies_the_last_fastest),
@@ -361,6 +473,8 @@ int main(void) {
                 cmocka_unit_test(pause_after_waits_for_permission),
                 cmocka_unit_test(completing_names_every_fault_and_fills_in_the_baseline),
                 cmocka_unit_test(trial_seeds_depend_on_seed_and_number_only),
+                cmocka_unit_test(a_deferred_plan_answers_as_one_that_was_fed),
+                cmocka_unit_test(a_plan_of_several_stages_is_not_deferred),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -427,6 +427,124 @@ static void deleting_a_sweep_removes_all_its_rows(void **state) {
         store_close(store);
 }
 
+static int sum_tally(void *data, const struct trial_tally *tally) {
+        uint64_t *sums = data;
+        assert_int_equal(tally->origin, 1);
+        assert_int_equal(tally->stage, 0);
+        sums[tally->state] += tally->n;
+        return 0;
+}
+
+static void assert_counts(struct store *store, int64_t sweep, uint64_t queued, uint64_t completed) {
+        uint64_t counts[N_TRIAL_STATES], sums[N_TRIAL_STATES] = {0};
+        assert_int_equal(store_trial_counts(store, sweep, counts), 0);
+        assert_int_equal(store_trial_tallies(store, sweep, sum_tally, sums), 0);
+        assert_int_equal(counts[TRIAL_QUEUED], queued);
+        assert_int_equal(counts[TRIAL_COMPLETED], completed);
+        for (int i = 0; i < N_TRIAL_STATES; i++)
+                assert_int_equal(counts[i], sums[i]);
+}
+
+static void counters_follow_every_trial(void **state) {
+        (void)state;
+        struct store *store = open_store();
+        int64_t sweep = add_sweep(store, "s1"), other = add_sweep(store, "s2");
+        int64_t first = add_trial(store, sweep, "t1", PLACE_ENQUEUED);
+        add_trial(store, sweep, "t2", PLACE_ENQUEUED);
+        add_trial(store, other, "t3", PLACE_ENQUEUED);
+        assert_counts(store, sweep, 2, 0);
+        complete(store, first, 1);
+        assert_counts(store, sweep, 1, 1);
+        complete(store, first, 2); /* the same state again */
+        assert_counts(store, sweep, 1, 1);
+        assert_int_equal(store_begin(store), 0);
+        assert_int_equal(store_savepoint(store), 0);
+        add_trial(store, sweep, "t4", PLACE_ENQUEUED);
+        assert_int_equal(store_savepoint_undo(store), 0);
+        assert_int_equal(store_commit(store), 0);
+        assert_counts(store, sweep, 1, 1);
+        assert_int_equal(store_trial_cancel_all(store, sweep, 9), 0);
+        assert_counts(store, sweep, 0, 1);
+        assert_int_equal(store_sweep_delete(store, sweep), 0);
+        assert_counts(store, sweep, 0, 0);
+        assert_counts(store, other, 1, 0);
+        store_close(store);
+}
+
+/* Every trial of a list in pages of one, each way, with a history that went on after the first page. */
+static void a_list_by_value_follows_changes_after_its_first_page(void **state) {
+        (void)state;
+        struct store *store = open_store();
+        int64_t sweep = add_sweep(store, "s1"), as_of = 0, n_trials = 12;
+        int64_t trials[12];
+        char id[8];
+        for (int i = 0; i < n_trials; i++) {
+                snprintf(id, sizeof id, "t%d", i + 1);
+                trials[i] = add_trial(store, sweep, id, PLACE_ENQUEUED);
+        }
+        static const double values[] = {3, 1, 3, 2, 1}; /* of the first five; the others have none */
+        for (int i = 0; i < 5; i++)
+                complete(store, trials[i], values[i]);
+        assert_int_equal(store_history_position(store, &as_of), 0);
+        complete(store, trials[0], -5);  /* had another value */
+        complete(store, trials[6], 2.5); /* had none */
+        add_trial(store, sweep, "new", PLACE_ENQUEUED);
+        static const char *const ascending[] = {"t2", "t5", "t4", "t1", "t3", "t6", "t7", "t8", "t9", "t10", "t11", "t12", "new"};
+        static const char *const descending[] = {"t1", "t3", "t4", "t2", "t5", "t6", "t7", "t8", "t9", "t10", "t11", "t12", "new"};
+        for (size_t page = 1; page <= 13; page += 4)
+                for (int way = 0; way < 2; way++) {
+                        struct value_position position, *after = NULL;
+                        size_t total = 0, n = page;
+                        while (n == page) {
+                                struct trial_row rows[16];
+                                assert_int_equal(store_trial_list_by_value(store, sweep, -1, way == 1, as_of, after, page, rows, &n, &position), 0);
+                                for (size_t i = 0; i < n; i++) {
+                                        assert_string_equal(rows[i].public_id, (way == 1 ? descending : ascending)[total++]);
+                                        trial_row_fini(&rows[i]);
+                                }
+                                after = &position;
+                        }
+                        assert_int_equal(total, 13);
+                }
+        store_close(store);
+}
+
+/* No list, count or best may read all trials of a sweep. */
+static void queries_of_long_sweeps_use_indexes(void **state) {
+        (void)state;
+        struct store *store = open_store();
+        int64_t sweep = add_sweep(store, "s1");
+        struct trial_row row = {0};
+        struct value_position position;
+        uint64_t counts[N_TRIAL_STATES];
+        size_t n = 0;
+        double seconds;
+        store_trial_best(store, sweep, true, &row);
+        store_trial_best(store, sweep, false, &row);
+        store_trial_counts(store, sweep, counts);
+        store_trial_mean_seconds(store, sweep, &seconds);
+        store_trial_list(store, sweep, -1, 0, 1, &row, &n);
+        store_trial_list(store, sweep, TRIAL_FAILED, 0, 1, &row, &n);
+        store_trial_list_by_value(store, sweep, -1, true, 0, NULL, 1, &row, &n, &position);
+        store_trial_list_by_value(store, sweep, -1, false, 0, NULL, 1, &row, &n, &position);
+        store_trial_next_queued(store, sweep, 1, 0, 0, &row);
+        for (size_t i = 0; i < store->n_statements; i++) {
+                char *sql = sqlite3_mprintf("EXPLAIN QUERY PLAN %s", store->statements[i].sql);
+                sqlite3_stmt *plan = NULL;
+                if (strncmp(store->statements[i].sql, "INSERT", 6) != 0)
+                        assert_int_equal(sqlite3_prepare_v2(store->db, sql, -1, &plan, NULL), SQLITE_OK);
+                while (plan && sqlite3_step(plan) == SQLITE_ROW) {
+                        const char *line = (const char *)sqlite3_column_text(plan, 3);
+                        if (strncmp(line, "SCAN t", 6) == 0 || strncmp(line, "SCAN h", 6) == 0 ||
+                            (strstr(line, "TEMP B-TREE FOR ORDER BY") && strstr(store->statements[i].sql, "page") == NULL))
+                                fail_msg("%s: %s", line, store->statements[i].sql);
+                }
+                sqlite3_finalize(plan);
+                sqlite3_free(sql);
+        }
+        store_close(store);
+}
+
 #define behaviour(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void) {
@@ -446,6 +564,9 @@ int main(void) {
                 behaviour(points_of_a_later_attempt_overwrite),
                 behaviour(a_claim_is_kept_while_a_trial_of_it_is_unfinished),
                 behaviour(deleting_a_sweep_removes_all_its_rows),
+                behaviour(counters_follow_every_trial),
+                behaviour(a_list_by_value_follows_changes_after_its_first_page),
+                behaviour(queries_of_long_sweeps_use_indexes),
         };
         return cmocka_run_group_tests_name("store", tests, NULL, NULL);
 }
