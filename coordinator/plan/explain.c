@@ -15,6 +15,7 @@
 #define SIDE_POINTS 21 /* along two */
 #define MAX_SLICE (SIDE_POINTS * SIDE_POINTS)
 #define MAX_SHOWN_PAIRS 5
+#define MAX_TRIALS 20000 /* of a sweep: more are not even looked at, so that a question about a million costs nobody else time */
 
 struct question {
         enum plan_question kind;
@@ -22,6 +23,7 @@ struct question {
         size_t sliced[2];  /* dimensions */
         size_t n_sliced;
         /* the computed answer */
+        bool is_too_long; /* more than MAX_TRIALS */
         bool has_model;
         size_t n; /* trials behind it */
         double noise;
@@ -125,11 +127,14 @@ int plan_ask(struct plan *plan, enum plan_question kind, const char *parameter, 
         job->question = question;
         question->kind = kind;
         job->options = (struct opt_bayes_options){.maximize = plan->spec->metric.maximize, .seed = plan->seed};
-        int r = add_parameters(plan, job, &plan->spec->parameters);
+        question->is_too_long = plan->n_all > MAX_TRIALS;
+        int r = question->is_too_long ? 0 : history_need(plan);
+        if (r == 0)
+                r = add_parameters(plan, job, &plan->spec->parameters);
         for (size_t s = 0; r == 0 && s < plan->spec->n_stages; s++)
                 r = add_parameters(plan, job, &plan->spec->stages[s].parameters);
         if (r == 0)
-                r = job_add_factors(plan, job, ALL_STAGES);
+                r = question->is_too_long ? 0 : job_add_factors(plan, job, ALL_STAGES);
         if (r == 0 && parameter)
                 r = find_sliced(job, question, parameter);
         if (r == 0 && parameter2)
@@ -137,10 +142,10 @@ int plan_ask(struct plan *plan, enum plan_question kind, const char *parameter, 
         if (r == 0)
                 r = job_add_relations(plan, job);
         if (r == 0)
-                r = job_add_evidence(plan, job, ALL_STAGES);
+                r = question->is_too_long ? 0 : job_add_evidence(plan, job, ALL_STAGES);
         if (r != 0)
                 return r;
-        if (kind == PLAN_ASKS_IMPORTANCE)
+        if (kind == PLAN_ASKS_IMPORTANCE && !question->is_too_long)
                 question->ofat = ofat_json(plan);
         *ret = TAKE(job);
         return 0;
@@ -205,11 +210,13 @@ static json_t *number_or_null(double value) {
         return isfinite(value) ? json_real(value) : json_null();
 }
 
-#define TOO_FEW "too few trials with a value for a model"
+static const char *why_no_model(const struct question *q) {
+        return q->is_too_long ? "too many trials for a model: it is made of 20000 at most" : "too few trials with a value for a model";
+}
 
 static const char *best_detail(const struct question *q) {
         if (!q->has_model)
-                return TOO_FEW;
+                return why_no_model(q);
         if (q->incumbent.recommends_repeats)
                 return "noise hides which of the best configurations is the best: repeats of them would tell";
         if (q->incumbent.n_within_noise > 0)
@@ -233,7 +240,7 @@ static json_t *best_json(const struct plan_job *job) {
 static const char *importance_detail(const struct plan_job *job) {
         const struct question *q = job->question;
         if (!q->has_model)
-                return TOO_FEW;
+                return why_no_model(q);
         for (size_t k = 0; k < job->space.n_dims; k++)
                 if (q->effects[k].is_distinguishable)
                         return "shares of the variance of the modelled metric over the search space, with 90 % intervals; the metric's worse half "
@@ -291,19 +298,19 @@ static json_t *point_json(const struct plan_job *job, size_t i) {
         return json_pack("{s:o, s:o, s:o}", "params", params, "mean", number_or_null(q->mean[i]), "sd", number_or_null(q->sd[i]));
 }
 
-static json_t *slice_json(const struct plan_job *job, const struct plan *plan) {
+static json_t *slice_json(const struct plan_job *job, struct plan *plan) {
         const struct question *q = job->question;
         json_t *names = json_array(), *points = json_array();
         for (size_t s = 0; names && s < q->n_sliced; s++)
                 json_array_append_new(names, json_string(job->names[q->sliced[s]].name));
         for (size_t i = 0; points && i < q->n_points; i++)
                 json_array_append_new(points, point_json(job, i));
-        const struct plan_trial *trial = q->has_model ? history_find(plan, job->numbers[q->incumbent.index]) : NULL;
+        const struct plan_trial *trial = q->has_model && history_need(plan) == 0 ? history_find(plan, job->numbers[q->incumbent.index]) : NULL;
         return json_pack("{s:o, s:o, s:o, s:s}", "parameters", names, "at", trial ? json_incref(trial->params) : json_null(), "points", points,
-                         "detail", q->has_model ? "posterior mean and deviation of the metric without its noise" : TOO_FEW);
+                         "detail", q->has_model ? "posterior mean and deviation of the metric without its noise" : why_no_model(q));
 }
 
-json_t *plan_job_answer(const struct plan_job *job, const struct plan *plan) {
+json_t *plan_job_answer(const struct plan_job *job, struct plan *plan) {
         if (job->result < 0)
                 return NULL;
         switch (job->question->kind) {

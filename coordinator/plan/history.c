@@ -36,6 +36,7 @@ static void count_added(struct plan *plan, unsigned stage, enum trial_origin ori
         plan->counts[stage].proposed += origin == ORIGIN_PROPOSED ? n : 0;
         plan->counts[stage].enqueued += origin == ORIGIN_ENQUEUED ? n : 0;
         plan->n_counted += origin != ORIGIN_IMPORTED ? n : 0;
+        plan->n_all += n;
 }
 
 void plan_tally(struct plan *plan, const struct plan_tally *tally) {
@@ -49,11 +50,13 @@ int history_need(struct plan *plan) {
                 return 0;
         int (*load)(void *data) = plan->load;
         const struct stage_counts counts = plan->counts[0];
-        uint64_t n_counted = plan->n_counted;
+        uint64_t n_counted = plan->n_counted, n_all = plan->n_all, version = plan->version, evidence = plan->evidence;
         plan->load = NULL; /* what is told from here on is the history itself */
         plan->counts[0] = (struct stage_counts){0};
-        plan->n_counted = 0;
+        plan->n_counted = plan->n_all = 0;
         int r = load(plan->load_data);
+        plan->version = version; /* nothing has changed */
+        plan->evidence = evidence;
         if (r == 0)
                 return 0;
         while (plan->n_trials > 0)
@@ -61,6 +64,7 @@ int history_need(struct plan *plan) {
         json_object_clear(plan->by_key);
         plan->counts[0] = counts;
         plan->n_counted = n_counted;
+        plan->n_all = n_all;
         plan->load = load;
         return r;
 }
@@ -115,6 +119,7 @@ void plan_trial_state(struct plan *plan, uint64_t number, enum trial_state state
         if (plan->load) { /* a trial ends once, and only one that has ended is taken back into the queue */
                 plan->counts[0].unended += trial_state_ended(state) ? -1 : 1;
                 plan->version++;
+                plan->evidence++;
                 return;
         }
         struct plan_trial *trial = history_find(plan, number);

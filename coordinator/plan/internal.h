@@ -56,6 +56,7 @@ struct plan {
         json_t *by_key;   /* configuration key → index into trials of its first trial */
         uint64_t version; /* of the history; a job that computed on an older one is stale */
         uint64_t evidence; /* the same, of ended trials only */
+        uint64_t n_all;     /* trials, also while they are in the store */
         uint64_t n_counted; /* proposed and enqueued, for run_cap */
 
         unsigned stage;         /* proposals come from here */

@@ -114,7 +114,7 @@ bool plan_job_is_question(const struct plan_job *job);
 
 /* The answer of a computed question, as the contract shows it; best: "recommended" is a trial's number or null.
  * New reference; NULL without memory. */
-json_t *plan_job_answer(const struct plan_job *job, const struct plan *plan);
+json_t *plan_job_answer(const struct plan_job *job, struct plan *plan);
 
 /* --- jobs ------------------------------------------------------------------------------------------ */
 

@@ -450,6 +450,26 @@ static void a_deferred_plan_answers_as_one_that_was_fed(void **state) {
         check_deferred(DEFERRED("grid", "\"x\":{\"values\":[0.0,0.1,0.75]}"), true);
 }
 
+static void questions_about_very_long_histories_are_answered_without_reading_them(void **state) {
+        (void)state;
+        struct bench b;
+        open_bench(&b, DEFERRED("random", "\"x\":{\"min\":0.0,\"max\":1.0}"));
+        struct events events = {.to = b.plan};
+        assert_true(plan_defer(b.plan, load_events, &events));
+        plan_tally(b.plan, &(struct plan_tally){0, ORIGIN_IMPORTED, TRIAL_COMPLETED, 1000000});
+        static const enum plan_question questions[] = {PLAN_ASKS_BEST, PLAN_ASKS_IMPORTANCE, PLAN_ASKS_SLICE};
+        for (size_t i = 0; i < 3; i++) {
+                struct plan_job *job = NULL;
+                assert_int_equal(plan_ask(b.plan, questions[i], i == 2 ? "x" : NULL, NULL, &job), 0);
+                plan_job_compute(job);
+                _cleanup_json_ json_t *answer = plan_job_answer(job, b.plan);
+                plan_job_free(job);
+                assert_non_null(strstr(json_string_value(json_object_get(answer, "detail")), "too many trials"));
+        }
+        assert_int_equal(events.n_loads, 0);
+        close_bench(&b);
+}
+
 static void a_plan_of_several_stages_is_not_deferred(void **state) {
         (void)state;
         struct bench b;
@@ -474,6 +494,7 @@ int main(void) {
                 cmocka_unit_test(completing_names_every_fault_and_fills_in_the_baseline),
                 cmocka_unit_test(trial_seeds_depend_on_seed_and_number_only),
                 cmocka_unit_test(a_deferred_plan_answers_as_one_that_was_fed),
+                cmocka_unit_test(questions_about_very_long_histories_are_answered_without_reading_them),
                 cmocka_unit_test(a_plan_of_several_stages_is_not_deferred),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
