@@ -79,7 +79,7 @@ static int read_batches(struct replay *replay, struct model_limits *limits, stru
 
 static int replay_open(struct replay *replay, const char *folder, struct error *err) {
         struct model_shape shape;
-        struct model_limits limits = {.training = true, .threads = 1, .bf16 = replay->report.bf16};
+        struct model_limits limits = {.training = true, .threads = replay->report.threads, .bf16 = replay->report.bf16};
         bool drew_head;
         _cleanup_free_ char *truth = fs_join(folder, "expected.safetensors");
         int r = golden_read_json(folder, "batch.json", &replay->input, err);
@@ -251,9 +251,9 @@ static int compare_after_training(struct replay *replay, struct error *err) {
         return 0;
 }
 
-int golden_replay_case(const char *folder, bool bf16, bool *ret_ok, struct error *err) {
+int golden_replay_case(const char *folder, const struct golden_mode *mode, bool *ret_ok, struct error *err) {
         _cleanup_free_ char *copy = strdup(folder);
-        _cleanup_(replay_fini) struct replay replay = {.report = {.name = copy ? basename(copy) : folder, .bf16 = bf16}};
+        _cleanup_(replay_fini) struct replay replay = {.report = {.name = copy ? basename(copy) : folder, .bf16 = mode->bf16, .threads = mode->threads}};
         int r = replay_open(&replay, folder, err);
         if (r == 0)
                 r = train(&replay, err);

@@ -88,7 +88,7 @@ static void compare_hidden(struct report *report, const struct model *model, con
 static int replay(struct report *report, const char *folder, const json_t *expected, const struct golden_batch *golden, struct error *err) {
         const struct batch *batch = &golden->batch;
         _cleanup_(cleanup_model) struct model *model = NULL;
-        struct model_limits limits = {.max_sequences = batch->n_sequences, .max_tokens = batch->n_tokens, .training = true, .threads = 1, .bf16 = report->bf16};
+        struct model_limits limits = {.max_sequences = batch->n_sequences, .max_tokens = batch->n_tokens, .training = true, .threads = report->threads, .bf16 = report->bf16};
         struct model_shape shape;
         bool drew_head;
         for (int s = 0; s < batch->n_sequences; s++) {
@@ -114,8 +114,8 @@ static int replay(struct report *report, const char *folder, const json_t *expec
         return compare_tensors(report, model, json_object_get(expected, "tensors"), batch, err);
 }
 
-int golden_replay_fullsize(const char *folder, const char *expected_path, bool bf16, bool *ret_ok, struct error *err) {
-        struct report report = {.name = "fullsize", .bf16 = bf16};
+int golden_replay_fullsize(const char *folder, const char *expected_path, const struct golden_mode *mode, bool *ret_ok, struct error *err) {
+        struct report report = {.name = "fullsize", .bf16 = mode->bf16, .threads = mode->threads};
         _cleanup_(golden_batch_fini) struct golden_batch batch = {0};
         _cleanup_json_ json_t *expected = NULL;
         int r = golden_read_json(NULL, expected_path, &expected, err);

@@ -10,6 +10,7 @@
 struct report {
         const char *name; /* the case */
         bool bf16;        /* products of bfloat16 factors: errors are told, not judged (tolerance and ok are null) */
+        int threads;
         bool failed;      /* some quantity was not ok */
 };
 
@@ -46,6 +47,12 @@ struct golden_step {
 struct golden_step golden_train_step(struct model *model, const struct batch *batch, const struct schedule *schedule,
                                      uint64_t step, float *logits);
 
-int golden_replay_case(const char *folder, bool bf16, bool *ret_ok, struct error *err);
-int golden_replay_fullsize(const char *folder, const char *expected, bool bf16, bool *ret_ok, struct error *err);
-int golden_replay_real(const char *folder, const char *model, const char *data, bool bf16, bool *ret_ok, struct error *err);
+/* How all of them compute. */
+struct golden_mode {
+        bool bf16;
+        int threads;
+};
+
+int golden_replay_case(const char *folder, const struct golden_mode *mode, bool *ret_ok, struct error *err);
+int golden_replay_fullsize(const char *folder, const char *expected, const struct golden_mode *mode, bool *ret_ok, struct error *err);
+int golden_replay_real(const char *folder, const char *model, const char *data, const struct golden_mode *mode, bool *ret_ok, struct error *err);

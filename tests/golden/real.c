@@ -77,7 +77,7 @@ static int open_all(struct real *real, const char *folder, const char *model, co
         real->reversed = strcmp(rows, "file order") != 0;
         int largest = real->batch_size > DEV_BATCH ? real->batch_size : DEV_BATCH;
         struct model_limits limits = {
-                .max_sequences = largest, .max_tokens = largest * real->max_length, .max_length = real->max_length, .training = true, .threads = 1, .bf16 = real->report.bf16};
+                .max_sequences = largest, .max_tokens = largest * real->max_length, .max_length = real->max_length, .training = true, .threads = real->report.threads, .bf16 = real->report.bf16};
         real->ids = calloc((size_t)limits.max_tokens, sizeof *real->ids);
         real->offsets = calloc((size_t)largest + 1, sizeof *real->offsets);
         real->labels = calloc((size_t)largest, sizeof *real->labels);
@@ -169,9 +169,9 @@ static void real_fini(struct real *real) {
         free(real->labels);
 }
 
-int golden_replay_real(const char *folder, const char *model, const char *data, bool bf16, bool *ret_ok, struct error *err) {
+int golden_replay_real(const char *folder, const char *model, const char *data, const struct golden_mode *mode, bool *ret_ok, struct error *err) {
         _cleanup_json_ json_t *expected = NULL;
-        _cleanup_(real_fini) struct real real = {.report = {.name = "real", .bf16 = bf16}};
+        _cleanup_(real_fini) struct real real = {.report = {.name = "real", .bf16 = mode->bf16, .threads = mode->threads}};
         int r = golden_read_json(folder, "expected.json", &expected, err);
         real.expected = expected;
         if (r == 0)
