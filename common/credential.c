@@ -1,22 +1,30 @@
 #include "common/credential.h"
 
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "common/cleanup.h"
-#include "common/fs.h"
 
 static const char *folder(void) {
         const char *path = getenv("CREDENTIALS_DIRECTORY");
         return path && path[0] == '/' ? path : NULL;
 }
 
-char *credential_path(const char *name) {
+char *credential_path(const char *service, const char *name) {
         const char *place = folder();
-        _cleanup_free_ char *path = place ? fs_join(place, name) : NULL;
-        return path && access(path, F_OK) == 0 ? TAKE(path) : NULL;
+        char *path = NULL;
+        if (!place)
+                return NULL;
+        for (int named = 0; named < 2; named++) {
+                if (asprintf(&path, "%s/%s%s%s", place, named ? service : "", named ? "_" : "", name) < 0)
+                        return NULL;
+                if (access(path, F_OK) == 0)
+                        return path;
+                free(path);
+        }
+        return NULL;
 }
 
 mode_t credential_forbidden_bits(const char *path) {

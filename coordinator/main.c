@@ -103,7 +103,7 @@ static int read_pem(const char *path, struct buf *buf, struct error *err) {
 
 static char *path_of(const struct config *config, const char *option, const char *credential) {
         const char *path = config_text(config, option);
-        return path ? strdup(path) : credential_path(credential);
+        return path ? strdup(path) : credential_path("sweepd", credential);
 }
 
 static int use_token_store(const char *database, struct settings *settings, struct error *err) {

@@ -12,6 +12,7 @@
 #include "agent/launch.h"
 #include "common/cleanup.h"
 #include "common/config.h"
+#include "common/credential.h"
 #include "common/fs.h"
 #include "common/log.h"
 #include "proto/limits.h"
@@ -29,6 +30,8 @@ static const struct config_option options_table[] = {
         {"data", CONFIG_TEXT, "DIR", NULL, .help = "the sentence pairs (default: the installed demo's)"},
         {"trainer", CONFIG_LIST, "distilbert-mrpc|command", NULL, .help = "serve only this kind; may be repeated (default: all that is set up)"},
         {"allow-command", CONFIG_LIST, "NAME=PATH", NULL, .help = "let sweeps run this program as command NAME; may be repeated"},
+        {"command-memory-mb", CONFIG_INTEGER, "N", "0", 0, INT64_MAX >> 20, "memory of its own that each process of such a program may have; 0: no limit"},
+        {"command-file-mb", CONFIG_INTEGER, "N", "0", 0, INT64_MAX >> 20, "size of a file that such a program may write; 0: no limit"},
         {"max-trials", CONFIG_INTEGER, "N", "0", 0, INT64_MAX, "end after so many trials; 0: never"},
         {"exit-when-idle", CONFIG_INTEGER, "SECONDS", NULL, 0, 1000000000, "end after so long without a trial"},
         {"keep-models", CONFIG_INTEGER, "N", "1", 0, 1000, "best models kept of each sweep"},
@@ -52,12 +55,15 @@ static const struct config_program program = {
 /* Strings that live as long as the program. */
 struct paths {
         char self[PATH_MAX], folder[PATH_MAX], host[256];
+        char *token, *ca; /* given by the service manager */
         char *trainer, *demo_model, *demo_data, *model, *data;
         struct agent_command *commands;
         size_t n_commands;
 };
 
 static void paths_fini(struct paths *paths) {
+        free(paths->token);
+        free(paths->ca);
         free(paths->trainer);
         free(paths->demo_model);
         free(paths->demo_data);
@@ -192,10 +198,12 @@ static int find_training(const struct config *config, struct paths *paths, struc
 }
 
 static int read_options(const struct config *config, struct paths *paths, struct agent_options *ret, struct error *err) {
+        paths->token = credential_path("sweep-worker", "token");
+        paths->ca = credential_path("sweep-worker", "ca");
         *ret = (struct agent_options){
                 .coordinator = config_text(config, "coordinator"),
-                .token_file = config_text(config, "token-file"),
-                .ca_file = config_text(config, "ca"),
+                .token_file = config_text(config, "token-file") ? config_text(config, "token-file") : paths->token,
+                .ca_file = config_text(config, "ca") ? config_text(config, "ca") : paths->ca,
                 .name = config_text(config, "name") ? config_text(config, "name") : paths->host,
                 .work_dir = config_text(config, "work-dir"),
                 .checkpoint_dir = config_text(config, "checkpoint-dir"),
@@ -204,6 +212,8 @@ static int read_options(const struct config *config, struct paths *paths, struct
                 .keep_models = (unsigned)config_integer(config, "keep-models"),
                 .min_free_bytes = (uint64_t)config_integer(config, "min-free-mb") << 20,
                 .launcher = paths->self,
+                .command_memory_mb = (uint64_t)config_integer(config, "command-memory-mb"),
+                .command_file_mb = (uint64_t)config_integer(config, "command-file-mb"),
         };
         int r = read_count("slots", config_text(config, "slots"), LIMIT_SLOTS, &ret->slots, err);
         if (r == 0)

@@ -535,6 +535,38 @@ def test_only_allowed_commands_are_run(server, start, tmp_path):
     assert trial.outcome["state"] == "failed" and not (tmp_path / "ran").exists()
 
 
+def test_a_command_has_a_clean_environment_and_no_privileges_to_gain(server, start, tmp_path):
+    allow = write_command(tmp_path, f"env > {tmp_path}/env; grep -E 'NoNewPrivs|SigIgn' /proc/self/status > {tmp_path}/status; ulimit -c > {tmp_path}/core; "
+                          f"ls /proc/self/fd > {tmp_path}/fds; echo '{{\"event\":\"metric\",\"name\":\"a\",\"step\":1,\"value\":2}}'")
+    trial = server.add_trial({"LD_PRELOAD": "/tmp/evil.so", "PATH": "/tmp"}, trainer="command", program="prog")
+    worker = start(server, "--allow-command", allow, "--trainer", "command", "--max-trials", 1, bare=True,
+                   env={"AWS_SECRET_ACCESS_KEY": "s3cr3t", "NOTIFY_SOCKET": "/nowhere", "CREDENTIALS_DIRECTORY": "/nowhere", "SWEEP_WORKER_NAME": "w1"})
+    assert worker.wait() == 0 and trial.outcome["state"] == "completed"
+    names = {line.split("=")[0] for line in (tmp_path / "env").read_text().splitlines() if "=" in line}
+    assert not names & {"AWS_SECRET_ACCESS_KEY", "NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY", "SWEEP_WORKER_NAME", "LD_PRELOAD", "PYTEST_CURRENT_TEST"}
+    assert os.environ["PATH"].split(":")[0] in (tmp_path / "env").read_text() and "PATH=/tmp\n" not in (tmp_path / "env").read_text()
+    assert "NoNewPrivs:\t1" in (tmp_path / "status").read_text() and (tmp_path / "core").read_text() == "0\n"
+    assert set((tmp_path / "fds").read_text().split()) <= {"0", "1", "2", "3"}  # 3: ls itself
+
+
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer's launcher needs more memory than the limit")
+def test_a_command_gets_no_more_than_its_limits(server, start, tmp_path):
+    allow = write_command(tmp_path, f"head -c 3000000 /dev/zero > {tmp_path}/file; {sys.executable} -c 'x = bytearray(300 << 20)' 2> {tmp_path}/memory; exit 0")
+    server.add_trial({}, trainer="command", program="prog")
+    args = ["--allow-command", allow, "--trainer", "command", "--max-trials", 1]
+    assert start(server, *args, "--command-memory-mb", 200, "--command-file-mb", 1, bare=True).wait() == 0
+    assert (tmp_path / "file").stat().st_size == 1 << 20
+    assert "MemoryError" in (tmp_path / "memory").read_text()
+
+
+@pytest.mark.parametrize("program_name", ["prog/../../bin/true", "prog;touch x", "PROG", "prog ", "/bin/true", "exec-trainer", "../command", "limits=0,0"])
+def test_nothing_that_a_sweep_says_changes_what_program_runs(server, start, tmp_path, program_name):
+    allow = write_command(tmp_path, f"touch {tmp_path}/ran")
+    trial = server.add_trial({}, trainer="command", program=program_name)
+    assert start(server, "--allow-command", allow, "--trainer", "command", "--max-trials", 1, bare=True).wait() == 0
+    assert trial.outcome["state"] == "failed" and not (tmp_path / "ran").exists() and not (tmp_path / "x").exists()
+
+
 def test_what_a_command_leaves_behind_is_killed(server, start, tmp_path):
     allow = write_command(tmp_path, f"sleep 60 & echo $! > {tmp_path}/pid; exit 0")
     trial = server.add_trial({}, trainer="command", program="prog")

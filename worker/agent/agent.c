@@ -18,6 +18,7 @@
 #include "common/cleanup.h"
 #include "common/json.h"
 #include "common/log.h"
+#include "common/notify.h"
 #include "common/world.h"
 #include "net/net.h"
 #include "net/token_file.h"
@@ -64,6 +65,7 @@ struct agent {
         bool got_signal, is_forced;
         uint64_t signal_ms;
         bool is_pumping;
+        uint64_t watchdog_ms, told_ms; /* how often the service manager wants to hear of us, 0 = never; when it last did */
         struct error failure; /* code set: agent_run fails with it */
 };
 
@@ -331,6 +333,7 @@ static void on_signal(uv_signal_t *handle, int signal) {
         }
         log_info("ending: trials are saved and given back", log_i("signal", signal));
         agent->got_signal = true;
+        notify_service_manager("STOPPING=1");
         agent->signal_ms = world_mono_ms(agent->world);
         begin_ending(agent);
         for (unsigned i = 0; i < agent->n_slots; i++)
@@ -413,7 +416,13 @@ static void pump(struct agent *agent) {
 }
 
 static void on_tick(uv_timer_t *timer) {
-        pump(timer->data);
+        struct agent *agent = timer->data;
+        pump(agent);
+        uint64_t now = world_mono_ms(agent->world);
+        if (agent->watchdog_ms > 0 && now - agent->told_ms >= agent->watchdog_ms / 3) {
+                agent->told_ms = now;
+                notify_service_manager("WATCHDOG=1");
+        }
 }
 
 static void on_freed(void *data) {
@@ -516,6 +525,8 @@ int agent_run(const struct agent_options *options, struct error *err) {
         if (r == 0) {
                 log_info("started", log_s("coordinator", options->coordinator), log_s("name", options->name), log_i("undelivered", delivery_count(agent->delivery)));
                 workdir_prune(agent->workdir, uses_trial, agent);
+                agent->watchdog_ms = notify_watchdog_us() / 1000;
+                notify_service_manager("READY=1"); /* whether the coordinator is there or not: it is waited for */
                 uv_run(&agent->loop, UV_RUN_DEFAULT);
                 r = agent->failure.code;
                 if (r < 0)

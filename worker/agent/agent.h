@@ -27,6 +27,7 @@ struct agent_options {
         bool serves_distilbert;
         const struct agent_command *commands;
         size_t n_commands;
+        uint64_t command_memory_mb, command_file_mb; /* what such a program may have and write; 0 = no limit */
         unsigned slots, threads;  /* 0 = what trains most on this machine */
         uint64_t max_trials;      /* 0 = no end */
         double exit_when_idle_s;  /* negative = never */

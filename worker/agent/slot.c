@@ -326,6 +326,9 @@ static int command_line(struct slot *slot, struct words *argv) {
                 r = words_add(argv, LAUNCH_WORD);
         if (r == 0)
                 r = words_add(argv, "%ld", (long)getpid());
+        if (r == 0 && slot->command)
+                r = words_add(argv, LAUNCH_LIMITS "%llu,%llu", (unsigned long long)options->command_memory_mb,
+                              (unsigned long long)options->command_file_mb);
         if (r == 0)
                 r = words_add(argv, "%s", slot->command ? slot->command->path : options->trainer_program);
         if (r == 0 && slot->command)

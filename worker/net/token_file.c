@@ -9,13 +9,14 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/credential.h"
 
 int token_file_read(const char *path, char **ret, struct error *err) {
         _cleanup_fd_ int fd = open(path, O_RDONLY | O_CLOEXEC);
         struct stat st;
         if (fd < 0 || fstat(fd, &st) < 0)
                 return error_set(err, -errno, "cannot open token file %s: %s", path, strerror(errno));
-        if (st.st_mode & 077)
+        if (st.st_mode & credential_forbidden_bits(path))
                 return error_set(err, -EPERM, "token file %s may be read by others: chmod 600 it", path);
         char text[TOKEN_BYTES_MAX + 2];
         ssize_t n = read(fd, text, sizeof text - 1);

@@ -2,6 +2,7 @@
 """What deploy/ holds fits the programs.
 
     deploy_test.py units FILE…                  systemd finds nothing to say about the units
+    deploy_test.py exposure FILE…               systemd finds them as closed as we promise
     deploy_test.py config SAMPLE PROGRAM        the sample names every key of the program and no other, and is accepted
     deploy_test.py scripts FILE…                the shell reads them
 """
@@ -26,11 +27,30 @@ def check_units(paths):
         for path in map(pathlib.Path, paths):
             unit = pathlib.Path(folder) / path.name
             text = path.read_text()
-            assert re.search(r"^ExecStart=/\S+/(sweepd|sweep-worker) ", text, re.MULTILINE), f"{path}: no program with its whole path"
+            if path.suffix == ".service":
+                assert re.search(r"^ExecStart=.*/\S+/(sweepd|sweep-worker) ", text, re.MULTILINE), f"{path}: no program with its whole path"
             unit.write_text(re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", text, flags=re.MULTILINE))
+        for path in map(pathlib.Path, paths):
+            unit = pathlib.Path(folder) / path.name
             done = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True)
             said = [line for line in done.stderr.splitlines() if folder in line or path.stem in line]
             assert done.returncode == 0 and not said, f"{path.name}: {done.stderr}"
+    return 0
+
+
+EXPOSURE_MAX = {"sweepd.service": 1.5, "sweep-worker@.service": 2.5, "sweepd-backup.service": 1.5}
+
+
+def check_exposure(paths):
+    if not shutil.which("systemd-analyze"):
+        print("skipped: systemd-analyze is not installed")
+        return SKIPPED
+    for path in map(pathlib.Path, paths):
+        done = subprocess.run(["systemd-analyze", "security", "--offline=true", "--no-pager", path], capture_output=True, text=True)
+        found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", done.stdout)
+        assert found, done.stdout + done.stderr
+        print(f"{path.name}: {found.group(1)}")
+        assert float(found.group(1)) <= EXPOSURE_MAX[path.name], done.stdout
     return 0
 
 
@@ -63,7 +83,7 @@ def main():
     what, arguments = sys.argv[1], sys.argv[2:]
     if what == "config":
         return check_config(*arguments)
-    return {"units": check_units, "scripts": check_scripts}[what](arguments)
+    return {"units": check_units, "exposure": check_exposure, "scripts": check_scripts}[what](arguments)
 
 
 if __name__ == "__main__":

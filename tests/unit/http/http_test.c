@@ -284,6 +284,31 @@ static void more_calls_than_the_queue_holds_get_429(void **state) {
         assert_true(n_200 >= 4 && n_429 > 0);
 }
 
+static void a_core_thread_that_hangs_is_noticed(void **state) {
+        struct server *server = *state;
+        core_has_turned(server->core);
+        for (int i = 0; i < 1000 && !core_has_turned(server->core); i++) /* idle: it makes the turn that was asked for */
+                nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+        fake.slow_turns = true;
+        _cleanup_fd_ int fd = dial(server);
+        static const char head[] = "GET /v1/sweeps HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        send_all(fd, head, strlen(head));
+        size_t n_calls = fake.n_calls;
+        while (fake.n_calls == n_calls) /* now it is in the middle of that turn */
+                nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        core_has_turned(server->core);
+        assert_false(core_has_turned(server->core));
+        _cleanup_buf_ struct buf answer = BUF_INIT(1 << 20);
+        receive(fd, NULL, &answer);
+        fake.slow_turns = false;
+        bool turned = false;
+        for (int i = 0; i < 1000 && !turned; i++) {
+                nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+                turned = core_has_turned(server->core);
+        }
+        assert_true(turned);
+}
+
 static void a_shutdown_answers_what_is_parked(void **state) {
         struct server *server = *state;
         _cleanup_fd_ int fd = dial(server);
@@ -350,6 +375,7 @@ int main(void) {
                 server_test(a_claim_whose_client_left_is_noticed),
                 server_test(a_job_is_computed_on_the_other_thread),
                 server_test(more_calls_than_the_queue_holds_get_429),
+                server_test(a_core_thread_that_hangs_is_noticed),
                 server_test(a_shutdown_answers_what_is_parked),
                 server_test(without_tokens_only_this_machine_is_served),
                 server_test(a_foreign_host_name_is_refused),
