@@ -27,6 +27,7 @@
 #include "common/notify.h"
 #include "common/world.h"
 #include "http/core.h"
+#include "http/feed.h"
 #include "http/http.h"
 #include "http/tokens.h"
 #include "store/store.h"
@@ -68,6 +69,7 @@ static const struct config_program program = {
 };
 
 CLEANUP_DEFINE(struct config *, cleanup_config, config_free)
+CLEANUP_DEFINE(struct feed *, cleanup_feed, feed_free)
 
 /* What the options mean, loaded from the files they name. A file that is not named is looked for among the credentials that
  * the service manager gave: `tokens`, `tls-cert`, `tls-key`. */
@@ -247,17 +249,23 @@ static int serve(const struct config *config, struct settings *settings, struct 
         sigset_t signals;
         block_signals(&signals);
         raise_descriptor_limit();
+        _cleanup_(cleanup_feed) struct feed *feed = NULL;
+        int r = feed_new(NULL, &feed, err);
+        if (r < 0)
+                return r;
         struct core_config core_config = {
                 .lease_s = (double)config_integer(config, "lease-s"),
                 .max_parked = PARKED_MAX,
                 .max_calls = CALLS_MAX,
+                .feed = feed,
         };
         struct http *http = NULL;
         struct core *core = NULL;
-        int r = core_new(&core_config, store, world_real(), &core, err);
+        r = core_new(&core_config, store, world_real(), &core, err);
         if (r < 0)
                 return r;
         settings->http.core = core;
+        settings->http.feed = feed;
         r = http_open(&settings->http, &http, err);
         if (r < 0) {
                 core_free(core, PROPOSER_TIMEOUT_MS);

@@ -390,7 +390,7 @@ int list_query_decode(json_t *query, enum list_kind kind, struct faults *faults,
         static const char *const known[][5] = {
                 [LIST_SWEEPS] = {"limit", "after", "state"}, [LIST_TRIALS] = {"limit", "after", "state", "sort"},
                 [LIST_WORKERS] = {"limit", "after", "state"}, [LIST_METRICS] = {"limit", "after", "name"},
-                [LIST_EXPORT] = {"format"}, [LIST_SLICE] = {"parameter", "parameter2"}, [LIST_NOTHING] = {NULL},
+                [LIST_EXPORT] = {"format"}, [LIST_SLICE] = {"parameter", "parameter2"}, [LIST_EVENTS] = {"sweep"}, [LIST_NOTHING] = {NULL},
         };
         struct list_query message = {.limit = LIMIT_LIST_DEFAULT, .state = -1, .sort = SORT_CREATED, .format = "json"};
         size_t before = faults->n_total;
@@ -402,6 +402,7 @@ int list_query_decode(json_t *query, enum list_kind kind, struct faults *faults,
         if (text && !query_limit(text, &message.limit))
                 reader_fault(&reader, "limit", "must be a whole number from 1 to %d", LIMIT_LIST_MAX);
         message.after = reader_text(&reader, "after", 1024);
+        message.sweep = reader_text(&reader, "sweep", LIMIT_ID_CHARS);
         message.name = reader_text(&reader, "name", LIMIT_NAME_BYTES);
         message.parameter = reader_text(&reader, "parameter", LIMIT_NAME_BYTES);
         message.parameter2 = reader_text(&reader, "parameter2", LIMIT_NAME_BYTES);

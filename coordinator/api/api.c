@@ -23,6 +23,7 @@ static const struct {
         [ROUTE_TRIAL_RETRY] = {trials_retry, true, true},         [ROUTE_TRIAL_REPORT] = {reports_post, true, false},
         [ROUTE_WORKER_REGISTER] = {workers_register, true, true}, [ROUTE_WORKER_LIST] = {workers_list, false, false},
         [ROUTE_WORKER_DRAIN] = {workers_drain, true, true},       [ROUTE_CLAIM] = {claims_post, true, false},
+        [ROUTE_EVENTS] = {events_get, false, false},
 };
 
 void api_call_fini(struct api_call *call) {
@@ -198,6 +199,7 @@ int api_unit(struct api *api, int (*what)(struct api *api, void *data), void *da
                 r = store_savepoint(api->store);
         if (r < 0)
                 return r;
+        size_t noted = events_mark(api);
         r = what(api, data);
         if (r == 0)
                 return store_savepoint_release(api->store);
@@ -206,6 +208,7 @@ int api_unit(struct api *api, int (*what)(struct api *api, void *data), void *da
                 api->stale = true;
                 api->turn_failed = true;
         }
+        events_undo(api, noted);
         int fault = store_savepoint_undo(api->store);
         return fault < 0 ? fault : UNIT_FAILED;
 }
@@ -334,10 +337,12 @@ static void write_phase(struct api *api, struct api_call *calls) {
                 store_rollback(api->store);
                 api->stale = true;
                 refuse_answers(api);
+                events_drop(api);
         }
         api->is_healthy = r == 0 && !api->turn_failed;
         api->retry_ms = api->is_healthy ? 0 : api_now(api) + BACKOFF_MS;
         deliver(api);
+        events_publish(api);
 }
 
 static void read_phase(struct api *api, struct api_call *calls) {
@@ -363,6 +368,7 @@ static void read_phase(struct api *api, struct api_call *calls) {
 void api_turn(struct api *api, struct api_call *calls) {
         struct api_call *reads = NULL, *writes = NULL, **reads_end = &reads, **writes_end = &writes;
         api->turn++;
+        events_begin(api);
         for (struct api_call *call = calls, *next; call; call = next) {
                 next = call->next;
                 call->next = NULL;
@@ -396,6 +402,7 @@ uint64_t api_next_deadline(const struct api *api) {
         for (size_t i = 0; i < api->n_lives && deadline > 0; i++)
                 deadline = earlier(deadline, live_hours_deadline(api, api->lives[i]));
         deadline = earlier(deadline, earlier(api->reservation_ms, api->prune_ms));
+        deadline = earlier(deadline, events_deadline(api));
         return deadline > api->retry_ms ? deadline : api->retry_ms;
 }
 
@@ -460,6 +467,7 @@ void api_free(struct api *api) {
         live_forget_all(api);
         peers_fini(api);
         lease_table_fini(&api->leases);
+        events_fini(api);
         free(api->lives);
         free(api->parked);
         free(api->asked);

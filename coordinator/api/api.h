@@ -59,6 +59,12 @@ struct api_config {
          * self-contained. In a test this may compute at once and queue the job for the next turn. */
         void (*submit_job)(void *data, struct plan_job *job);
         void *job_data;
+        /* What happened, one event a call, after the commit that made it true. name: "trial", "sweep", "metric", "worker",
+         * "deleted", "reset"; sweep: public id, "" when it belongs to none; text: JSON. Asked at the start of each turn
+         * whether anybody watches; both NULL = never. */
+        void (*publish)(void *data, const char *name, const char *sweep, const char *text);
+        bool (*is_watched)(void *data);
+        void *publish_data;
 };
 
 struct api;

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "api/api.h"
+#include "common/buf.h"
 #include "common/cleanup.h"
 #include "common/json.h"
 #include "common/log.h"
@@ -34,6 +35,12 @@ struct known_answer {
 };
 #define N_KNOWN_ANSWERS 8
 
+/* Whether watchers are to be shown a sweep or worker again (events.c). */
+struct showing {
+        bool is_changed, is_urgent;
+        uint64_t shown_ms; /* mono; 0 = not yet */
+};
+
 /* A sweep with its plan. Loaded on demand; running and paused ones stay. */
 struct live {
         struct store *store; /* for the plan, when it looks into a history that it was not fed */
@@ -50,6 +57,7 @@ struct live {
         struct known_answer known[N_KNOWN_ANSWERS]; /* ring */
         unsigned next_known;
         uint64_t used; /* turn in which it was last needed */
+        struct showing showing;
 };
 
 /* A worker as registered, and when it was last heard of. */
@@ -58,6 +66,8 @@ struct peer {
         json_t *trainers; /* array of strings */
         uint64_t seen_ms; /* mono; 0 = not since this process started */
         uint64_t seen_wall_ms;
+        enum worker_state shown; /* to watchers */
+        struct showing showing;
 };
 
 /* A claim that waits. The message borrows from call->request.body. */
@@ -81,6 +91,15 @@ struct asked {
         json_t *answer; /* owned; NULL when there was no memory for it */
 };
 
+/* Of the running turn, for watchers. */
+struct changes {
+        bool is_watched;
+        bool is_overrun; /* too much to tell, or lost: they are told to load everything again */
+        int64_t *trials; /* row ids, some twice */
+        size_t n_trials;
+        struct buf notes; /* events that are encoded: name, sweep, JSON, each with its NUL */
+};
+
 struct api {
         struct api_config config;
         struct store *store;
@@ -99,6 +118,7 @@ struct api {
 
         struct asked *asked; /* in order of arrival; MAX_ASKED of them at most */
         size_t n_asked;
+        struct changes changes;
 
         struct api_call *answers, **answers_end; /* done() after the commit */
         bool wake;                               /* parked claims may have something to get */
@@ -143,6 +163,7 @@ int workers_register(struct api *api, struct api_call *call);
 int workers_list(struct api *api, struct api_call *call);
 int workers_drain(struct api *api, struct api_call *call);
 int claims_post(struct api *api, struct api_call *call);
+int events_get(struct api *api, struct api_call *call);
 
 /* --- questions to the model (explain.c): best, importance, slice -------------------------------------------------------- */
 
@@ -195,6 +216,23 @@ json_t *encode_text(const char *text);   /* null for NULL */
 json_t *encode_stored(const char *json); /* stored JSON; null for NULL */
 int encode_trial(struct api *api, const struct trial_row *row, json_t **ret);
 int encode_sweep(struct api *api, const struct sweep_row *row, json_t **ret);
+int encode_worker(struct api *api, const struct peer *peer, json_t **ret); /* workers.c */
+
+/* --- what watchers are told (events.c) ---------------------------------------------------------------------- */
+
+void events_begin(struct api *api); /* of a turn */
+void events_fini(struct api *api);
+/* It changed. at_once: not to be held back for the sake of rest. */
+void events_note_trial(struct api *api, int64_t trial);
+void events_note_sweep(struct api *api, struct live *live, bool at_once);
+void events_note_worker(struct api *api, struct peer *peer, bool at_once); /* NULL is nobody */
+void events_note_point(struct api *api, const struct trial_row *trial, const struct metric_row *point);
+void events_note_deleted(struct api *api, const char *sweep);
+size_t events_mark(const struct api *api); /* of what is noted; a unit that fails goes back to it */
+void events_undo(struct api *api, size_t mark);
+void events_drop(struct api *api);    /* the commit failed */
+void events_publish(struct api *api); /* after the commit */
+uint64_t events_deadline(const struct api *api);
 
 /* --- sweeps in memory (live.c) ---------------------------------------------------------------------------- */
 

@@ -170,7 +170,7 @@ void live_evict(struct api *api) {
                 size_t n_resting = 0, oldest = 0;
                 for (size_t i = 0; i < api->n_lives; i++) {
                         const struct live *live = api->lives[i];
-                        if (live->row.state == SWEEP_RUNNING || live->n_running > 0)
+                        if (live->row.state == SWEEP_RUNNING || live->n_running > 0 || live->showing.is_changed)
                                 continue;
                         if (n_resting++ == 0 || live->used < api->lives[oldest]->used)
                                 oldest = i;
@@ -187,6 +187,7 @@ void live_touch(struct api *api, struct live *live) {
         live->is_idle = false;
         live->is_unsettled = true;
         api->wake = true;
+        events_note_sweep(api, live, false);
 }
 
 unsigned live_stage(struct live *live) {
@@ -242,6 +243,7 @@ int live_set_state(struct api *api, struct live *live, enum sweep_state state) {
                 return r;
         log_info("sweep changed", log_s("sweep", live->row.public_id), log_s("state", sweep_state_name(state)));
         live_touch(api, live);
+        events_note_sweep(api, live, true);
         return 0;
 }
 

@@ -27,6 +27,7 @@ static int save(struct api *api, struct live *live, struct trial_row *row, enum 
                 return r;
         count_move(live, from, to);
         live_touch(api, live);
+        events_note_trial(api, row->id);
         return 0;
 }
 
@@ -83,6 +84,7 @@ int move_create(struct api *api, struct live *live, const struct trial_seed *see
         }
         live->n_queued += row.state == TRIAL_QUEUED;
         live_touch(api, live);
+        events_note_trial(api, row.id);
         *ret = row;
         return 0;
 }
@@ -153,6 +155,7 @@ int move_lease(struct api *api, struct live *live, struct trial_row *row, const 
         if (r == 0)
                 r = add_lease(api, live, row);
         live->n_served++;
+        events_note_worker(api, peer_by_row(api, row->worker), false);
         return r;
 }
 
@@ -186,6 +189,7 @@ int move_end(struct api *api, struct live *live, struct trial_row *row, const st
         if (r < 0)
                 return r;
         lease_table_remove(&api->leases, row->id);
+        events_note_worker(api, peer_by_row(api, row->worker), false);
         if (ending->state == TRIAL_QUEUED)
                 return requeue(api, live, row, ending, resume);
         char *copy = detail ? strdup(detail) : NULL;
@@ -206,6 +210,7 @@ int move_cancel(struct api *api, struct live *live, struct trial_row *row) {
                         ? store_attempt_end(api->store, row->id, row->attempt, trial_state_name(TRIAL_CANCELLED), -1, NULL, api_wall(api))
                         : 0;
         lease_table_remove(&api->leases, row->id);
+        events_note_worker(api, peer_by_row(api, row->worker), false);
         row->finished_ms = api_wall(api);
         if (r == 0)
                 r = save(api, live, row, TRIAL_CANCELLED);
@@ -225,6 +230,8 @@ int move_cancel_all(struct api *api, struct live *live) {
                         for (size_t i = 0; i < n; i++) {
                                 plan_trial_state(live->plan, rows[i].number, TRIAL_CANCELLED, false, 0);
                                 lease_table_remove(&api->leases, rows[i].id);
+                                events_note_trial(api, rows[i].id);
+                                events_note_worker(api, peer_by_row(api, rows[i].worker), false);
                                 after = rows[i].number;
                                 trial_row_fini(&rows[i]);
                         }

@@ -18,7 +18,7 @@ static int answer_command(struct api *api, struct api_call *call, const struct a
         return r < 0 ? r : reply_text(call, 200, TAKE(text), NULL);
 }
 
-static int put_points(struct api *api, int64_t trial, const struct report *message) {
+static int put_points(struct api *api, const struct trial_row *trial, const struct report *message) {
         for (size_t i = 0; i < message->n_points; i++) {
                 const struct metric_point *point = &message->points[i];
                 const struct metric_row row = {
@@ -29,9 +29,10 @@ static int put_points(struct api *api, int64_t trial, const struct report *messa
                         .value = point->value,
                         .time_ms = point->time_ms ? point->time_ms : api_wall(api),
                 };
-                int r = store_metric_put(api->store, trial, &row);
+                int r = store_metric_put(api->store, trial->id, &row);
                 if (r < 0)
                         return r;
+                events_note_point(api, trial, &row);
         }
         return 0;
 }
@@ -86,7 +87,7 @@ static int apply(struct api *api, struct api_call *call, struct trial_row *row, 
         if (r != 0)
                 return r < 0 ? r : -ENOENT;
         bool progressed = message->n_points > 0 || (message->has_progress && (!row->has_progress || row->progress != message->progress));
-        r = put_points(api, row->id, message);
+        r = put_points(api, row, message);
         if (r == 0)
                 r = keep_lease(api, live, row, progressed);
         bool stop = false;
@@ -95,6 +96,7 @@ static int apply(struct api *api, struct api_call *call, struct trial_row *row, 
         if (r == 0 && message->has_progress) {
                 row->has_progress = true;
                 row->progress = message->progress;
+                events_note_trial(api, row->id);
         }
         if (r == 0 && message->outcome != OUTCOME_NONE)
                 r = finish(api, live, row, message, stopping_was_told(attempt));

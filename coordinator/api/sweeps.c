@@ -75,6 +75,7 @@ static int create(struct api *api, struct api_call *call, const struct sweep_spe
         if (r != 0)
                 return r < 0 ? r : -ENOENT;
         live_touch(api, live);
+        events_note_sweep(api, live, true);
         return answer_sweep(api, call, 201, &live->row);
 }
 
@@ -244,6 +245,7 @@ int sweeps_patch(struct api *api, struct api_call *call) {
         if (is_refused(live, &patch, text))
                 return reply_problem(call, 409, "%s", text);
         r = apply_patch(api, live, &patch);
+        events_note_sweep(api, live, true);
         return r < 0 ? r : answer_sweep(api, call, 200, &live->row);
 }
 
@@ -263,6 +265,7 @@ int sweeps_delete(struct api *api, struct api_call *call) {
                         else
                                 i++;
                 api->wake = true;
+                events_note_deleted(api, row.public_id);
                 if (r == 0)
                         r = reply_empty(call);
         }

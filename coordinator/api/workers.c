@@ -84,6 +84,7 @@ int peers_load(struct api *api) {
                 peer->seen_ms = old ? old->seen_ms : peer->row.last_seen_ms + 2 * api_lease_ms(api) > latest ? api_now(api) : 0;
                 if (old)
                         peer->seen_wall_ms = old->seen_wall_ms;
+                peer->shown = peer_state(api, peer);
         }
         peers_fini(&before);
         return r;
@@ -153,7 +154,7 @@ static json_t *list_excluded(struct api *api, const struct peer *peer) {
         return list;
 }
 
-static int encode_worker(struct api *api, const struct peer *peer, json_t **ret) {
+int encode_worker(struct api *api, const struct peer *peer, json_t **ret) {
         _cleanup_json_ json_t *trials = json_array();
         int r = trials ? store_trial_each_running(api->store, peer->row.id, append_id, trials) : -ENOMEM;
         if (r < 0)
@@ -286,6 +287,7 @@ int workers_register(struct api *api, struct api_call *call) {
         peer->seen_ms = api_now(api);
         peer->seen_wall_ms = api_wall(api);
         api->wake = true;
+        events_note_worker(api, peer, true);
         log_info("worker registered", log_s("worker", peer->row.public_id), log_s("name", peer->row.name), log_i("slots", peer->row.slots));
         return answer_worker(api, call, is_new ? 201 : 200, peer);
 }
@@ -300,6 +302,7 @@ int workers_drain(struct api *api, struct api_call *call) {
                 return reply_problem(call, 404, "there is no worker '%s'", call->request.id);
         peer->row.draining = true;
         r = store_worker_update(api->store, &peer->row);
+        events_note_worker(api, peer, true);
         return r < 0 ? r : answer_worker(api, call, 200, peer);
 }
 

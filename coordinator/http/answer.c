@@ -83,6 +83,13 @@ static void add_headers(const struct answer *answer, struct MHD_Response *respon
         MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
 }
 
+static enum MHD_Result queue(const struct answer *answer, struct MHD_Connection *connection, struct MHD_Response *response, bool closing) {
+        add_headers(answer, response, closing);
+        enum MHD_Result r = MHD_queue_response(connection, (unsigned)answer->status, response);
+        MHD_destroy_response(response);
+        return r;
+}
+
 /* Headers and body leave in one write where libmicrohttpd gets the body as a buffer. */
 enum MHD_Result answer_send(struct answer *answer, struct MHD_Connection *connection, bool closing) {
         struct MHD_Response *response;
@@ -94,10 +101,15 @@ enum MHD_Result answer_send(struct answer *answer, struct MHD_Connection *connec
         if (!response)
                 return MHD_NO;
         answer->text = NULL; /* the response's now */
-        add_headers(answer, response, closing);
-        enum MHD_Result r = MHD_queue_response(connection, (unsigned)answer->status, response);
-        MHD_destroy_response(response);
-        return r;
+        return queue(answer, connection, response, closing);
+}
+
+enum MHD_Result answer_stream(const struct answer *answer, struct MHD_Connection *connection, struct MHD_Response *response) {
+        if (!response)
+                return MHD_NO;
+        MHD_add_response_header(response, "Content-Type", answer->content_type);
+        MHD_add_response_header(response, "X-Accel-Buffering", "no"); /* proxies pass each event on at once */
+        return queue(answer, connection, response, false);
 }
 
 void answer_fini(struct answer *answer) {

@@ -10,6 +10,7 @@
 
 #include "common/log.h"
 #include "http/clock.h"
+#include "http/feed.h"
 #include "http/proposer.h"
 
 #define TURN_PAUSE_MS 1
@@ -153,6 +154,9 @@ int core_new(const struct core_config *config, struct store *store, const struct
                 .max_parked = config->max_parked,
                 .submit_job = submit_job,
                 .job_data = core,
+                .publish = feed_publish,
+                .is_watched = feed_is_watched,
+                .publish_data = config->feed,
         };
         r = api_new(&api_config, store, world, &core->api, err);
         if (r < 0)

@@ -11,11 +11,13 @@
 #include "common/error.h"
 
 struct core;
+struct feed;
 
 struct core_config {
         double lease_s;
         size_t max_parked;
         size_t max_calls; /* waiting for a turn */
+        struct feed *feed; /* gets the events; outlives the core */
 };
 
 /* Makes the api over store and starts both threads; store and world outlive the core. */

@@ -14,6 +14,7 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "http/clock.h"
+#include "http/feed.h"
 #include "http/server.h"
 #include "proto/openapi.h"
 
@@ -202,6 +203,10 @@ static bool push_call(struct exchange *exchange) {
         call->done = call_done;
         call->is_waiting = call_is_waiting;
         call->transport = exchange;
+        if (exchange->route == ROUTE_EVENTS && !feed_expect(http->config.feed)) {
+                answer_problem(&exchange->answer, 503, "too many readers of events");
+                return false;
+        }
         pthread_mutex_lock(&http->lock);
         bool draining = http->draining, room = !draining && core_has_room(http->config.core);
         if (room) {
@@ -251,7 +256,16 @@ static bool answer_here(struct exchange *exchange) {
 
 /* --- the handler ------------------------------------------------------------------------------------- */
 
+static enum MHD_Result send_events(struct exchange *exchange) {
+        const char *last = MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, "Last-Event-ID");
+        const char *sweep = json_string_value(json_object_get(exchange->call.request.query, "sweep"));
+        return answer_stream(&exchange->answer, exchange->connection,
+                             feed_follow(exchange->http->config.feed, exchange->connection, last, sweep));
+}
+
 static enum MHD_Result send_answer(struct exchange *exchange) {
+        if (exchange->route == ROUTE_EVENTS && exchange->answer.status == 200)
+                return send_events(exchange);
         pthread_mutex_lock(&exchange->http->lock);
         bool closing = exchange->http->draining;
         pthread_mutex_unlock(&exchange->http->lock);

@@ -17,6 +17,7 @@
 #include "common/log.h"
 #include "common/world.h"
 #include "http/clock.h"
+#include "http/feed.h"
 #include "http/server.h"
 #include "http/tls.h"
 
@@ -289,6 +290,7 @@ void http_drain(struct http *http) {
         pthread_mutex_lock(&http->lock);
         http->draining = true;
         pthread_mutex_unlock(&http->lock);
+        feed_close(http->config.feed);
         /* Refuses from here on, but stays open until libmicrohttpd's thread, which may still hold its number, has ended. A socket
          * that was handed over is not ours to shut: who connects now waits in it for our successor. */
         http->quiesced_fd = MHD_quiesce_daemon(http->daemon);
@@ -310,6 +312,7 @@ bool http_wait_idle(struct http *http, unsigned timeout_ms) {
 void http_close(struct http *http) {
         if (!http)
                 return;
+        feed_close(http->config.feed); /* libmicrohttpd must not be stopped while connections are suspended */
         if (http->daemon)
                 MHD_stop_daemon(http->daemon);
         if (http->quiesced_fd >= 0)

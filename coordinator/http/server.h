@@ -87,4 +87,6 @@ void answer_from_response(struct answer *answer, struct api_response *response);
 
 /* Hands the answer to libmicrohttpd. */
 enum MHD_Result answer_send(struct answer *answer, struct MHD_Connection *connection, bool closing);
+/* The same with a stream as the body; takes response, NULL = no memory. */
+enum MHD_Result answer_stream(const struct answer *answer, struct MHD_Connection *connection, struct MHD_Response *response);
 void answer_fini(struct answer *answer);

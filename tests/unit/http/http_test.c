@@ -20,12 +20,15 @@
 #include "common/world.h"
 #include "fake_api.h"
 #include "http/core.h"
+#include "http/feed.h"
 #include "http/http.h"
 #include "http/tokens.h"
 
 #define BODY_MAX 4096
+#define FEED_BYTES (1u << 20)
 
 struct server {
+        struct feed *feed;
         struct core *core;
         struct http *http;
         bool drained;
@@ -35,11 +38,13 @@ static int set_up(void **state) {
         struct server *server = calloc(1, sizeof *server);
         struct error err;
         memset(&fake, 0, sizeof fake);
-        struct core_config core_config = {.lease_s = 60, .max_parked = 10, .max_calls = 4};
+        if (feed_new(&(struct feed_config){.max_bytes = FEED_BYTES, .max_readers = 8, .keepalive_ms = 300}, &server->feed, &err) < 0)
+                return -1;
+        struct core_config core_config = {.lease_s = 60, .max_parked = 10, .max_calls = 4, .feed = server->feed};
         if (core_new(&core_config, NULL, world_real(), &server->core, &err) < 0)
                 return -1;
         struct http_config config = {.listen = "127.0.0.1:0", .no_auth = true, .max_body_bytes = BODY_MAX, .max_connections = 64,
-                                     .core = server->core};
+                                     .core = server->core, .feed = server->feed};
         if (http_open(&config, &server->http, &err) < 0) {
                 print_error("%s\n", err.text);
                 return -1;
@@ -61,6 +66,7 @@ static int tear_down(void **state) {
         shut_down(server);
         http_wait_idle(server->http, 1000);
         http_close(server->http);
+        feed_free(server->feed);
         free(server);
         return 0;
 }
