@@ -51,6 +51,7 @@ int command_resume(struct ctl *ctl);
 int command_cancel(struct ctl *ctl);
 int command_extend(struct ctl *ctl);
 int command_export(struct ctl *ctl);
+int command_report(struct ctl *ctl);
 int command_watch(struct ctl *ctl);
 
 int command_trials(struct ctl *ctl);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/cleanup.h"
+#include "common/fs.h"
 #include "ctl.h"
 #include "proto/spec.h"
 #include "sweeps.h"
@@ -210,5 +211,28 @@ int command_export(struct ctl *ctl) {
         fwrite(answer.text.data, 1, answer.text.len, stdout);
         if (answer.text.len > 0 && answer.text.data[answer.text.len - 1] != '\n')
                 putchar('\n');
+        return EXIT_FINE;
+}
+
+static bool ends_with(const char *text, const char *end) {
+        size_t n = strlen(text), m = strlen(end);
+        return n > m && strcmp(text + n - m, end) == 0;
+}
+
+int command_report(struct ctl *ctl) {
+        __attribute__((cleanup(answer_fini))) struct answer answer = {0};
+        const char *path = config_text(ctl->config, "output");
+        bool is_html = path && ends_with(path, ".html");
+        struct error err;
+        if (path && !is_html && !ends_with(path, ".md")) {
+                fprintf(stderr, "sweepctl: --output FILE ends in .html or .md, not as '%s'\n", path);
+                return EXIT_USAGE;
+        }
+        int code = get_sweep(ctl, ctl->args[0], is_html ? "/report?format=html" : "/report?format=md", &answer);
+        if (code != EXIT_FINE)
+                return code;
+        if (path)
+                return fs_write_atomic(path, answer.text.data, answer.text.len, 0644, &err) < 0 ? ctl_fail(&err) : EXIT_FINE;
+        fwrite(answer.text.data, 1, answer.text.len, stdout);
         return EXIT_FINE;
 }

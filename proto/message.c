@@ -382,7 +382,9 @@ static bool query_sort(const char *text, struct list_query *query) {
         return true;
 }
 
-static bool query_format(const char *text) {
+static bool query_format(const char *text, enum list_kind kind) {
+        if (kind == LIST_REPORT)
+                return strcmp(text, "html") == 0 || strcmp(text, "md") == 0;
         return strcmp(text, "json") == 0 || strcmp(text, "csv") == 0 || strcmp(text, "jsonl") == 0;
 }
 
@@ -390,9 +392,9 @@ int list_query_decode(json_t *query, enum list_kind kind, struct faults *faults,
         static const char *const known[][5] = {
                 [LIST_SWEEPS] = {"limit", "after", "state"}, [LIST_TRIALS] = {"limit", "after", "state", "sort"},
                 [LIST_WORKERS] = {"limit", "after", "state"}, [LIST_METRICS] = {"limit", "after", "name"},
-                [LIST_EXPORT] = {"format"}, [LIST_SLICE] = {"parameter", "parameter2"}, [LIST_EVENTS] = {"sweep"}, [LIST_NOTHING] = {NULL},
+                [LIST_EXPORT] = {"format"}, [LIST_REPORT] = {"format"}, [LIST_SLICE] = {"parameter", "parameter2"}, [LIST_EVENTS] = {"sweep"}, [LIST_NOTHING] = {NULL},
         };
-        struct list_query message = {.limit = LIMIT_LIST_DEFAULT, .state = -1, .sort = SORT_CREATED, .format = "json"};
+        struct list_query message = {.limit = LIMIT_LIST_DEFAULT, .state = -1, .sort = SORT_CREATED, .format = kind == LIST_REPORT ? "html" : "json"};
         size_t before = faults->n_total;
         struct reader reader;
         if (!reader_init(&reader, query, "", faults))
@@ -417,8 +419,8 @@ int list_query_decode(json_t *query, enum list_kind kind, struct faults *faults,
         if (text && !query_sort(text, &message))
                 reader_fault(&reader, "sort", "must be created, value or -value");
         text = json_string_value(json_object_get(query, "format"));
-        if (text && !query_format(text))
-                reader_fault(&reader, "format", "must be json, csv or jsonl");
+        if (text && !query_format(text, kind))
+                reader_fault(&reader, "format", kind == LIST_REPORT ? "must be html or md" : "must be json, csv or jsonl");
         else if (text)
                 message.format = text;
         int r = verdict(faults, before);

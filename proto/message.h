@@ -95,7 +95,7 @@ struct list_query {
         const char *name;   /* of …/metrics */
         const char *sweep;  /* of /v1/events */
         const char *parameter, *parameter2; /* of …/slice; the first is there, the second may be NULL */
-        const char *format; /* of …/export: "json" (default), "csv", "jsonl" */
+        const char *format; /* of …/export: "json" (default), "csv", "jsonl"; of …/report: "html" (default), "md" */
 };
-enum list_kind { LIST_SWEEPS, LIST_TRIALS, LIST_WORKERS, LIST_METRICS, LIST_EXPORT, LIST_SLICE, LIST_EVENTS, LIST_NOTHING };
+enum list_kind { LIST_SWEEPS, LIST_TRIALS, LIST_WORKERS, LIST_METRICS, LIST_EXPORT, LIST_REPORT, LIST_SLICE, LIST_EVENTS, LIST_NOTHING };
 int list_query_decode(json_t *query, enum list_kind kind, struct faults *faults, struct list_query *ret);

@@ -157,6 +157,7 @@ int trials_get(struct api *api, struct api_call *call);
 int trials_metrics(struct api *api, struct api_call *call);
 int trials_cancel(struct api *api, struct api_call *call);
 int trials_retry(struct api *api, struct api_call *call);
+int trials_report(struct api *api, struct api_call *call);
 int trials_export(struct api *api, struct api_call *call);
 int reports_post(struct api *api, struct api_call *call);
 int workers_register(struct api *api, struct api_call *call);

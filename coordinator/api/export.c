@@ -1,7 +1,9 @@
-/* GET /v1/sweeps/{id}/export: every trial, as JSON, JSON lines, or CSV (RFC 4180) with a column per parameter. */
+/* GET /v1/sweeps/{id}/export: every trial, as JSON, JSON lines, or CSV (RFC 4180) with a column per parameter.
+ * GET /v1/sweeps/{id}/report: what was found, for people. */
 #include <string.h>
 
 #include "api/core.h"
+#include "study/report.h"
 
 #define PAGE 500
 
@@ -167,6 +169,45 @@ int trials_export(struct api *api, struct api_call *call) {
                 r = strcmp(query.format, "csv") == 0     ? export_csv(api, call, row.id)
                     : strcmp(query.format, "jsonl") == 0 ? export_lines(api, call, row.id)
                                                          : export_json(api, call, &row);
+        sweep_row_fini(&row);
+        return r;
+}
+
+/* --- report ---------------------------------------------------------------------------------------------------- */
+
+#define REPORT_TRIALS_MAX 10000 /* a report is read by people, and made while the others wait */
+#define REPORT_BYTES_MAX (64u << 20)
+
+static int make_report(struct api *api, struct api_call *call, const struct sweep_row *row, bool is_html) {
+        _cleanup_buf_ struct buf out = BUF_INIT(REPORT_BYTES_MAX);
+        _cleanup_json_ json_t *trials = json_array(), *sweep = NULL, *now = encode_time(api_wall(api));
+        int r = trials && now ? encode_sweep(api, row, &sweep) : -ENOMEM;
+        if (r == 0)
+                r = each_trial(api, row->id, append_item, trials);
+        const struct study study = {.sweep = sweep, .trials = trials, .time = json_string_value(now), .is_html = is_html};
+        if (r == 0)
+                r = study_report(&study, &out);
+        return r < 0 ? r : reply_text(call, 200, TAKE(out.data), is_html ? "text/html; charset=utf-8" : "text/markdown; charset=utf-8");
+}
+
+int trials_report(struct api *api, struct api_call *call) {
+        struct list_query query;
+        struct sweep_row row = {0};
+        uint64_t counts[N_TRIAL_STATES], n = 0;
+        int r = reply_query(call, LIST_REPORT, &query);
+        if (r != 0)
+                return r < 0 ? r : 0;
+        r = store_sweep_get(api->store, call->request.id, &row);
+        if (r == STORE_NONE)
+                return reply_problem(call, 404, "there is no sweep '%s'", call->request.id);
+        if (r == 0)
+                r = store_trial_counts(api->store, row.id, counts);
+        for (size_t i = 0; r == 0 && i < N_TRIAL_STATES; i++)
+                n += counts[i];
+        if (r == 0)
+                r = n > REPORT_TRIALS_MAX ? reply_problem(call, 409, "the sweep has %llu trials, and a report takes at most %d: export them instead",
+                                                          (unsigned long long)n, REPORT_TRIALS_MAX)
+                                          : make_report(api, call, &row, strcmp(query.format, "html") == 0);
         sweep_row_fini(&row);
         return r;
 }

@@ -219,6 +219,8 @@ def test_answers_fit_their_schemas(server, contract):
     assert "0.85" in api.call("exportSweep", sweep["id"], "?format=csv")
     api.call("exportSweep", sweep["id"], "?format=jsonl")
     api.call("followEvents", query="?sweep=" + sweep["id"])
+    assert "<h2>Result</h2>" in api.call("reportSweep", sweep["id"])
+    assert "## Result" in api.call("reportSweep", sweep["id"], "?format=md")
     assert api.call("changeSweep", sweep["id"], body={"state": "paused"})["state"] == "paused"
     api.call("changeSweep", sweep["id"], body={"state": "cancelled"})
     api.call("claim", body={"worker": worker["id"], "claim_id": "c3", "wait_s": 0, "sweep": sweep["id"]}, expect=204)

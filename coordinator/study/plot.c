@@ -1,0 +1,163 @@
+#include "study/plot.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+
+#define WIDTH 860
+#define LEFT 70.0
+#define RIGHT 20.0
+
+static const char *const colours[] = {"#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00"};
+#define N_COLOURS (sizeof colours / sizeof *colours)
+
+static int begin(struct buf *svg, double height, const char *label) {
+        return buf_printf(svg,
+                          "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %.0f\" width=\"%d\" height=\"%.0f\" role=\"img\" aria-label=\"%s\" "
+                          "font-family=\"sans-serif\" font-size=\"12\"><rect width=\"100%%\" height=\"100%%\" fill=\"#fff\"/>\n",
+                          WIDTH, height, WIDTH, height, label);
+}
+
+static int end(struct buf *svg) {
+        return buf_puts(svg, "</svg>");
+}
+
+static int text(struct buf *svg, double x, double y, const char *anchor, const char *words) {
+        int r = buf_printf(svg, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\" fill=\"#333\">", x, y, anchor);
+        for (; *words && r == 0; words++)
+                r = *words == '<'   ? buf_puts(svg, "&lt;")
+                    : *words == '&' ? buf_puts(svg, "&amp;")
+                                    : buf_append(svg, (unsigned char)*words < ' ' ? " " : words, 1);
+        return r < 0 ? r : buf_puts(svg, "</text>\n");
+}
+
+static int number(struct buf *svg, double x, double y, const char *anchor, double value) {
+        char words[40];
+        snprintf(words, sizeof words, "%.4g", value);
+        return text(svg, x, y, anchor, words);
+}
+
+static int rule(struct buf *svg, double x1, double y1, double x2, double y2, const char *colour) {
+        return buf_printf(svg, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"%s\"/>\n", x1, y1, x2, y2, colour);
+}
+
+static void range_of(const double *values, size_t n, double *low, double *high) {
+        *low = INFINITY;
+        *high = -INFINITY;
+        for (size_t i = 0; i < n; i++)
+                if (isfinite(values[i])) {
+                        *low = fmin(*low, values[i]);
+                        *high = fmax(*high, values[i]);
+                }
+        if (!(*high > *low)) {
+                *low = isfinite(*low) ? *low - 0.5 : 0;
+                *high = *low + 1;
+        }
+}
+
+int plot_history(struct buf *svg, const char *metric, const double *values, const unsigned *groups, size_t n, bool maximize) {
+        double low, high, height = 320, top = 20, bottom = height - 40, best = NAN;
+        range_of(values, n, &low, &high);
+        int r = begin(svg, height, "value of each trial, and the best so far");
+        for (int tick = 0; tick <= 4 && r == 0; tick++) {
+                double y = bottom - (bottom - top) * tick / 4;
+                r = rule(svg, LEFT, y, WIDTH - RIGHT, y, "#e5e5e5");
+                if (r == 0)
+                        r = number(svg, LEFT - 8, y + 4, "end", low + (high - low) * tick / 4);
+        }
+        double step = (WIDTH - LEFT - RIGHT) / (n > 1 ? (double)(n - 1) : 1);
+        for (size_t i = 0; i < n && r == 0; i++)
+                if (isfinite(values[i]))
+                        r = buf_printf(svg, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\" fill=\"%s\" fill-opacity=\"0.8\"/>\n", LEFT + step * (double)i,
+                                       bottom - (bottom - top) * (values[i] - low) / (high - low), colours[groups[i] % N_COLOURS]);
+        if (r == 0)
+                r = buf_puts(svg, "<polyline fill=\"none\" stroke=\"#222\" stroke-width=\"1.5\" points=\"");
+        for (size_t i = 0; i < n && r == 0; i++) {
+                if (!isfinite(values[i]))
+                        continue;
+                double next = isnan(best) || (maximize ? values[i] > best : values[i] < best) ? values[i] : best;
+                double x = LEFT + step * (double)i, y = bottom - (bottom - top) * (next - low) / (high - low);
+                if (isnan(best))
+                        r = buf_printf(svg, "%.1f,%.1f ", x, y);
+                else if (next != best)
+                        r = buf_printf(svg, "%.1f,%.1f %.1f,%.1f ", x, bottom - (bottom - top) * (best - low) / (high - low), x, y);
+                best = next;
+        }
+        if (r == 0 && isfinite(best))
+                r = buf_printf(svg, "%.1f,%.1f", WIDTH - RIGHT, bottom - (bottom - top) * (best - low) / (high - low));
+        if (r == 0)
+                r = buf_puts(svg, "\"/>\n");
+        if (r == 0)
+                r = text(svg, LEFT, height - 10, "start", "trials in order");
+        if (r == 0)
+                r = text(svg, WIDTH - RIGHT, height - 10, "end", metric);
+        return r < 0 ? r : end(svg);
+}
+
+int plot_bars(struct buf *svg, const char *metric, const struct plot_bar *bars, size_t n, double at) {
+        double low = at, high = at, row = 26, left = 190, height = 50 + row * (double)n;
+        for (size_t i = 0; i < n; i++) {
+                low = fmin(low, bars[i].low);
+                high = fmax(high, bars[i].high);
+        }
+        if (!(high > low))
+                high = low + 1;
+        double scale = (WIDTH - left - 90) / (high - low);
+        int r = begin(svg, height, "what each factor alone does to the metric");
+        for (size_t i = 0; i < n && r == 0; i++) {
+                double y = 12 + row * (double)i;
+                r = text(svg, left - 8, y + 14, "end", bars[i].name);
+                if (r < 0 || !isfinite(bars[i].low))
+                        continue;
+                r = buf_printf(svg, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"%s\"/>\n", left + scale * (bars[i].low - low), y,
+                               fmax(scale * (bars[i].high - bars[i].low), 1), row - 8, colours[0]);
+                if (r == 0)
+                        r = number(svg, left + scale * (bars[i].high - low) + 6, y + 14, "start", bars[i].high - bars[i].low);
+        }
+        if (r == 0 && isfinite(at))
+                r = rule(svg, left + scale * (at - low), 4, left + scale * (at - low), height - 30, "#d55e00");
+        if (r == 0)
+                r = number(svg, left, height - 12, "start", low);
+        if (r == 0)
+                r = number(svg, WIDTH - 90, height - 12, "end", high);
+        if (r == 0)
+                r = text(svg, (left + WIDTH - 90) / 2, height - 12, "middle", metric);
+        return r < 0 ? r : end(svg);
+}
+
+/* Cividis-like: from dark blue over grey to yellow, as `share` goes from 0 to 1. */
+static void shade(double share, char ret[static 8]) {
+        double red = share < 0.5 ? 240 * share : 120 + 270 * (share - 0.5), green = 50 + 180 * share,
+               blue = share < 0.5 ? 110 + 20 * share : 120 - 170 * (share - 0.5);
+        snprintf(ret, 8, "#%02x%02x%02x", (unsigned)fmin(red, 255) & 255, (unsigned)green & 255, (unsigned)blue & 255);
+}
+
+int plot_parallel(struct buf *svg, const struct plot_axis *axes, size_t n_axes, size_t n_lines) {
+        double height = 380, top = 40, bottom = height - 40, gap = n_axes > 1 ? (WIDTH - 2 * LEFT) / (double)(n_axes - 1) : 0;
+        const double *metric = axes[n_axes - 1].position;
+        int r = begin(svg, height, "parameters and value of each trial");
+        for (size_t i = 0; i < n_lines && r == 0; i++) {
+                char colour[8];
+                if (!isfinite(metric[i]))
+                        continue;
+                shade(metric[i], colour);
+                r = buf_printf(svg, "<polyline fill=\"none\" stroke=\"%s\" stroke-opacity=\"0.6\" points=\"", colour);
+                for (size_t k = 0; k < n_axes && r == 0; k++)
+                        if (isfinite(axes[k].position[i]))
+                                r = buf_printf(svg, "%.1f,%.1f ", LEFT + gap * (double)k,
+                                               bottom - (bottom - top) * fmin(fmax(axes[k].position[i], -0.05), 1.05));
+                if (r == 0)
+                        r = buf_puts(svg, "\"/>\n");
+        }
+        for (size_t k = 0; k < n_axes && r == 0; k++) {
+                double x = LEFT + gap * (double)k;
+                r = rule(svg, x, top, x, bottom, "#333");
+                if (r == 0)
+                        r = text(svg, x, k % 2 ? top - 22 : top - 8, "middle", axes[k].name);
+                if (r == 0)
+                        r = text(svg, x + 4, bottom + 14, "middle", axes[k].low);
+                if (r == 0)
+                        r = text(svg, x + 4, top + 10, "start", axes[k].high);
+        }
+        return r < 0 ? r : end(svg);
+}

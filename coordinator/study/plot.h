@@ -1,0 +1,24 @@
+/* Plots as SVG text: fixed size, no scripts, colours that the colour-blind tell apart (Okabe and Ito). 0, -ENOMEM or -EFBIG. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "common/buf.h"
+
+/* Values in order (NAN = none) as dots, coloured by group, and the best so far as a line. */
+int plot_history(struct buf *svg, const char *metric, const double *values, const unsigned *groups, size_t n, bool maximize);
+
+/* Horizontal bars from low to high, with their names; `at` is marked by a line. */
+struct plot_bar {
+        const char *name;
+        double low, high;
+};
+int plot_bars(struct buf *svg, const char *metric, const struct plot_bar *bars, size_t n, double at);
+
+/* One axis a parameter and one for the metric, a line a trial. Positions are 0 … 1; labels stand at both ends. */
+struct plot_axis {
+        const char *name;
+        char low[40], high[40];
+        const double *position; /* [n_lines], NAN = no value */
+};
+int plot_parallel(struct buf *svg, const struct plot_axis *axes, size_t n_axes, size_t n_lines);

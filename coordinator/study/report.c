@@ -1,0 +1,528 @@
+#include "study/report.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "common/json.h"
+#include "study/page.h"
+#include "study/plot.h"
+
+#define BEST_SHOWN 20
+#define CELL 1024
+#define AXES_MAX 12
+#define LINES_MAX 2000 /* of the parallel coordinates: the later trials */
+
+/* --- reading the JSON ------------------------------------------------------------------------------- */
+
+static const char *text_at(const json_t *object, const char *key) {
+        const char *text = json_string_value(json_object_get(object, key));
+        return text ? text : "";
+}
+
+static double value_of(const json_t *trial) {
+        const json_t *value = json_object_get(trial, "value");
+        return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
+static unsigned stage_of(const json_t *trial) {
+        return (unsigned)json_integer_value(json_object_get(trial, "stage"));
+}
+
+static bool is_imported(const json_t *trial) {
+        const char *source = text_at(json_object_get(trial, "proposal"), "source");
+        return strcmp(source, "import") == 0 || strcmp(source, "warm_start") == 0;
+}
+
+static void describe_params(const json_t *params, const char *prefix, struct buf *out) {
+        const char *key;
+        json_t *value;
+        json_object_foreach((json_t *)params, key, value) {
+                char name[512];
+                snprintf(name, sizeof name, "%s%s%s", prefix, *prefix ? "." : "", key);
+                if (json_is_object(value) && json_object_size(value) > 0) {
+                        describe_params(value, name, out);
+                        continue;
+                }
+                _cleanup_free_ char *text = json_is_real(value) ? NULL : json_text(value);
+                if (json_is_real(value))
+                        buf_printf(out, "%s%s %.4g", out->len ? ", " : "", name, json_real_value(value));
+                else
+                        buf_printf(out, "%s%s %s", out->len ? ", " : "", name, text ? text : "?");
+        }
+}
+
+static void number_text(double value, char ret[static 40]) {
+        if (isfinite(value))
+                snprintf(ret, 40, "%.6g", value);
+        else
+                snprintf(ret, 40, "–");
+}
+
+/* --- what the sections share ------------------------------------------------------------------------- */
+
+struct report {
+        const struct study *study;
+        struct page page;
+        bool maximize;
+        const char *metric;
+        const json_t *stages[64]; /* of the stage object: those before, then the present one */
+        size_t n_stages;
+};
+
+static bool is_better(const struct report *report, double a, double b) {
+        return isnan(b) ? isfinite(a) : report->maximize ? a > b : a < b;
+}
+
+/* The best trial among those that `wanted` accepts; NULL when none has a value. */
+static const json_t *find_best(const struct report *report, bool (*wanted)(const struct report *report, const json_t *trial, unsigned stage), unsigned stage) {
+        const json_t *best = NULL;
+        size_t i;
+        json_t *trial;
+        json_array_foreach(report->study->trials, i, trial) {
+                if (isfinite(value_of(trial)) && wanted(report, trial, stage) && (!best || is_better(report, value_of(trial), value_of(best))))
+                        best = trial;
+        }
+        return best;
+}
+
+static bool is_any(const struct report *report, const json_t *trial, unsigned stage) {
+        (void)report, (void)trial, (void)stage;
+        return true;
+}
+
+static bool is_of_stage(const struct report *report, const json_t *trial, unsigned stage) {
+        (void)report;
+        return stage_of(trial) == stage && !is_imported(trial);
+}
+
+static bool is_before_stage(const struct report *report, const json_t *trial, unsigned stage) {
+        (void)report;
+        return stage_of(trial) < stage || is_imported(trial);
+}
+
+static bool is_baseline(const struct report *report, const json_t *trial, unsigned stage) {
+        (void)report, (void)stage;
+        return strcmp(text_at(json_object_get(trial, "proposal"), "source"), "baseline") == 0;
+}
+
+static const char *method_of_stage(const struct report *report, size_t stage) {
+        return stage < report->n_stages ? text_at(report->stages[stage], "method") : "";
+}
+
+static bool is_by_hand(const char *method) {
+        return strcmp(method, "ofat") == 0 || strcmp(method, "grid") == 0;
+}
+
+static bool is_manual(const struct report *report, const json_t *trial, unsigned stage) {
+        (void)stage;
+        return is_by_hand(method_of_stage(report, stage_of(trial))) && !is_imported(trial);
+}
+
+static bool is_searched(const struct report *report, const json_t *trial, unsigned stage) {
+        (void)stage;
+        return !is_by_hand(method_of_stage(report, stage_of(trial))) && !is_imported(trial);
+}
+
+/* --- sections ---------------------------------------------------------------------------------------- */
+
+static void result_row(struct report *report, const char *what, const json_t *trial, double baseline) {
+        char value[40], gain[40] = "", number[32] = "–";
+        _cleanup_buf_ struct buf params = BUF_INIT(CELL);
+        number_text(trial ? value_of(trial) : NAN, value);
+        if (trial) {
+                snprintf(number, sizeof number, "%lld", (long long)json_integer_value(json_object_get(trial, "number")));
+                describe_params(json_object_get(trial, "params"), "", &params);
+        }
+        if (trial && isfinite(baseline))
+                snprintf(gain, sizeof gain, "%+.4g", value_of(trial) - baseline);
+        page_row(&report->page, (const char *[]){what, value, gain, number, params.data ? params.data : ""}, 5);
+}
+
+static void write_results(struct report *report) {
+        const json_t *baseline = find_best(report, is_baseline, 0), *manual = find_best(report, is_manual, 0),
+                     *searched = find_best(report, is_searched, 0), *best = find_best(report, is_any, 0);
+        double base = baseline ? value_of(baseline) : NAN;
+        page_heading(&report->page, 2, "Result");
+        if (!best) {
+                page_text(&report->page, "No trial has a value yet.");
+                return;
+        }
+        page_table(&report->page);
+        page_row(&report->page, (const char *[]){"", report->metric, "against the baseline", "trial", "configuration"}, 5);
+        if (baseline)
+                result_row(report, "baseline", baseline, NAN);
+        if (manual)
+                result_row(report, "manual best", manual, base);
+        if (searched)
+                result_row(report, "sweep best", searched, base);
+        if (best != manual && best != searched)
+                result_row(report, "best of all, brought from elsewhere", best, base);
+        page_table_end(&report->page);
+        page_text(&report->page, "Manual best: the best of the one-factor-at-a-time and grid stages. Sweep best: the best of the stages that chose by "
+                                 "themselves. The value is the one that selected the trial: on data that chose nothing it will be lower on average.");
+}
+
+/* "learning_rate, dropout and warmup_steps" */
+static void join_names(const json_t *names, struct buf *out) {
+        size_t n = json_array_size(names);
+        for (size_t i = 0; i < n; i++)
+                buf_printf(out, "%s%s", i == 0 ? "" : i + 1 == n ? " and " : ", ", json_string_value(json_array_get(names, i)));
+}
+
+static double impact_of(const json_t *impact, const char *key) {
+        const json_t *value = json_object_get(impact, key);
+        return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
+static void write_impacts(struct report *report, unsigned index, const json_t *impacts) {
+        size_t n = json_array_size(impacts);
+        _cleanup_free_ struct plot_bar *bars = calloc(n + 1, sizeof *bars);
+        _cleanup_buf_ struct buf svg = BUF_INIT(1u << 20);
+        const json_t *baseline = find_best(report, is_baseline, index);
+        if (!bars || n == 0)
+                return;
+        page_table(&report->page);
+        page_row(&report->page, (const char *[]){"factor", "impact", "lowest", "highest"}, 4);
+        for (size_t i = 0; i < n; i++) {
+                const json_t *impact = json_array_get(impacts, i);
+                char size[40], low[40], high[40];
+                number_text(impact_of(impact, "impact"), size);
+                number_text(impact_of(impact, "low"), low);
+                number_text(impact_of(impact, "high"), high);
+                page_row(&report->page, (const char *[]){text_at(impact, "parameter"), size, low, high}, 4);
+                bars[i] = (struct plot_bar){text_at(impact, "parameter"), impact_of(impact, "low"), impact_of(impact, "high")};
+        }
+        page_table_end(&report->page);
+        const json_t *first = json_array_get(impacts, 0), *last = json_array_get(impacts, n - 1);
+        page_text(&report->page,
+                  "Impact is the range of %s over a factor's levels and the baseline, all else at the baseline. %s matters most: it alone moves %s by "
+                  "%.4g; %s moves it by %.4g.",
+                  report->metric, text_at(first, "parameter"), report->metric, impact_of(first, "impact"), text_at(last, "parameter"),
+                  impact_of(last, "impact"));
+        if (plot_bars(&svg, report->metric, bars, n, baseline ? value_of(baseline) : NAN) == 0)
+                page_figure(&report->page, svg.data, "What each factor alone does; the line is the baseline");
+}
+
+static void write_gain(struct report *report, unsigned index) {
+        const json_t *best = find_best(report, is_of_stage, index), *before = find_best(report, is_before_stage, index);
+        _cleanup_buf_ struct buf params = BUF_INIT(CELL);
+        if (!best) {
+                page_text(&report->page, "No trial of this stage has a value.");
+                return;
+        }
+        describe_params(json_object_get(best, "params"), "", &params);
+        page_text(&report->page, "Its best is %.6g, trial %lld: %s.", value_of(best), (long long)json_integer_value(json_object_get(best, "number")),
+                  params.data ? params.data : "no parameters");
+        if (!before)
+                return;
+        double gain = report->maximize ? value_of(best) - value_of(before) : value_of(before) - value_of(best);
+        if (gain > 0)
+                page_text(&report->page, "That is %.4g better than anything before it (%.6g).", gain, value_of(before));
+        else
+                page_text(&report->page, "Nothing in it was better than what was known before (%.6g).", value_of(before));
+}
+
+static void write_stage(struct report *report, unsigned index, const json_t *stage) {
+        static const struct {
+                const char *method, *title;
+        } titles[] = {{"ofat", "one factor at a time"}, {"grid", "grid"}, {"bayes", "Bayesian optimisation"}, {"random", "random search"},
+                      {"sobol", "Sobol sequence"},      {"confirm", "confirmation"}};
+        const char *method = text_at(stage, "method");
+        char title[128];
+        snprintf(title, sizeof title, "Stage %u: %s", index + 1, method);
+        for (size_t i = 0; i < sizeof titles / sizeof *titles; i++)
+                if (strcmp(titles[i].method, method) == 0)
+                        snprintf(title, sizeof title, "Stage %u: %s", index + 1, titles[i].title);
+        page_heading(&report->page, 3, title);
+        size_t counts[3] = {0}, i; /* all, with a value, failed */
+        json_t *trial;
+        json_array_foreach(report->study->trials, i, trial) {
+                if (!is_of_stage(report, trial, index))
+                        continue;
+                counts[0]++;
+                counts[1] += isfinite(value_of(trial));
+                counts[2] += strcmp(text_at(trial, "state"), "failed") == 0;
+        }
+        page_text(&report->page, "%zu trials, %zu with a value, %zu failed.", counts[0], counts[1], counts[2]);
+        const json_t *selected = json_object_get(stage, "selected"), *impacts = json_object_get(stage, "impacts");
+        if (json_array_size(selected) > 0) {
+                _cleanup_buf_ struct buf names = BUF_INIT(CELL);
+                join_names(selected, &names);
+                page_text(&report->page, "It varied %s: of the factors it could vary, those with the largest impact when changed alone. All others stayed at "
+                                         "the baseline.",
+                          names.data ? names.data : "");
+        }
+        if (json_array_size(impacts) > 0)
+                write_impacts(report, index, impacts);
+        write_gain(report, index);
+}
+
+static void write_history(struct report *report) {
+        size_t n = json_array_size(report->study->trials), i;
+        _cleanup_free_ double *values = calloc(n + 1, sizeof *values);
+        _cleanup_free_ unsigned *stages = calloc(n + 1, sizeof *stages);
+        _cleanup_buf_ struct buf svg = BUF_INIT(4u << 20);
+        if (!values || !stages)
+                return;
+        json_t *trial;
+        json_array_foreach(report->study->trials, i, trial) {
+                values[i] = value_of(trial);
+                stages[i] = stage_of(trial);
+        }
+        if (n > 0 && plot_history(&svg, report->metric, values, stages, n, report->maximize) == 0)
+                page_figure(&report->page, svg.data, "Every trial in order, coloured by stage, and the best so far");
+}
+
+/* --- parallel coordinates ------------------------------------------------------------------------------ */
+
+struct axis {
+        char name[128];
+        double *position; /* [n], owned */
+        struct plot_axis plot;
+};
+
+static double coordinate_of(const json_t *value, json_t *choices, bool *ret_is_choice) {
+        if (json_is_number(value))
+                return json_number_value(value);
+        if (!value)
+                return NAN;
+        *ret_is_choice = true;
+        _cleanup_free_ char *text = json_is_string(value) ? strdup(json_string_value(value)) : json_text(value);
+        json_t *known = text ? json_object_get(choices, text) : NULL;
+        if (text && !known) {
+                known = json_integer((json_int_t)json_object_size(choices));
+                json_object_set_new(choices, text, known);
+        }
+        return known ? (double)json_integer_value(known) : NAN;
+}
+
+/* Positions 0 … 1 on a linear scale, or a logarithmic one where positive values span a factor of 20. False when nothing varies. */
+static bool axis_fill(struct axis *axis, const json_t *trials, const char *name, size_t first, size_t n) {
+        _cleanup_json_ json_t *choices = json_object();
+        double low = INFINITY, high = -INFINITY;
+        bool is_choice = false;
+        axis->position = calloc(n + 1, sizeof *axis->position);
+        if (!axis->position || !choices)
+                return false;
+        for (size_t i = 0; i < n; i++) {
+                const json_t *trial = json_array_get(trials, first + i);
+                double x = name ? coordinate_of(json_get_dotted(json_object_get(trial, "params"), name), choices, &is_choice) : value_of(trial);
+                axis->position[i] = x;
+                if (isfinite(x)) {
+                        low = fmin(low, x);
+                        high = fmax(high, x);
+                }
+        }
+        if (!(high > low))
+                return false;
+        bool is_log = name && !is_choice && low > 0 && high / low >= 20;
+        for (size_t i = 0; i < n; i++) {
+                double x = axis->position[i];
+                axis->position[i] = is_log ? (log(x) - log(low)) / (log(high) - log(low)) : (x - low) / (high - low);
+        }
+        snprintf(axis->plot.low, sizeof axis->plot.low, "%.4g", low);
+        snprintf(axis->plot.high, sizeof axis->plot.high, "%.4g%s", high, is_log ? " (log)" : "");
+        const char *choice;
+        json_t *place;
+        json_object_foreach(choices, choice, place) {
+                char *label = json_integer_value(place) == 0 ? axis->plot.low : (double)json_integer_value(place) == high ? axis->plot.high : NULL;
+                if (is_choice && label)
+                        snprintf(label, sizeof axis->plot.low, "%.30s", choice);
+        }
+        return true;
+}
+
+static void collect_names(json_t *names, const char *prefix, const json_t *params) {
+        const char *key;
+        json_t *value;
+        json_object_foreach((json_t *)params, key, value) {
+                char name[128];
+                snprintf(name, sizeof name, "%s%s%s", prefix, *prefix ? "." : "", key);
+                if (json_is_object(value) && json_object_size(value) > 0)
+                        collect_names(names, name, value);
+                else
+                        json_object_set_new(names, name, json_true());
+        }
+}
+
+static void write_parallel(struct report *report) {
+        const json_t *trials = report->study->trials;
+        size_t all = json_array_size(trials), n = all < LINES_MAX ? all : LINES_MAX, n_axes = 0;
+        struct axis axes[AXES_MAX + 1] = {0};
+        struct plot_axis plots[AXES_MAX + 1];
+        _cleanup_json_ json_t *names = json_object();
+        _cleanup_buf_ struct buf svg = BUF_INIT(8u << 20);
+        for (size_t i = all - n; i < all; i++)
+                collect_names(names, "", json_object_get(json_array_get(trials, i), "params"));
+        const char *name;
+        json_t *unused;
+        json_object_foreach(names, name, unused) {
+                if (n_axes == AXES_MAX)
+                        break;
+                struct axis *axis = &axes[n_axes];
+                snprintf(axis->name, sizeof axis->name, "%s", name);
+                if (axis_fill(axis, trials, name, all - n, n)) {
+                        n_axes++;
+                } else {
+                        free(axis->position);
+                        axis->position = NULL;
+                }
+        }
+        bool is_worth_it = n_axes > 0 && axis_fill(&axes[n_axes], trials, NULL, all - n, n);
+        snprintf(axes[n_axes].name, sizeof axes->name, "%s", report->metric);
+        for (size_t k = 0; k <= n_axes; k++) {
+                plots[k] = axes[k].plot;
+                plots[k].name = axes[k].name;
+                plots[k].position = axes[k].position;
+        }
+        if (is_worth_it && plot_parallel(&svg, plots, n_axes + 1, n) == 0)
+                page_figure(&report->page, svg.data, "Parameters that varied and the value of each trial, dark to light as the value grows");
+        for (size_t k = 0; k <= n_axes; k++)
+                free(axes[k].position);
+}
+
+/* --- tables at the end ---------------------------------------------------------------------------------- */
+
+struct ranked {
+        const json_t *trial;
+        double key;
+        size_t index;
+};
+
+static int by_key(const void *a, const void *b) {
+        const struct ranked *x = a, *y = b;
+        if (x->key != y->key)
+                return x->key > y->key ? -1 : 1;
+        return x->index < y->index ? -1 : 1;
+}
+
+static void write_best(struct report *report) {
+        size_t n = json_array_size(report->study->trials), found = 0;
+        _cleanup_free_ struct ranked *ranked = calloc(n + 1, sizeof *ranked);
+        for (size_t i = 0; ranked && i < n; i++) {
+                const json_t *trial = json_array_get(report->study->trials, i);
+                if (isfinite(value_of(trial)))
+                        ranked[found++] = (struct ranked){trial, report->maximize ? value_of(trial) : -value_of(trial), i};
+        }
+        if (found == 0)
+                return;
+        qsort(ranked, found, sizeof *ranked, by_key);
+        page_heading(&report->page, 2, "Best trials");
+        page_table(&report->page);
+        page_row(&report->page, (const char *[]){"trial", report->metric, "stage", "proposed by", "configuration"}, 5);
+        for (size_t i = 0; i < found && i < BEST_SHOWN; i++) {
+                char value[40], number[32], stage[32];
+                _cleanup_buf_ struct buf params = BUF_INIT(CELL);
+                number_text(value_of(ranked[i].trial), value);
+                snprintf(number, sizeof number, "%lld", (long long)json_integer_value(json_object_get(ranked[i].trial, "number")));
+                snprintf(stage, sizeof stage, "%u", stage_of(ranked[i].trial) + 1);
+                describe_params(json_object_get(ranked[i].trial, "params"), "", &params);
+                page_row(&report->page,
+                         (const char *[]){number, value, stage, text_at(json_object_get(ranked[i].trial, "proposal"), "source"), params.data ? params.data : ""}, 5);
+        }
+        page_table_end(&report->page);
+}
+
+static void write_failures(struct report *report) {
+        bool is_begun = false;
+        size_t i;
+        json_t *trial;
+        json_array_foreach(report->study->trials, i, trial) {
+                if (strcmp(text_at(trial, "state"), "failed") != 0)
+                        continue;
+                if (!is_begun) {
+                        page_heading(&report->page, 2, "Failed trials");
+                        page_table(&report->page);
+                        page_row(&report->page, (const char *[]){"trial", "reason", "detail", "configuration"}, 4);
+                }
+                is_begun = true;
+                char number[32], detail[256];
+                _cleanup_buf_ struct buf params = BUF_INIT(CELL);
+                snprintf(number, sizeof number, "%lld", (long long)json_integer_value(json_object_get(trial, "number")));
+                snprintf(detail, sizeof detail, "%.200s", text_at(trial, "detail"));
+                describe_params(json_object_get(trial, "params"), "", &params);
+                page_row(&report->page, (const char *[]){number, text_at(trial, "reason"), detail, params.data ? params.data : ""}, 4);
+        }
+        if (is_begun)
+                page_table_end(&report->page);
+}
+
+/* The JSON of a member, owned; NULL when it is absent. */
+static char *text_of_member(const json_t *object, const char *key) {
+        const json_t *member = json_object_get(object, key);
+        return member ? json_text(member) : NULL;
+}
+
+/* Every different machine that evaluated a trial, once. */
+static void write_machines(struct report *report) {
+        _cleanup_json_ json_t *seen = json_object();
+        size_t i;
+        json_t *trial;
+        json_array_foreach(report->study->trials, i, trial) {
+                const json_t *evaluator = json_object_get(trial, "evaluator");
+                _cleanup_free_ char *facts = text_of_member(evaluator, "facts"), *model = text_of_member(evaluator, "model"),
+                                    *data = text_of_member(evaluator, "data"), *line = NULL;
+                if (!json_is_object(evaluator) ||
+                    asprintf(&line, "%s: %s; model %s; data %s", text_at(evaluator, "worker"), facts ? facts : "", model ? model : "", data ? data : "") < 0)
+                        continue;
+                if (json_object_get(seen, line))
+                        continue;
+                json_object_set_new(seen, line, json_true());
+                page_item(&report->page, "%s", line);
+        }
+        if (json_object_size(seen) == 0)
+                page_text(&report->page, "No worker said what it is.");
+}
+
+static void write_setup(struct report *report) {
+        const json_t *sweep = report->study->sweep;
+        _cleanup_free_ char *spec = json_dumps(json_object_get(sweep, "spec"), JSON_INDENT(2) | JSON_REAL_PRECISION(15));
+        page_heading(&report->page, 2, "How it was made");
+        page_text(&report->page, "Sweep %s, created %s, seed %lld, sweepd %s; this report: %s.", text_at(sweep, "id"), text_at(sweep, "created"),
+                  (long long)json_integer_value(json_object_get(sweep, "seed")), SWEEPD_VERSION, report->study->time);
+        page_heading(&report->page, 3, "Who evaluated it");
+        write_machines(report);
+        page_heading(&report->page, 3, "The spec");
+        page_code(&report->page, spec ? spec : "");
+}
+
+static void find_stages(struct report *report) {
+        const json_t *stage = json_object_get(report->study->sweep, "stage"), *before = json_object_get(stage, "before");
+        for (size_t i = 0; i < json_array_size(before) && report->n_stages < 63; i++)
+                report->stages[report->n_stages++] = json_array_get(before, i);
+        if (json_is_object(stage))
+                report->stages[report->n_stages++] = stage;
+}
+
+int study_report(const struct study *study, struct buf *out) {
+        const json_t *metric = json_object_get(json_object_get(study->sweep, "spec"), "metric");
+        struct report report = {
+                .study = study,
+                .page = {.out = out, .is_html = study->is_html},
+                .maximize = strcmp(text_at(metric, "goal"), "maximize") == 0,
+                .metric = *text_at(metric, "name") ? text_at(metric, "name") : "value",
+        };
+        find_stages(&report);
+        page_begin(&report.page, text_at(study->sweep, "name"));
+        const char *description = text_at(json_object_get(study->sweep, "spec"), "description");
+        if (*description)
+                page_text(&report.page, "%s", description);
+        page_text(&report.page, "%zu trials, %s; the sweep is %s. The goal is to %s %s.", json_array_size(study->trials), text_at(study->sweep, "method"),
+                  text_at(study->sweep, "state"), report.maximize ? "maximise" : "minimise", report.metric);
+        write_results(&report);
+        write_history(&report);
+        write_parallel(&report);
+        if (report.n_stages > 0)
+                page_heading(&report.page, 2, "Stage by stage");
+        for (size_t i = 0; i < report.n_stages; i++)
+                write_stage(&report, (unsigned)i, report.stages[i]);
+        write_best(&report);
+        write_failures(&report);
+        write_setup(&report);
+        page_end(&report.page);
+        return report.page.r;
+}

@@ -1,0 +1,17 @@
+/* The report of a sweep: what was asked, what each stage found, in words, tables and plots, in one self-contained file.
+ *
+ * Pure: JSON as the contract shows it in, text out. */
+#pragma once
+#include <jansson.h>
+
+#include "common/buf.h"
+
+struct study {
+        const json_t *sweep;  /* as GET /v1/sweeps/{id} */
+        const json_t *trials; /* array, in order of number, each as GET /v1/trials/{id} */
+        const char *time;     /* now, RFC 3339 */
+        bool is_html;         /* else Markdown */
+};
+
+/* 0, -ENOMEM, or -EFBIG when out's cap is reached. */
+int study_report(const struct study *study, struct buf *out);

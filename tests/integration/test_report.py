@@ -1,0 +1,93 @@
+"""The report of a sweep: what it says about a staged study, and that nothing a user wrote becomes markup."""
+import re
+import subprocess
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from daemon import PATIENCE_S, Daemon, program
+
+pytestmark = pytest.mark.coordinator
+
+STUDY = {
+    "name": "three <stages> & more", "description": "see <script>alert(1)</script> | `x`", "method": "staged", "trainer": "external", "seed": 5,
+    "metric": {"name": "acc", "goal": "maximize"}, "baseline": {"lr": 0.01, "drop": 0.1, "opt": "adam"},
+    "parameters": {"lr": {"distribution": "log_uniform_values", "min": 1e-4, "max": 1.0}},
+    "stages": [{"method": "ofat", "levels": {"drop": [0.0, 0.5], "lr": [0.001, 0.06], "opt": ["s|gd"]}},
+               {"method": "grid", "select_top": 1, "values": {"lr": [0.02, 0.05], "drop": [0.2]}}, {"method": "bayes", "run_cap": 2, "warm_start": True}],
+}
+
+
+def accuracy(params):
+    return 0.9 - 2 * abs(params["lr"] - 0.05) - 0.01 * abs(params["drop"] - 0.1) - (0.01 if params["opt"] != "adam" else 0)
+
+
+@pytest.fixture
+def study(tmp_path):
+    """A server with the finished study; trial 5 failed."""
+    with Daemon(tmp_path) as server:
+        sweep = server.post("/v1/sweeps", STUDY, expect=201)["id"]
+        worker = server.register(facts={"host": "<b>lab</b>"})["id"]
+        for number in range(1, 50):
+            trials = server.claim(worker, f"c{number}", sweep=sweep)
+            if not trials:
+                break
+            params = trials[0]["params"]
+            failed = {"state": "failed", "reason": "diverged", "detail": "loss is <NaN>"}
+            server.report(trials[0], 1, outcome=failed if params["opt"] != "adam" else {"state": "completed", "value": accuracy(params)})
+        assert server.get(f"/v1/sweeps/{sweep}")["state"] == "finished"
+        yield server, sweep
+
+
+def test_markdown_tells_each_stages_conclusion(study):
+    server, sweep = study
+    answer = server.request("GET", f"/v1/sweeps/{sweep}/report?format=md", expect=200)
+    assert answer.headers["Content-Type"] == "text/markdown; charset=utf-8"
+    text = re.sub(r"\(data:[^)]*\)", "()", answer.text)
+    baseline, manual = accuracy({"lr": 0.01, "drop": 0.1, "opt": "adam"}), accuracy({"lr": 0.05, "drop": 0.1, "opt": "adam"})
+    assert f"| baseline | {baseline:.6g} |" in text
+    assert f"| manual best | {manual:.6g} | {manual - baseline:+.4g} |" in text
+    assert "| sweep best |" in text
+    assert "It varied lr:" in text and "lr matters most" in text
+    assert f"That is {manual - accuracy({'lr': 0.06, 'drop': 0.1, 'opt': 'adam'}):.4g} better than anything before it" in text
+    assert "| diverged | loss is &lt;NaN&gt; |" in text
+    assert '"seed": 5' in text and "seed 5" in text
+    assert "<script" not in text.split("### The spec")[0] and "s\\|gd" in text  # the spec is code
+
+
+def test_html_is_self_contained_and_escapes_what_people_wrote(study):
+    server, sweep = study
+    answer = server.request("GET", f"/v1/sweeps/{sweep}/report", expect=200)
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8" and "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    html = answer.text
+    assert "<script" not in html and "<b>lab" not in html and "three &lt;stages&gt; &amp; more" in html
+    assert not re.search(r'(src|href)="', html)
+    plots = re.findall(r"<svg.*?</svg>", html, re.S)
+    assert len(plots) == 3
+    for plot in plots:
+        ElementTree.fromstring(plot)
+    circles = plots[0].count("<circle")
+    assert circles == sum(trial["value"] is not None for trial in server.get(f"/v1/sweeps/{sweep}/trials?limit=1000")["items"])
+
+
+def test_a_sweep_without_trials_has_a_report_and_formats_are_checked(study):
+    server, _ = study
+    empty = server.create_sweep()["id"]
+    assert "No trial has a value yet." in server.request("GET", f"/v1/sweeps/{empty}/report", expect=200).text
+    server.request("GET", f"/v1/sweeps/{empty}/report?format=pdf", expect=422)
+    server.request("GET", "/v1/sweeps/none/report", expect=404)
+
+
+def test_sweepctl_writes_it(study, tmp_path):
+    server, sweep = study
+
+    def ctl(*args, expect=0):
+        done = subprocess.run([program("sweepctl"), "report", sweep, "--server", server.url, *map(str, args)], capture_output=True, text=True,
+                              timeout=60 + PATIENCE_S)
+        assert done.returncode == expect, done.stderr
+        return done.stdout
+
+    assert "## Result" in ctl()
+    ctl("--output", tmp_path / "study.html")
+    assert (tmp_path / "study.html").read_text().startswith("<!doctype html>")
+    ctl("--output", tmp_path / "study.pdf", expect=2)
