@@ -49,6 +49,7 @@ static const struct config_option options[] = {
         {"no-auth", CONFIG_FLAG, NULL, NULL, 0, 0, "serve requests without a token; loopback addresses only", false},
         {"tls-cert", CONFIG_TEXT, "FILE", NULL, 0, 0, "PEM certificate chain; with --tls-key: HTTPS", false},
         {"tls-key", CONFIG_TEXT, "FILE", NULL, 0, 0, "PEM private key", false},
+        {"min-free-mb", CONFIG_INTEGER, "N", "64", 0, INT64_MAX >> 20, "take no new work with less free space on the database's disk; 0: do not watch", false},
         {"lease-s", CONFIG_INTEGER, "SECONDS", "60", 1, 86400, "a trial whose worker is silent for so long is lost", false},
         {"max-body-bytes", CONFIG_INTEGER, "N", "8388608", 1024, 1 << 30, "larger request bodies are refused", false},
         {"max-connections", CONFIG_INTEGER, "N", "4096", 8, 60000, "open connections, waiting claims included", false},
@@ -245,6 +246,11 @@ static bool shut_down(struct http *http, struct core *core) {
         return clean;
 }
 
+/* On the core thread. */
+static int free_bytes(void *data, uint64_t *ret) {
+        return fs_free_bytes(data, ret, NULL);
+}
+
 static int serve(const struct config *config, struct settings *settings, struct store *store, struct error *err) {
         sigset_t signals;
         block_signals(&signals);
@@ -258,6 +264,9 @@ static int serve(const struct config *config, struct settings *settings, struct 
                 .max_parked = PARKED_MAX,
                 .max_calls = CALLS_MAX,
                 .feed = feed,
+                .min_free_bytes = (uint64_t)config_integer(config, "min-free-mb") << 20,
+                .free_bytes = free_bytes,
+                .free_data = (void *)config_text(config, "database"),
         };
         struct http *http = NULL;
         struct core *core = NULL;

@@ -11,17 +11,18 @@ static const struct {
         int (*handler)(struct api *api, struct api_call *call);
         bool is_write; /* inside the turn's transaction; the others read what is committed */
         bool is_keyed; /* remembers its 2xx answer under an Idempotency-Key */
+        bool is_work;  /* brings new work: refused while the disk is nearly full */
 } routes[N_ROUTES] = {
-        [ROUTE_SWEEP_CREATE] = {sweeps_create, true, true},       [ROUTE_SWEEP_LIST] = {sweeps_list, false, false},
+        [ROUTE_SWEEP_CREATE] = {sweeps_create, true, true, true},       [ROUTE_SWEEP_LIST] = {sweeps_list, false, false},
         [ROUTE_SWEEP_GET] = {sweeps_get, false, false},           [ROUTE_SWEEP_PATCH] = {sweeps_patch, true, true},
-        [ROUTE_SWEEP_DELETE] = {sweeps_delete, true, true},       [ROUTE_TRIAL_CREATE] = {trials_enqueue, true, true},
+        [ROUTE_SWEEP_DELETE] = {sweeps_delete, true, true},       [ROUTE_TRIAL_CREATE] = {trials_enqueue, true, true, true},
         [ROUTE_TRIAL_LIST] = {trials_list, false, false},         [ROUTE_SWEEP_BEST] = {explain_best, false, false},
         [ROUTE_SWEEP_IMPORTANCE] = {explain_importance, false, false},
         [ROUTE_SWEEP_SLICE] = {explain_slice, false, false},
         [ROUTE_SWEEP_EXPORT] = {trials_export, false, false},     [ROUTE_SWEEP_REPORT] = {trials_report, false, false},
         [ROUTE_TRIAL_GET] = {trials_get, false, false},
         [ROUTE_TRIAL_METRICS] = {trials_metrics, false, false},   [ROUTE_TRIAL_CANCEL] = {trials_cancel, true, true},
-        [ROUTE_TRIAL_RETRY] = {trials_retry, true, true},         [ROUTE_TRIAL_REPORT] = {reports_post, true, false},
+        [ROUTE_TRIAL_RETRY] = {trials_retry, true, true, true},         [ROUTE_TRIAL_REPORT] = {reports_post, true, false},
         [ROUTE_WORKER_REGISTER] = {workers_register, true, true}, [ROUTE_WORKER_LIST] = {workers_list, false, false},
         [ROUTE_WORKER_DRAIN] = {workers_drain, true, true},       [ROUTE_CLAIM] = {claims_post, true, false},
         [ROUTE_EVENTS] = {events_get, false, false},
@@ -175,6 +176,12 @@ static int keep_key(struct api *api, struct api_call *call, const char *path) {
         return store_key_insert(api->store, path, call->request.token, call->request.idempotency_key, &row, api_wall(api));
 }
 
+static int run_handler(struct api *api, struct api_call *call) {
+        if (routes[call->request.route].is_work && api->is_room_short)
+                return room_refuse(api, call);
+        return routes[call->request.route].handler(api, call);
+}
+
 static int handle(struct api *api, struct api_call *call) {
         if (!routes[call->request.route].handler)
                 return reply_problem(call, 404, "there is nothing here");
@@ -182,13 +189,13 @@ static int handle(struct api *api, struct api_call *call) {
         if (r != 0)
                 return r < 0 ? r : 0;
         if (!call->request.idempotency_key || !routes[call->request.route].is_keyed)
-                return routes[call->request.route].handler(api, call);
+                return run_handler(api, call);
         char path[128];
         key_path(&call->request, path);
         r = find_key(api, call, path);
         if (r != 0)
                 return r < 0 ? r : 0;
-        r = routes[call->request.route].handler(api, call);
+        r = run_handler(api, call);
         return r < 0 ? r : keep_key(api, call, path);
 }
 
@@ -370,6 +377,7 @@ void api_turn(struct api *api, struct api_call *calls) {
         struct api_call *reads = NULL, *writes = NULL, **reads_end = &reads, **writes_end = &writes;
         api->turn++;
         events_begin(api);
+        room_look(api);
         for (struct api_call *call = calls, *next; call; call = next) {
                 next = call->next;
                 call->next = NULL;
@@ -403,7 +411,7 @@ uint64_t api_next_deadline(const struct api *api) {
         for (size_t i = 0; i < api->n_lives && deadline > 0; i++)
                 deadline = earlier(deadline, live_hours_deadline(api, api->lives[i]));
         deadline = earlier(deadline, earlier(api->reservation_ms, api->prune_ms));
-        deadline = earlier(deadline, events_deadline(api));
+        deadline = earlier(deadline, earlier(events_deadline(api), room_deadline(api)));
         return deadline > api->retry_ms ? deadline : api->retry_ms;
 }
 
@@ -434,6 +442,10 @@ void api_drain(struct api *api) {
 
 bool api_is_healthy(const struct api *api) {
         return api->is_healthy;
+}
+
+bool api_is_room_short(const struct api *api) {
+        return api->is_room_short;
 }
 
 int api_new(const struct api_config *config, struct store *store, const struct world *world, struct api **ret, struct error *err) {

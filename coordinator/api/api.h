@@ -65,6 +65,10 @@ struct api_config {
         void (*publish)(void *data, const char *name, const char *sweep, const char *text);
         bool (*is_watched)(void *data);
         void *publish_data;
+        /* Free bytes on the disk of the database; with less than min_free_bytes no new work is taken. 0 or NULL: not watched. */
+        uint64_t min_free_bytes;
+        int (*free_bytes)(void *data, uint64_t *ret);
+        void *free_data;
 };
 
 struct api;
@@ -88,3 +92,6 @@ void api_drain(struct api *api);
 
 /* Whether the last transaction could be committed: /readyz. */
 bool api_is_healthy(const struct api *api);
+
+/* Whether new work is refused because the disk is nearly full: told by /readyz. */
+bool api_is_room_short(const struct api *api);

@@ -206,7 +206,7 @@ static int serve(struct api *api, struct parked *claim) {
                 return answer_nothing(claim->call, (int)live->row.state) < 0 ? -ENOMEM : 1;
         struct peer *peer = peer_by_row(api, claim->worker);
         enum pick result = PICK_NOTHING;
-        if (peer && !peer->row.draining)
+        if (peer && !peer->row.draining && !api->is_room_short)
                 r = grant(api, claim, peer, &result);
         if (r < 0)
                 return r;

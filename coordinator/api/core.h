@@ -129,6 +129,9 @@ struct api {
         uint64_t reservation_ms; /* when a released trial becomes anybody's */
         uint64_t retry_ms;       /* no timers before this, after a failure */
         uint64_t prune_ms;       /* when old keys are forgotten next */
+        uint64_t room_ms;        /* when the disk is looked at next */
+        uint64_t free_bytes;     /* as of then */
+        bool is_room_short;      /* no new work */
 };
 
 static inline uint64_t api_now(const struct api *api) {
@@ -297,6 +300,12 @@ int stopping_judge_report(struct api *api, struct live *live, const struct trial
                           const struct report *message, bool *ret_stop);
 /* The value of a trial by its series, by the sweep's summary (reports.c). */
 int report_summarise(struct api *api, const struct live *live, int64_t trial, bool *ret_has, double *ret_value);
+
+/* --- room on the disk (room.c) ------------------------------------------------------------------------------- */
+
+void room_look(struct api *api);
+uint64_t room_deadline(const struct api *api);
+int room_refuse(struct api *api, struct api_call *call); /* 503 */
 
 /* --- workers (workers.c) ---------------------------------------------------------------------------------- */
 

@@ -32,7 +32,7 @@ struct core {
         struct api_call *first, **last;
         size_t n_calls;
         struct finished *finished;
-        bool draining, stopping, healthy;
+        bool draining, stopping, healthy, room_short;
         bool is_asked; /* for a turn, by core_has_turned; ends with the turn */
 };
 
@@ -108,6 +108,7 @@ static void note_turn(struct core *core, bool was_asked) {
                 core->is_asked = false;
         bool changed = healthy != core->healthy;
         core->healthy = healthy;
+        core->room_short = api_is_room_short(core->api);
         pthread_mutex_unlock(&core->lock);
         if (changed && healthy)
                 log_info("commits work again");
@@ -152,6 +153,9 @@ int core_new(const struct core_config *config, struct store *store, const struct
         struct api_config api_config = {
                 .lease_s = config->lease_s,
                 .max_parked = config->max_parked,
+                .min_free_bytes = config->min_free_bytes,
+                .free_bytes = config->free_bytes,
+                .free_data = config->free_data,
                 .submit_job = submit_job,
                 .job_data = core,
                 .publish = feed_publish,
@@ -196,6 +200,13 @@ bool core_push(struct core *core, struct api_call *call) {
         }
         pthread_mutex_unlock(&core->lock);
         return room;
+}
+
+bool core_is_room_short(struct core *core) {
+        pthread_mutex_lock(&core->lock);
+        bool room_short = core->room_short;
+        pthread_mutex_unlock(&core->lock);
+        return room_short;
 }
 
 bool core_is_ready(struct core *core) {

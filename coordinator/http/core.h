@@ -18,6 +18,9 @@ struct core_config {
         size_t max_parked;
         size_t max_calls; /* waiting for a turn */
         struct feed *feed; /* gets the events; outlives the core */
+        uint64_t min_free_bytes; /* as in api_config */
+        int (*free_bytes)(void *data, uint64_t *ret);
+        void *free_data;
 };
 
 /* Makes the api over store and starts both threads; store and world outlive the core. */
@@ -30,6 +33,9 @@ bool core_has_room(struct core *core);
 
 /* The last commit went well, and nobody is stopping it. */
 bool core_is_ready(struct core *core);
+
+/* No new work is taken because the disk is nearly full. */
+bool core_is_room_short(struct core *core);
 
 /* Has the core thread made a turn since the last time someone asked? Asks it for another one: what a watchdog wants to know. */
 bool core_has_turned(struct core *core);

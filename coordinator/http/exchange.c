@@ -240,7 +240,9 @@ static bool answer_here(struct exchange *exchange) {
                         answer_problem(answer, 503, draining ? "the server is shutting down" : "the database cannot be written");
                         return true;
                 }
-                answer->static_text = "{\"status\":\"ready\"}";
+                answer->static_text = core_is_room_short(exchange->http->config.core)
+                                              ? "{\"status\":\"ready\",\"detail\":\"the disk is nearly full: new work is refused\"}"
+                                              : "{\"status\":\"ready\"}";
                 break;
         case ROUTE_OPENAPI:
                 answer->static_text = openapi_json;

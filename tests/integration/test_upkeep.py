@@ -11,7 +11,7 @@ import threading
 
 import pytest
 from daemon import SANITIZED, Daemon, program
-from study import Study
+from study import Study, problem
 
 PATIENCE_S = 300 if SANITIZED else 60
 
@@ -304,3 +304,26 @@ def test_the_commands_explain_themselves():
     for name in ("backup", "check", "dump"):
         assert f"usage: sweepd {name}" in run(name, "--help").stdout
         assert run(name, "--version").stdout.startswith("sweepd")
+
+
+# --- room on the disk --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.coordinator
+def test_new_work_is_refused_before_the_disk_is_full(tmp_path):
+    with Daemon(tmp_path) as server:
+        study = Study(server, run_cap=None)
+        running = study.claim()
+        assert server.get("/readyz") == {"status": "ready"}
+    with Daemon(tmp_path, "--min-free-mb", 10**9) as server:  # no disk has so much
+        assert server.get("/readyz")["detail"] == "the disk is nearly full: new work is refused"
+        for path, body in (("/v1/sweeps", {"method": "random", "trainer": "external", "parameters": {"x": {"min": 0.0, "max": 1.0}}}),
+                           (f"{study.path}/trials", {"params": {"x": 0.5, "n": 1}})):
+            response = server.request("POST", path, body)
+            problem(response, 503)
+            assert response.headers["Retry-After"] == "30" and "nearly full" in response.json()["detail"]
+        assert server.claim(study.worker, "none", sweep=study.id) == []
+        assert server.report(running, 1, outcome={"state": "completed", "value": 1})["command"] == "continue"
+        assert "the disk is nearly full" in server.log()
+    with Daemon(tmp_path, "--min-free-mb", 0) as server:
+        assert server.claim(study.worker, "one", sweep=study.id)

@@ -34,11 +34,17 @@ static void submit(void *data, struct plan_job *job) {
         house->jobs[house->n_jobs++] = job;
 }
 
+static int free_bytes(void *data, uint64_t *ret) {
+        *ret = ((struct house *)data)->free_bytes;
+        return 0;
+}
+
 static void open_api(struct house *house) {
         struct error err = {0};
         if (store_open(house->path, &house->store, &err) < 0)
                 fail_msg("%s", err.text);
-        const struct api_config config = {.lease_s = 60, .submit_job = submit, .job_data = house};
+        const struct api_config config = {.lease_s = 60, .submit_job = submit, .job_data = house,
+                                          .min_free_bytes = 100 << 20, .free_bytes = free_bytes, .free_data = house};
         if (api_new(&config, house->store, &house->world, &house->api, &err) < 0)
                 fail_msg("%s", err.text);
 }
@@ -52,6 +58,7 @@ int house_setup(void **state) {
         snprintf(house->path, sizeof house->path, "%s/sweepd.db", house->folder);
         house->world = (struct world){wall, mono, random_bytes, house};
         house->now_ms = 1000;
+        house->free_bytes = UINT64_C(1) << 40;
         open_api(house);
         *state = house;
         return 0;

@@ -21,6 +21,7 @@ struct house {
         struct plan_job *jobs[64];
         size_t n_jobs;
         bool hold_jobs; /* computations do not come back by themselves */
+        uint64_t free_bytes; /* of the disk; 100 MiB are to stay free */
 };
 
 /* One request and what came of it. */

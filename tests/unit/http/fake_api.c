@@ -149,6 +149,11 @@ bool api_is_healthy(const struct api *api) {
         return !fake.unhealthy;
 }
 
+bool api_is_room_short(const struct api *api) {
+        (void)api;
+        return false;
+}
+
 void plan_job_compute(struct plan_job *job) {
         (void)job;
         fake.n_jobs_computed++;
