@@ -17,6 +17,10 @@
 #define LIMIT_PARAMETERS 256
 #define LIMIT_CHOICES 10000              /* of one categorical */
 #define LIMIT_STAGES 32
+#define LIMIT_REPEATS 1000
+#define LIMIT_TOP_K 100
+#define DEFAULT_TOP_K 3
+#define DEFAULT_CONFIRM_REPEATS 5
 #define LIMIT_ENQUEUE_ITEMS 10000        /* of one POST …/trials */
 #define RUN_CAP_MAX INT64_C(1000000000)
 #define PRIORITY_MAX 1000

@@ -12,9 +12,8 @@
  *   beta                      Beta(a, b) on [0,1]
  *   q_…                       the same, rounded to a multiple of q
  *
- * Three groups of keys besides those that are acted on: Weights & Biases' notes, which are checked and kept in the
- * spec's source; its keys without meaning here, refused by name; and keys that later versions will act on, refused
- * with "not supported yet" so that nobody believes they have an effect. */
+ * Two groups of keys besides those that are acted on: Weights & Biases' notes, which are checked and kept in the
+ * spec's source, and its keys without meaning here, refused by name so that nobody believes they have an effect. */
 #include "proto/spec.h"
 
 #include <errno.h>
@@ -36,6 +35,7 @@
 static const char *const method_names[N_METHODS] = {
         [METHOD_GRID] = "grid",   [METHOD_RANDOM] = "random", [METHOD_SOBOL] = "sobol",
         [METHOD_BAYES] = "bayes", [METHOD_OFAT] = "ofat",     [METHOD_STAGED] = "staged",
+        [METHOD_CONFIRM] = "confirm",
 };
 
 const char *method_name(enum method method) {
@@ -54,23 +54,19 @@ int method_from_name(const char *name) {
 static const char *const known_keys[] = {
         "name", "method", "metric", "parameters", "run_cap", "trainer", "program", "command", "fixed", "baseline", "levels", "stages",
         "max_attempts", "seed", "parallelism", "priority", "trial_timeout_s", "no_progress_timeout_s", "max_hours", "model_sha256",
-        "data_sha256", "early_terminate", "conditions", "constraints", "tie", "warm_start",
+        "data_sha256", "early_terminate", "conditions", "constraints", "tie", "warm_start", "repeats",
         /* notes */
         "project", "entity", "apiVersion", "kind", "description", "tags",
         /* refused below */
-        "controller", "job", "image_uri", "scheduler", "metrics", "repeats", NULL};
+        "controller", "job", "image_uri", "scheduler", "metrics", NULL};
 
 static const char *const meaningless_keys[] = {"controller", "job", "image_uri", "scheduler", "metrics"};
-static const char *const later_keys[] = {"repeats"};
 
 static void keys_check(const struct reader *reader) {
         reader_refuse_unknown(reader, known_keys);
         for (size_t i = 0; i < sizeof meaningless_keys / sizeof *meaningless_keys; i++)
                 if (reader_get(reader, meaningless_keys[i]))
                         reader_fault(reader, meaningless_keys[i], "'%s' has no meaning here", meaningless_keys[i]);
-        for (size_t i = 0; i < sizeof later_keys / sizeof *later_keys; i++)
-                if (reader_get(reader, later_keys[i]))
-                        reader_fault(reader, later_keys[i], "'%s' is not supported yet", later_keys[i]);
 }
 
 static void notes_check(const struct reader *reader) {
@@ -100,9 +96,11 @@ static int method_parse(const struct reader *reader) {
         int method = name ? method_from_name(name) : -1;
         if (name && strcmp(name, "custom") == 0)
                 reader_fault(reader, "method", "'custom' has no meaning here: there is no scheduler to call");
+        else if (name && method == METHOD_CONFIRM)
+                reader_fault(reader, "method", "'confirm' is a stage of a staged sweep, after another one");
         else if (name && method < 0)
                 reader_fault(reader, "method", "must be bayes, grid, random, sobol, ofat or staged");
-        return method;
+        return method == METHOD_CONFIRM ? -1 : method;
 }
 
 static int name_parse(const struct reader *reader, struct sweep_spec *spec) {
@@ -206,6 +204,7 @@ static void numbers_parse(const struct reader *reader, struct sweep_spec *spec) 
         spec->max_attempts = DEFAULT_MAX_ATTEMPTS;
         if (reader_integer(reader, "run_cap", 1, RUN_CAP_MAX, &n))
                 spec->run_cap = (uint64_t)n;
+        spec->repeats = reader_integer(reader, "repeats", 1, LIMIT_REPEATS, &n) ? (unsigned)n : 1;
         if (reader_integer(reader, "max_attempts", 1, ATTEMPTS_MAX, &n))
                 spec->max_attempts = (unsigned)n;
         if (reader_integer(reader, "parallelism", 1, PARALLELISM_MAX, &n))

@@ -1,5 +1,5 @@
 /* A sweep spec: a Weights & Biases sweep file, and what is ours beside it. sweep_spec_parse finds every fault at once.
- * Keys of the contract that this version does not act on yet are faults "not supported yet", never ignored. */
+ * Keys that have no meaning here are faults, never ignored. */
 #pragma once
 #include <jansson.h>
 #include <stdbool.h>
@@ -10,7 +10,7 @@
 #include "proto/relation.h"
 #include "proto/stop_rule.h"
 
-enum method { METHOD_GRID, METHOD_RANDOM, METHOD_SOBOL, METHOD_BAYES, METHOD_OFAT, METHOD_STAGED, N_METHODS };
+enum method { METHOD_GRID, METHOD_RANDOM, METHOD_SOBOL, METHOD_BAYES, METHOD_OFAT, METHOD_STAGED, METHOD_CONFIRM, N_METHODS };
 
 /* The Weights & Biases meaning of each; see the table in the essay of spec.c. */
 enum distribution {
@@ -57,13 +57,14 @@ struct level_set {
 };
 
 struct stage_spec {
-        enum method method; /* never METHOD_STAGED */
+        enum method method; /* never METHOD_STAGED; METHOD_CONFIRM only after another stage */
         struct level_set *levels; /* ofat: `levels`; grid: `values` */
         size_t n_levels;
         struct parameter_list parameters; /* the stage's own, else empty: the sweep's are used */
         size_t select_top; /* 0 = all that the stage can vary */
         uint64_t run_cap;  /* 0 = none */
         bool warm_start;
+        unsigned top_k, repeats; /* confirm: so many configurations, so many trials of each */
         bool pause_after;
 };
 
@@ -100,6 +101,7 @@ struct sweep_spec {
         size_t n_stages;
         struct warm_start warm_start;
         struct relations_spec relations; /* conditions, constraints, tie */
+        unsigned repeats; /* trials of each proposed configuration, ≥ 1; confirm stages have their own */
         unsigned max_attempts;
         bool has_seed;
         uint64_t seed;

@@ -107,6 +107,8 @@ static void check_kinds(const struct reader *reader, const struct sweep_spec *sp
 
 /* Does every trial of the stage get its value of this parameter from the stage itself? */
 static bool stage_always_varies(const struct sweep_spec *spec, const struct stage_spec *stage, const char *name) {
+        if (stage->method == METHOD_CONFIRM) /* all values come from another stage's trials */
+                return true;
         if (stage->method == METHOD_OFAT || stage->select_top > 0)
                 return false;
         if (stage->n_levels > 0)

@@ -125,13 +125,9 @@ static int stage_method(const struct reader *reader) {
         const char *name = reader_text(reader, "method", LIMIT_NAME_BYTES);
         if (!name)
                 return -1;
-        if (strcmp(name, "confirm") == 0) {
-                reader_fault(reader, "method", "confirm stages are not supported yet");
-                return -1;
-        }
         int method = method_from_name(name);
         if (method < 0 || method == METHOD_STAGED) {
-                reader_fault(reader, "method", "must be ofat, grid, random, sobol or bayes");
+                reader_fault(reader, "method", "must be ofat, grid, random, sobol, bayes or confirm");
                 return -1;
         }
         return method;
@@ -157,6 +153,16 @@ static void stage_numbers_parse(const struct reader *reader, struct stage_spec *
         if (reader_integer(reader, "select_top", 1, LIMIT_PARAMETERS, &n))
                 stage->select_top = (size_t)n;
         reader_boolean(reader, "pause_after", &stage->pause_after);
+}
+
+/* The best configurations of the stages before, again. */
+static void confirm_stage_parse(const struct reader *reader, struct stage_spec *stage) {
+        static const char *const meaningless[] = {"levels", "values", "parameters", "select_top", "run_cap", "warm_start"};
+        for (size_t i = 0; i < sizeof meaningless / sizeof *meaningless; i++)
+                refuse(reader, meaningless[i], METHOD_CONFIRM);
+        int64_t n;
+        stage->top_k = reader_integer(reader, "top_k", 1, LIMIT_TOP_K, &n) ? (unsigned)n : DEFAULT_TOP_K;
+        stage->repeats = reader_integer(reader, "repeats", 2, LIMIT_REPEATS, &n) ? (unsigned)n : DEFAULT_CONFIRM_REPEATS;
 }
 
 static int ofat_stage_parse(const struct reader *reader, struct stage_spec *stage) {
@@ -195,13 +201,20 @@ static int model_stage_parse(const struct reader *reader, const struct parameter
 
 static int stage_parse(const struct reader *reader, const struct parameter_list *all, struct stage_spec *stage) {
         static const char *const keys[] = {"method",  "levels",     "values",      "parameters", "select_top",
-                                           "run_cap", "warm_start", "pause_after", NULL};
+                                           "run_cap", "warm_start", "pause_after", "top_k",      "repeats", NULL};
         reader_refuse_unknown(reader, keys);
         int method = stage_method(reader);
         if (method < 0)
                 return 0;
         stage->method = (enum method)method;
         stage_numbers_parse(reader, stage);
+        if (stage->method == METHOD_CONFIRM) {
+                confirm_stage_parse(reader, stage);
+                return 0;
+        }
+        refuse(reader, "top_k", stage->method);
+        if (reader_get(reader, "repeats"))
+                reader_fault(reader, "repeats", "belongs to the whole sweep, or to a stage of method confirm");
         if (stage->method == METHOD_OFAT)
                 return ofat_stage_parse(reader, stage);
         return stage->method == METHOD_GRID ? grid_stage_parse(reader, all, stage) : model_stage_parse(reader, all, stage);
@@ -212,6 +225,8 @@ static int stage_parse(const struct reader *reader, const struct parameter_list 
 /* What a stage needs of the others: a ranking before select_top, an end before the next one. */
 static void order_check(const struct reader *reader, const struct sweep_spec *spec, size_t i, bool ranked) {
         const struct stage_spec *stage = &spec->stages[i];
+        if (stage->method == METHOD_CONFIRM && i == 0)
+                reader_fault(reader, "method", "confirm needs a stage before this one");
         if (stage->select_top > 0 && !ranked)
                 reader_fault(reader, "select_top", "needs an ofat stage before this one");
         bool endless = stage->method == METHOD_RANDOM || stage->method == METHOD_SOBOL || stage->method == METHOD_BAYES;

@@ -118,6 +118,8 @@ int opt_bayes(const struct opt_space *space, const struct opt_history *history, 
                 return -ENOMEM;
         struct tried tried = {.space = space, .features = evidence.features, .n = history->n};
         size_t n_initial = options->n_initial ? options->n_initial : space->n_dims <= 3 ? 4 : 6;
+        if (options->repeats > 1)
+                n_initial *= options->repeats;
         if (history->n < n_initial || count_status(history, OPT_OBSERVED) < MIN_OBSERVED) {
                 propose_quasi_random(space, &tried, options, OPT_SOURCE_SOBOL, NULL, features, ret);
                 return 0;

@@ -260,6 +260,45 @@ int opt_model_incumbent(const struct opt_model *model, struct opt_incumbent *ret
         return 0;
 }
 
+int opt_model_rank(const struct opt_model *model, size_t max, size_t *ret, size_t *ret_n) {
+        _cleanup_free_ double *mean = malloc((model->evidence.n_ended + 1) * sizeof *mean);
+        if (!mean)
+                return -ENOMEM;
+        gp_fitted_mean(model->gp, mean);
+        size_t n = find_rivals(model, mean, max, ret);
+        for (size_t i = 0; i < n; i++)
+                ret[i] = model->evidence.chosen[ret[i]];
+        *ret_n = n;
+        return 0;
+}
+
+#define N_CHANCE_DRAWS 4096
+
+void opt_chances(size_t n, const double *mean, const size_t *count, double variance, size_t freedom, bool maximize, uint64_t seed,
+                 double *ret) {
+        struct rng rng;
+        rng_init(&rng, seed, 0x636f6e);
+        memset(ret, 0, n * sizeof *ret);
+        for (int draw = 0; draw < N_CHANCE_DRAWS; draw++) {
+                double chi = 0, highest = -INFINITY;
+                for (size_t i = 0; i < freedom; i++)
+                        chi += pow(rng_normal(&rng), 2);
+                double sd = sqrt(variance * (double)freedom / fmax(chi, 1e-12));
+                size_t best = n, n_best = 0; /* ties are drawn for */
+                for (size_t i = 0; i < n; i++) {
+                        if (count[i] == 0)
+                                continue;
+                        double value = (maximize ? mean[i] : -mean[i]) + sd / sqrt((double)count[i]) * rng_normal(&rng);
+                        n_best = value > highest ? 1 : n_best + (value == highest);
+                        if (value > highest || (value == highest && rng_below(&rng, n_best) == 0))
+                                best = i;
+                        highest = fmax(highest, value);
+                }
+                if (best < n)
+                        ret[best] += 1.0 / N_CHANCE_DRAWS;
+        }
+}
+
 /* --- does a dimension matter? ----------------------------------------------------------------------- */
 
 /* Log posterior density that is lost when the model does without dimension k, everything else fitted anew. With its priors: the

@@ -40,6 +40,14 @@ struct opt_incumbent {
 };
 int opt_model_incumbent(const struct opt_model *model, struct opt_incumbent *ret);
 
+/* Up to max distinct observed configurations by falling posterior mean, as positions in the history. 0 or -ENOMEM. */
+int opt_model_rank(const struct opt_model *model, size_t max, size_t *ret, size_t *ret_n);
+
+/* Chances that each of n configurations has the best mean, from the values that repeats of it gave: means m, counts (0: no chance),
+ * the pooled variance of one value and its degrees of freedom (≥ 1). By draws, seeded. */
+void opt_chances(size_t n, const double *mean, const size_t *count, double variance, size_t freedom, bool maximize, uint64_t seed,
+                 double *ret);
+
 /* Shares of the function's variance over the space, each with a 90 % interval over functions and hyperparameters. */
 struct opt_effect {
         double share, low, high;

@@ -110,6 +110,7 @@ struct opt_bayes_options {
         bool maximize;
         uint64_t seed;
         uint64_t number;    /* of the proposal, from 1: selects the random stream */
+        unsigned repeats;   /* trials that each configuration gets; 0 and 1 are the same */
         size_t n_initial;   /* quasi-random points before the model; 0 = the default for the dimension */
 };
 

@@ -18,7 +18,9 @@ static void take_value(const struct plan *plan, unsigned stage, uint64_t index, 
         const struct plan_trial *trial = params ? history_lookup(plan, params) : NULL;
         if (!trial)
                 return;
-        double value = trial->has_value ? trial->value : trial->state == TRIAL_FAILED ? worst : NAN;
+        double value;
+        if (!confirm_mean(plan, params, &value))
+                value = trial->state == TRIAL_FAILED ? worst : NAN;
         *low = fmin(*low, value); /* fmin and fmax pass NAN over */
         *high = fmax(*high, value);
 }

@@ -11,10 +11,14 @@ static int64_t stage_total(const struct plan *plan, unsigned stage) {
                 total = ofat_count(plan, stage);
         else if (spec->method == METHOD_GRID && stage <= plan->stage)
                 total = axes_count(plan->stages[stage].axes, plan->stages[stage].n_axes);
+        else if (spec->method == METHOD_CONFIRM)
+                return (int64_t)(plan->stages[stage].finalists ? plan->stages[stage].n_finalists : spec->top_k) * spec->repeats;
         else if (plan->spec->method == METHOD_STAGED && spec->run_cap > 0 && spec->method != METHOD_GRID)
                 total = spec->run_cap;
         else
                 return -1;
+        if ((spec->method == METHOD_OFAT || spec->method == METHOD_GRID) && total < UINT64_MAX / plan->spec->repeats)
+                total *= plan->spec->repeats;
         if (plan->spec->method == METHOD_STAGED && spec->run_cap > 0 && spec->run_cap < total)
                 total = spec->run_cap;
         return total > INT64_MAX ? -1 : (int64_t)total;
@@ -31,8 +35,9 @@ int64_t plan_remaining(const struct plan *plan) {
                 if (total < 0)
                         return by_cap;
                 int64_t done = (int64_t)(plan->counts[s].proposed + plan->counts[s].enqueued);
-                if (s == plan->stage && (int64_t)plan->stages[s].next_index > done)
-                        done = (int64_t)plan->stages[s].next_index; /* reused configurations are done, too */
+                int64_t passed = (int64_t)(plan->stages[s].next_index * plan->spec->repeats);
+                if (s == plan->stage && passed > done)
+                        done = passed; /* reused configurations are done, too */
                 remaining += total > done ? total - done : 0;
         }
         return by_cap >= 0 && by_cap < remaining ? by_cap : remaining;
@@ -65,6 +70,9 @@ static json_t *stage_json(const struct plan *plan, unsigned stage) {
         }
         if (state->impacts)
                 json_object_set_new(object, "impacts", impacts_json(state));
+        json_t *confirmation = confirm_json(plan, stage);
+        if (confirmation)
+                json_object_set_new(object, "confirmation", confirmation);
         return object;
 }
 

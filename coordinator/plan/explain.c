@@ -17,8 +17,13 @@
 #define MAX_SHOWN_PAIRS 5
 #define MAX_TRIALS 20000 /* of a sweep: more are not even looked at, so that a question about a million costs nobody else time */
 
+#define ASKS_FINALISTS ((enum plan_question)3) /* the plan's own: which configurations a confirm stage repeats */
+#define MAX_FINALISTS 100
+
 struct question {
         enum plan_question kind;
+        size_t n_wanted, finalists[MAX_FINALISTS]; /* positions in the history; all distinct configurations */
+        size_t n_finalists;
         json_t *ofat;      /* the effects of a one-factor-at-a-time stage, or NULL */
         size_t sliced[2];  /* dimensions */
         size_t n_sliced;
@@ -49,7 +54,7 @@ uint64_t plan_evidence(const struct plan *plan) {
 }
 
 bool plan_job_is_question(const struct plan_job *job) {
-        return job->question != NULL;
+        return job->question && job->question->kind != ASKS_FINALISTS; /* those go the way of proposals */
 }
 
 /* --- the snapshot ---------------------------------------------------------------------------------- */
@@ -117,7 +122,9 @@ static int find_sliced(const struct plan_job *job, struct question *question, co
 
 CLEANUP_DEFINE(struct plan_job *, cleanup_job, plan_job_free)
 
-int plan_ask(struct plan *plan, enum plan_question kind, const char *parameter, const char *parameter2, struct plan_job **ret) {
+/* About the trials of the stages before this one (0: of all). */
+static int plan_ask_about(struct plan *plan, enum plan_question kind, unsigned before, const char *parameter, const char *parameter2,
+                          struct plan_job **ret) {
         _cleanup_(cleanup_job) struct plan_job *job = calloc(1, sizeof *job);
         struct question *question = calloc(1, sizeof *question);
         if (!job || !question) {
@@ -126,6 +133,7 @@ int plan_ask(struct plan *plan, enum plan_question kind, const char *parameter, 
         }
         job->question = question;
         question->kind = kind;
+        job->before = before;
         job->options = (struct opt_bayes_options){.maximize = plan->spec->metric.maximize, .seed = plan->seed};
         question->is_too_long = plan->n_all > MAX_TRIALS;
         int r = question->is_too_long ? 0 : history_need(plan);
@@ -149,6 +157,59 @@ int plan_ask(struct plan *plan, enum plan_question kind, const char *parameter, 
                 question->ofat = ofat_json(plan);
         *ret = TAKE(job);
         return 0;
+}
+
+int plan_ask(struct plan *plan, enum plan_question kind, const char *parameter, const char *parameter2, struct plan_job **ret) {
+        return plan_ask_about(plan, kind, 0, parameter, parameter2, ret);
+}
+
+/* --- finalists ------------------------------------------------------------------------------------- */
+
+int question_finalists(struct plan *plan, unsigned stage, struct plan_job **ret) {
+        struct plan_job *job;
+        int r = plan_ask_about(plan, ASKS_FINALISTS, stage, NULL, NULL, &job);
+        if (r != 0)
+                return r;
+        job->stage = stage;
+        job->question->n_wanted = plan->spec->stages[stage].top_k;
+        *ret = job;
+        return 0;
+}
+
+/* Too few values for a model: the best ones seen. */
+static void rank_by_value(struct plan_job *job) {
+        struct question *q = job->question;
+        size_t d = job->space.n_dims;
+        while (q->n_finalists < q->n_wanted) {
+                size_t best = SIZE_MAX;
+                for (size_t i = 0; i < job->history.n; i++) {
+                        const struct opt_trial *trial = &job->trials[i];
+                        bool is_taken = trial->status != OPT_OBSERVED;
+                        for (size_t k = 0; k < q->n_finalists && !is_taken; k++)
+                                is_taken = memcmp(trial->x, job->trials[q->finalists[k]].x, d * sizeof *trial->x) == 0;
+                        double lead = best == SIZE_MAX ? 1 : (trial->y - job->trials[best].y) * (job->options.maximize ? 1 : -1);
+                        if (!is_taken && lead > 0)
+                                best = i;
+                }
+                if (best == SIZE_MAX)
+                        return;
+                q->finalists[q->n_finalists++] = best;
+        }
+}
+
+void question_take_finalists(struct plan *plan, const struct plan_job *job) {
+        const struct question *q = job->question;
+        struct stage_state *state = &plan->stages[job->stage];
+        uint64_t *finalists = calloc(q->n_finalists + 1, sizeof *finalists);
+        if (!finalists || job->result < 0) { /* asked again */
+                free(finalists);
+                return;
+        }
+        for (size_t i = 0; i < q->n_finalists; i++)
+                finalists[i] = job->numbers[q->finalists[i]];
+        free(state->finalists);
+        state->finalists = finalists;
+        state->n_finalists = q->n_finalists;
 }
 
 /* --- the computation ------------------------------------------------------------------------------- */
@@ -178,6 +239,8 @@ static int compute_slice(struct plan_job *job, const struct opt_model *model) {
 
 static int ask_model(struct plan_job *job, const struct opt_model *model) {
         struct question *q = job->question;
+        if (q->kind == ASKS_FINALISTS)
+                return opt_model_rank(model, q->n_wanted, q->finalists, &q->n_finalists);
         q->n = opt_model_n(model);
         q->noise = opt_model_noise(model);
         int r = opt_model_incumbent(model, &q->incumbent);
@@ -201,6 +264,8 @@ void question_compute(struct plan_job *job) {
                 job->question->has_model = job->result == 0;
         } else if (job->result > 0) {
                 job->result = 0;
+                if (job->question->kind == ASKS_FINALISTS)
+                        rank_by_value(job);
         }
 }
 
@@ -224,16 +289,26 @@ static const char *best_detail(const struct question *q) {
         return "no other configuration tried is within noise of it";
 }
 
-static json_t *best_json(const struct plan_job *job) {
+static json_t *latest_confirmation(const struct plan *plan) {
+        for (unsigned s = plan->stage + 1; s-- > 0;) {
+                json_t *confirmation = confirm_json(plan, s);
+                if (confirmation)
+                        return confirmation;
+        }
+        return json_null();
+}
+
+static json_t *best_json(const struct plan_job *job, const struct plan *plan) {
         const struct question *q = job->question;
         const struct opt_incumbent *best = &q->incumbent;
         json_t *posterior = q->has_model ? json_pack("{s:o, s:o, s:o, s:o, s:f}", "mean", number_or_null(best->mean), "sd",
                                                      number_or_null(best->sd), "low", number_or_null(best->low), "high",
                                                      number_or_null(best->high), "chance_of_best", best->chance_of_best)
                                          : json_null();
-        return json_pack("{s:o, s:o, s:I, s:b, s:s}", "recommended",
+        return json_pack("{s:o, s:o, s:I, s:b, s:o, s:s}", "recommended",
                          q->has_model ? json_integer((json_int_t)job->numbers[best->index]) : json_null(), "posterior", posterior,
-                         "within_noise", (json_int_t)best->n_within_noise, "recommend_repeats", best->recommends_repeats, "detail",
+                         "within_noise", (json_int_t)best->n_within_noise, "recommend_repeats", best->recommends_repeats, "confirmation",
+                         latest_confirmation(plan), "detail",
                          best_detail(q));
 }
 
@@ -315,7 +390,7 @@ json_t *plan_job_answer(const struct plan_job *job, struct plan *plan) {
                 return NULL;
         switch (job->question->kind) {
         case PLAN_ASKS_BEST:
-                return best_json(job);
+                return best_json(job, plan);
         case PLAN_ASKS_IMPORTANCE:
                 return importance_json(job);
         default:

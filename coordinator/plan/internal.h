@@ -2,6 +2,7 @@
  *
  *   history.c   the trials so far, found by number and by configuration
  *   params.c    configurations: the base (constants and baseline), completing what a person gave
+ *   confirm.c   repeats of configurations, and what they say
  *   conclude.c  what a finished OFAT stage says: impacts, and whom select_top selects
  *   relations.c conditions, constraints and ties between parameters
  *   axes.c      grids                      domain.c  JSON values ↔ doubles
@@ -38,6 +39,8 @@ struct stage_state {
         uint64_t next_index; /* grid, ofat: every position before has a trial */
         struct impact *impacts; /* ofat: filled when the next stage begins, by falling impact */
         size_t n_impacts;
+        uint64_t *finalists; /* confirm: numbers of the trials whose configurations are repeated; NULL while not computed */
+        size_t n_finalists;
 };
 
 struct stage_counts {
@@ -145,6 +148,7 @@ struct plan_job {
         struct opt_proposal proposal;
         int result; /* of the computation */
         struct question *question; /* NULL = a proposal */
+        unsigned before; /* only trials of stages before this one are evidence; 0 = of all */
 };
 
 #define ALL_STAGES UINT32_MAX
@@ -154,7 +158,18 @@ int job_add_relations(const struct plan *plan, struct plan_job *job);
 int job_add_evidence(const struct plan *plan, struct plan_job *job, unsigned stage);
 bool job_has_dim(const struct plan_job *job, const char *name);
 
+/* confirm.c */
+int next_repeat(struct plan *plan, json_t **ret_params, json_t **ret_proposal);  /* 0 · CONFIRM_NOTHING · negative */
+int next_confirm(struct plan *plan, json_t **ret_params, json_t **ret_proposal); /* 0 · CONFIRM_NOTHING · CONFIRM_UNKNOWN: ask for the finalists */
+#define CONFIRM_NOTHING 1
+#define CONFIRM_UNKNOWN 2
+json_t *confirm_json(const struct plan *plan, unsigned stage); /* NULL before there are finalists */
+/* Mean value of the trials of one configuration; false without one. */
+bool confirm_mean(const struct plan *plan, const json_t *params, double *ret);
+
 /* explain.c */
+int question_finalists(struct plan *plan, unsigned stage, struct plan_job **ret);
+void question_take_finalists(struct plan *plan, const struct plan_job *job);
 void question_free(struct question *question);
 void question_compute(struct plan_job *job);
 

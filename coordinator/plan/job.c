@@ -183,7 +183,7 @@ int job_add_evidence(const struct plan *plan, struct plan_job *job, unsigned sta
         for (size_t i = 0; i < plan->n_trials; i++) {
                 const struct plan_trial *trial = &plan->trials[i];
                 double *x = job->x + n * d;
-                if (!is_evidence(plan, stage, trial) || !point_of(plan, job, trial->params, x))
+                if (!is_evidence(plan, stage, trial) || (job->before && trial->stage >= job->before) || !point_of(plan, job, trial->params, x))
                         continue;
                 job->numbers[n] = trial->number;
                 job->trials[n++] = (struct opt_trial){
@@ -221,7 +221,8 @@ int job_new(struct plan *plan, unsigned stage, struct plan_job **ret) {
                 return r;
         }
         job->options = (struct opt_bayes_options){
-                .maximize = plan->spec->metric.maximize, .seed = plan->seed, .number = plan->counts[stage].proposed + 1};
+                .maximize = plan->spec->metric.maximize, .seed = plan->seed, .number = plan->counts[stage].proposed / plan->spec->repeats + 1,
+                .repeats = plan->spec->repeats};
         *ret = job;
         return 0;
 }
@@ -249,6 +250,11 @@ static json_t *describe(const struct opt_proposal *p) {
 
 void plan_job_finish(struct plan *plan, struct plan_job *job) {
         plan->job_out = false;
+        if (job->question) {
+                question_take_finalists(plan, job);
+                plan_job_free(job);
+                return;
+        }
         json_decref(plan->ready_params);
         json_decref(plan->ready_proposal);
         plan->ready_params = plan->ready_proposal = NULL;

@@ -40,6 +40,7 @@ void plan_free(struct plan *plan) {
                 free(plan->stages[i].selected);
                 free(plan->stages[i].axes);
                 free(plan->stages[i].impacts);
+                free(plan->stages[i].finalists);
         }
         for (size_t i = 0; i < plan->n_trials; i++)
                 json_decref(plan->trials[i].params);
@@ -249,7 +250,7 @@ static int next_drawn(struct plan *plan, json_t **ret_params, json_t **ret_propo
         if (r < 0 || !x)
                 return r < 0 ? r : -ENOMEM;
         struct opt_space space = relations_space(&drawn.relations, drawn.dims, drawn.n_dims);
-        uint64_t seed = rng_mix(plan->seed + plan->stage), index = plan->counts[plan->stage].proposed;
+        uint64_t seed = rng_mix(plan->seed + plan->stage), index = plan->counts[plan->stage].proposed / plan->spec->repeats;
         (is_sobol ? opt_sobol : opt_random)(&space, seed, index, x);
         if (!opt_space_allows(&space, x))
                 return STAGE_DONE; /* no configuration was found that keeps the constraints */
@@ -271,7 +272,7 @@ int plan_check(struct plan *plan, const char *pointer, struct faults *faults) {
         size_t before = faults->n_total;
         for (unsigned s = 0; s < plan->spec->n_stages && plan->spec->relations.n_constraints > 0; s++) {
                 enum method method = plan->spec->stages[s].method;
-                if (method == METHOD_GRID || method == METHOD_OFAT || plan->spec->stages[s].select_top > 0)
+                if (method == METHOD_GRID || method == METHOD_OFAT || method == METHOD_CONFIRM || plan->spec->stages[s].select_top > 0)
                         continue;
                 __attribute__((cleanup(drawn_fini))) struct drawn drawn = {0};
                 _cleanup_json_ json_t *base = params_base(plan, s);
@@ -313,7 +314,13 @@ static int next_of_stage(struct plan *plan, json_t **ret_params, json_t **ret_pr
         const struct stage_counts *counts = &plan->counts[plan->stage];
         if (plan->spec->method == METHOD_STAGED && spec->run_cap > 0 && counts->proposed + counts->enqueued >= spec->run_cap)
                 return STAGE_DONE;
+        int r = next_repeat(plan, ret_params, ret_proposal);
+        if (r != CONFIRM_NOTHING)
+                return r;
         switch (spec->method) {
+        case METHOD_CONFIRM:
+                r = next_confirm(plan, ret_params, ret_proposal);
+                return r == CONFIRM_NOTHING ? STAGE_DONE : r == CONFIRM_UNKNOWN ? NEEDS_JOB : r;
         case METHOD_OFAT:
         case METHOD_GRID:
                 return next_enumerated(plan, ret_params, ret_proposal);
@@ -354,7 +361,8 @@ int plan_next(struct plan *plan, enum plan_answer *ret, json_t **ret_params, jso
                         return 0;
                 }
                 if (r == NEEDS_JOB) {
-                        r = job_new(plan, plan->stage, ret_job);
+                        r = plan->spec->stages[plan->stage].method == METHOD_CONFIRM ? question_finalists(plan, plan->stage, ret_job)
+                                                                                     : job_new(plan, plan->stage, ret_job);
                         plan->job_out = r == 0;
                         *ret = PLAN_JOB;
                         return r < 0 ? error_set(err, r, "cannot prepare a proposal: %s", strerror(-r)) : 0;

@@ -502,15 +502,6 @@ def test_wandb_keys_without_a_meaning_here_are_refused_by_name(server, key, valu
     assert key in refused(server, {**BASE, key: value})["/" + key]
 
 
-@pytest.mark.parametrize("key, value, pointer", [
-    ("repeats", 3, "/repeats"),
-])
-def test_what_is_not_acted_on_is_not_supported_rather_than_ignored(server, key, value, pointer):
-    spec = {**BASE, "metric": {"name": "m"}, "parameters": {"x": {"min": 0.0, "max": 1.0}, "y": {"min": 0.0, "max": 1.0}}, key: value}
-    named_faults = {p: detail for p, detail in refused(server, spec).items() if p.startswith(pointer)}
-    assert any("not supported" in detail for detail in named_faults.values()), named_faults
-
-
 def settled_params(server, spec, n):
     sweep = server.post("/v1/sweeps", spec, expect=201)["id"]
     worker = server.register("relations")["id"]
@@ -539,11 +530,6 @@ def test_constraints_and_ties_hold_for_every_proposal(server, method):
             "constraints": [{"terms": {"a": 1, "b": 2}, "min": 0.5, "max": 1}], "tie": [["b", "c"]]}
     params = settled_params(server, spec, 12)
     assert len(params) == 12 and all(0.5 - 1e-9 <= p["a"] + 2 * p["b"] <= 1 + 1e-9 and p["b"] == p["c"] for p in params)
-
-
-def test_a_confirm_stage_is_not_supported_yet(server):
-    spec = {**STAGES, "stages": [*STAGES["stages"], {"method": "confirm"}]}
-    assert any(pointer.startswith("/stages/3") and "not supported" in detail for pointer, detail in refused(server, spec).items())
 
 
 def test_parallelism_bounds_what_runs_at_once(server):

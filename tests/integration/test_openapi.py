@@ -243,7 +243,8 @@ GOOD = [
     {"method": "staged", "trainer": "external", "metric": METRIC, "baseline": {"x": 0},
      "parameters": {"x": {"distribution": "q_uniform", "min": 0, "max": 9}},
      "stages": [{"method": "ofat", "levels": {"x": [1]}}, {"method": "grid", "values": {"x": [1]}, "select_top": 1, "pause_after": True},
-                {"method": "bayes", "run_cap": 3, "warm_start": True}]},
+                {"method": "bayes", "run_cap": 3, "warm_start": True}, {"method": "confirm", "top_k": 2, "repeats": 3}]},
+    {**BASE, "repeats": 3},
     {**BASE, "parameters": {"a": {"distribution": "log_uniform", "min": -3, "max": 0}, "b": {"distribution": "q_beta", "q": 0.1},
                             "c": {"distribution": "log_normal"}, "d": {"distribution": "inv_log_uniform_values", "min": 0.1, "max": 1},
                             "e": {"distribution": "q_normal", "mu": 3}, "f": {"parameters": {"g": {"min": 1, "max": 2}}}}},
@@ -262,7 +263,7 @@ BAD = [
     {**BASE, "parameters": {"x": {"distribution": "beta", "a": 0}}}, {**BASE, "parameters": {"x": {"values": []}}},
     {**BASE, "method": "bayes"}, {**BASE, "metric": {"goal": "minimize"}}, {**BASE, "metric": {"name": "m", "goal": "up"}},
     {"method": "random", "parameters": {"x": {"value": 1}}}, {"method": "staged", "trainer": "external", "metric": METRIC},
-    {**BASE, "levels": {"x": [1]}}, {**BASE, "early_terminate": {"type": "hyperband", "min_iter": 3}}, {**BASE, "repeats": 3},
+    {**BASE, "levels": {"x": [1]}}, {**BASE, "early_terminate": {"type": "hyperband", "min_iter": 3}}, {**BASE, "repeats": 0}, {**BASE, "method": "confirm"},
     *({**BASE, "metric": METRIC, "early_terminate": rule} for rule in (
         {}, {"type": "envelope"}, {"type": "hyperband"}, {"type": "hyperband", "max_iter": 9}, {"type": "hyperband", "min_iter": 1, "s": 2},
         {"type": "hyperband", "min_iter": 1, "eta": 1}, {"type": "asha", "s": 2}, {"type": "median", "min_trials": 0},

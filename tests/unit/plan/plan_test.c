@@ -1,4 +1,5 @@
 /* A plan driven as the api drives it: ask, add, end, ask again. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -479,6 +480,126 @@ static void a_plan_of_several_stages_is_not_deferred(void **state) {
         close_bench(&b);
 }
 
+/* --- repeats and confirmation --------------------------------------------------------------------------- */
+
+static void every_configuration_gets_its_repeats(void **state) {
+        (void)state;
+        static const char *const methods[] = {"random", "sobol", "bayes", "grid"};
+        for (size_t m = 0; m < 4; m++) {
+                struct bench b;
+                char text[256], source[32];
+                snprintf(text, sizeof text,
+                         "{\"method\":\"%s\",\"trainer\":\"external\",\"metric\":{\"name\":\"m\"},\"repeats\":3,"
+                         "\"parameters\":{\"a\":{\"values\":[1,2,3,4,5]},\"b\":{\"values\":[\"x\",\"y\"]}}}",
+                         methods[m]);
+                open_bench(&b, text);
+                json_t *before = NULL;
+                for (int i = 0; i < 24; i++) {
+                        enum plan_answer answer;
+                        json_t *params = propose(&b, &answer, source, NULL);
+                        assert_non_null(params);
+                        assert_int_equal(strcmp(source, "repeat") == 0, i % 3 != 0);
+                        if (before && i % 3 != 0)
+                                assert_true(json_equal(params, before));
+                        json_decref(before);
+                        before = params;
+                        if (i % 2) /* results come late */
+                                plan_trial_state(b.plan, b.n - 1, TRIAL_COMPLETED, true, number(params, "a"));
+                }
+                json_decref(before);
+                close_bench(&b);
+        }
+}
+
+static const char confirm_spec[] =
+        "{\"method\":\"staged\",\"trainer\":\"external\",\"metric\":{\"name\":\"m\",\"goal\":\"maximize\"},\"seed\":3,"
+        "\"parameters\":{\"x\":{\"min\":0.0,\"max\":1.0}},"
+        "\"stages\":[{\"method\":\"sobol\",\"run_cap\":12},{\"method\":\"confirm\",\"top_k\":2,\"repeats\":3}]}";
+
+/* Best near 0.7; the trial's number gives some noise. */
+static double noisy_peak(const json_t *params, uint64_t n) {
+        return 1 - pow(number(params, "x") - 0.7, 2) + 0.001 * (double)(n * 7 % 5);
+}
+
+static void run_confirm(struct bench *b, uint64_t restart_at, json_t *list) {
+        enum plan_answer answer;
+        char source[32];
+        for (;;) {
+                if (b->n == restart_at) { /* the same events to a new plan */
+                        struct error err;
+                        struct plan *old = b->plan;
+                        assert_int_equal(plan_new(b->spec, 7, b->spec->run_cap, &b->plan, &err), 0);
+                        for (uint64_t i = 1; i <= b->n; i++) {
+                                const json_t *params = json_array_get(list, (size_t)i - 1);
+                                assert_int_equal(plan_trial_added(b->plan, i, i > 12, ORIGIN_PROPOSED, params), 0);
+                                plan_trial_state(b->plan, i, TRIAL_COMPLETED, true, noisy_peak(params, i));
+                        }
+                        plan_free(old);
+                        restart_at = 0;
+                }
+                json_t *params = propose(b, &answer, source, NULL);
+                if (!params)
+                        break;
+                assert_int_equal(strcmp(source, "confirm") == 0, b->n > 12);
+                plan_trial_state(b->plan, b->n, TRIAL_COMPLETED, true, noisy_peak(params, b->n));
+                json_array_append_new(list, params);
+        }
+        assert_int_equal(answer, PLAN_EXHAUSTED);
+}
+
+static void a_confirm_stage_repeats_the_best_and_names_a_winner(void **state) {
+        (void)state;
+        struct bench b;
+        open_bench(&b, confirm_spec);
+        _cleanup_json_ json_t *list = json_array();
+        run_confirm(&b, 0, list);
+        assert_int_equal(json_array_size(list), 18);
+        for (size_t i = 12; i < 18; i++) { /* in turns */
+                assert_true(json_equal(json_array_get(list, i), json_array_get(list, 12 + i % 2)));
+                assert_true(fabs(number(json_array_get(list, i), "x") - 0.7) < 0.25);
+        }
+        _cleanup_json_ json_t *stage = plan_describe_stage(b.plan);
+        const json_t *confirmation = json_object_get(stage, "confirmation"), *finalists = json_object_get(confirmation, "finalists");
+        assert_int_equal(json_array_size(finalists), 2);
+        double confidence = json_number_value(json_object_get(confirmation, "confidence"));
+        assert_true(confidence >= 0.5 && confidence <= 1);
+        assert_true(json_is_integer(json_object_get(confirmation, "winner")));
+        for (size_t i = 0; i < 2; i++)
+                assert_int_equal(json_integer_value(json_object_get(json_array_get(finalists, i), "n")), 3);
+        close_bench(&b);
+}
+
+static void a_rebuilt_plan_confirms_the_same(void **state) {
+        (void)state;
+        struct bench b;
+        _cleanup_json_ json_t *undisturbed = json_array();
+        open_bench(&b, confirm_spec);
+        run_confirm(&b, 0, undisturbed);
+        close_bench(&b);
+        for (uint64_t at = 12; at < 18; at += 2) {
+                _cleanup_json_ json_t *list = json_array();
+                open_bench(&b, confirm_spec);
+                run_confirm(&b, at, list);
+                assert_true(json_equal(list, undisturbed));
+                close_bench(&b);
+        }
+}
+
+static void nothing_is_confirmed_where_nothing_completed(void **state) {
+        (void)state;
+        struct bench b;
+        open_bench(&b, confirm_spec);
+        enum plan_answer answer;
+        char source[32];
+        for (int i = 0; i < 12; i++) {
+                json_decref(propose(&b, &answer, source, NULL));
+                plan_trial_state(b.plan, b.n, TRIAL_FAILED, false, 0);
+        }
+        assert_null(propose(&b, &answer, source, NULL));
+        assert_int_equal(answer, PLAN_EXHAUSTED);
+        close_bench(&b);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(grid_sorts_by_name_and_varies_the_last_fastest),
@@ -496,6 +617,10 @@ int main(void) {
                 cmocka_unit_test(a_deferred_plan_answers_as_one_that_was_fed),
                 cmocka_unit_test(questions_about_very_long_histories_are_answered_without_reading_them),
                 cmocka_unit_test(a_plan_of_several_stages_is_not_deferred),
+                cmocka_unit_test(every_configuration_gets_its_repeats),
+                cmocka_unit_test(a_confirm_stage_repeats_the_best_and_names_a_winner),
+                cmocka_unit_test(a_rebuilt_plan_confirms_the_same),
+                cmocka_unit_test(nothing_is_confirmed_where_nothing_completed),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

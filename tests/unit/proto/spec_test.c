@@ -246,7 +246,7 @@ static void wrong_keys_are_named(void **state) {
                 {"'early_terminate':{'type':'asha','min_iter':3,'max_iter':3}", "/early_terminate/max_iter", "above min_iter"},
                 {"'early_terminate':{'type':'median','strict':true}", "/early_terminate/strict", "unknown"},
                 {"'early_terminate':{'type':'curve','threshold':2}", "/early_terminate/threshold", "1"},
-                {"'repeats':2", "/repeats", "not supported yet"},
+                {"'repeats':0", "/repeats", "from 1"},
                 {"'warm_start':true", "/warm_start", "list of"},
                 {"'warm_start':{'top':3}", "/warm_start/sweep", "required"},
                 {"'warm_start':{'sweep':'s','top':0}", "/warm_start/top", "from 1"},
@@ -319,7 +319,14 @@ static void methods_and_trainers_are_checked(void **state) {
                 {"{'method':'staged','trainer':'external','metric':{'name':'m'}}", "/stages", "required"},
                 {"{'method':'staged','trainer':'external','metric':{'name':'m'},'stages':[]}", "/stages", "at least 1"},
                 {"{'method':'staged','trainer':'external','metric':{'name':'m'},'stages':[{'method':'confirm'}]}", "/stages/0/method",
-                 "not supported yet"},
+                 "needs a stage before"},
+                {"{'method':'confirm','trainer':'external','metric':{'name':'m'}}", "/method", "staged"},
+                {"{'method':'staged','trainer':'external','metric':{'name':'m'},'parameters':{'x':{'min':0,'max':3}},'stages':"
+                 "[{'method':'sobol','run_cap':2},{'method':'confirm','repeats':1}]}",
+                 "/stages/1/repeats", "from 2"},
+                {"{'method':'staged','trainer':'external','metric':{'name':'m'},'parameters':{'x':{'min':0,'max':3}},'stages':"
+                 "[{'method':'sobol','run_cap':2,'top_k':3}]}",
+                 "/stages/0/top_k", "has no meaning"},
                 {"{'method':'staged','trainer':'external','metric':{'name':'m'},'stages':[{'method':'staged'}]}", "/stages/0/method",
                  "must be"},
                 {"{'method':'staged','trainer':'external','metric':{'name':'m'},'stages':[{'method':'grid','values':{'x':[1]},"
