@@ -18,6 +18,18 @@ struct ctl {
         const char *const *args; /* after the command's name */
 };
 
+/* One row of the table of commands in main.c. */
+struct ctl_command {
+        const char *name;
+        const char *arguments;
+        const char *options; /* " sort state ": beside the common ones */
+        bool offline;
+        int (*run)(struct ctl *ctl);
+        const char *help;
+};
+bool ctl_takes_option(const struct ctl_command *command, const char *name);
+int print_completion(const char *shell, const struct ctl_command *commands, size_t n, const struct config_option *options);
+
 /* One request. EXIT_FINE for a 2xx answer. Everything else is told on stderr, every fault with its line of `document` (may
  * be NULL), and with --json the answer itself on stdout; then the exit code. The answer is to be freed in either case. */
 int ctl_call(struct ctl *ctl, const char *method, const char *path, const json_t *body, bool idempotent, const struct document *document,
@@ -51,6 +63,7 @@ int command_resume(struct ctl *ctl);
 int command_cancel(struct ctl *ctl);
 int command_extend(struct ctl *ctl);
 int command_export(struct ctl *ctl);
+int command_importance(struct ctl *ctl);
 int command_report(struct ctl *ctl);
 int command_watch(struct ctl *ctl);
 

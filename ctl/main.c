@@ -10,14 +10,9 @@
 
 #define DEFAULT_SERVER "http://127.0.0.1:8484"
 
-static const struct command {
-        const char *name;
-        const char *arguments;
-        const char *options; /* " sort state ": beside the common ones */
-        bool offline;
-        int (*run)(struct ctl *ctl);
-        const char *help;
-} commands[] = {
+static int command_completion(struct ctl *ctl);
+
+static const struct ctl_command commands[] = {
         {"create", "FILE|-", "", false, command_create, "create a sweep from a spec in YAML or JSON"},
         {"check", "FILE|-", "", true, command_check, "find all faults of a spec, without a server"},
         {"list", "", " state limit ", false, command_list, "sweeps"},
@@ -36,6 +31,8 @@ static const struct command {
         {"report", "SWEEP", " output ", false, command_report, "what the sweep found: --output report.html or report.md (default: Markdown on stdout)"},
         {"workers", "", " state limit ", false, command_workers, "workers and what they do"},
         {"drain", "WORKER", " limit ", false, command_drain, "hand a worker (id or name) no more trials"},
+        {"importance", "SWEEP", "", false, command_importance, "which parameters matter, and which cannot be told from noise"},
+        {"completion", "bash|zsh", "", true, command_completion, "a completion script for the shell"},
         {"reproduce", "TRIAL", " model data threads ", false, command_reproduce, "what sweep-trainer needs on stdin to run a trial again"},
 };
 #define N_COMMANDS (sizeof commands / sizeof *commands)
@@ -67,7 +64,15 @@ static bool is_listed(const char *list, const char *name) {
         return strstr(list, word) != NULL;
 }
 
-static const struct command *find_command(const char *name) {
+bool ctl_takes_option(const struct ctl_command *command, const char *name) {
+        return is_listed(common_options, name) || is_listed(command->options, name);
+}
+
+static int command_completion(struct ctl *ctl) {
+        return print_completion(ctl->args[0], commands, N_COMMANDS, options);
+}
+
+static const struct ctl_command *find_command(const char *name) {
         for (size_t i = 0; i < N_COMMANDS; i++)
                 if (strcmp(commands[i].name, name) == 0)
                         return &commands[i];
@@ -88,21 +93,20 @@ static int usage(const char *format, const char *what) {
         return EXIT_USAGE;
 }
 
-static int check_usage(const struct config *config, const struct command *command, size_t n_arguments) {
+static int check_usage(const struct config *config, const struct ctl_command *command, size_t n_arguments) {
         if (n_arguments != count_words(command->arguments)) {
                 fprintf(stderr, "usage: sweepctl %s%s%s\n", command->name, *command->arguments ? " " : "", command->arguments);
                 return EXIT_USAGE;
         }
         for (const struct config_option *option = options; option->name; option++)
-                if (config_is_set(config, option->name) && !is_listed(common_options, option->name) &&
-                    !is_listed(command->options, option->name)) {
+                if (config_is_set(config, option->name) && !ctl_takes_option(command, option->name)) {
                         fprintf(stderr, "sweepctl: --%s is no option of '%s'\n", option->name, command->name);
                         return EXIT_USAGE;
                 }
         return EXIT_FINE;
 }
 
-static int run(const struct config *config, const struct command *command, const char *const *arguments) {
+static int run(const struct config *config, const struct ctl_command *command, const char *const *arguments) {
         struct ctl ctl = {.config = config, .json = config_flag(config, "json"), .args = arguments};
         struct error err;
         const char *url = config_text(config, "server");
@@ -149,7 +153,7 @@ int main(int argc, char **argv) {
         if (r < 0)
                 return usage("%s", err.text);
         const char *const *words = config_positional(config, &n);
-        const struct command *command = n > 0 ? find_command(words[0]) : NULL;
+        const struct ctl_command *command = n > 0 ? find_command(words[0]) : NULL;
         int code;
         if (!command)
                 code = n > 0 ? usage("unknown command '%s'", words[0]) : usage("%s", "a command is needed");

@@ -236,3 +236,38 @@ int command_report(struct ctl *ctl) {
         fwrite(answer.text.data, 1, answer.text.len, stdout);
         return EXIT_FINE;
 }
+
+/* --- importance ------------------------------------------------------------------------------------ */
+
+static int print_importance(const json_t *answer) {
+        __attribute__((cleanup(table_fini))) struct table table = {0};
+        int r = table_init(&table, (const char *[]){"PARAMETER", ">SHARE", ">90 % FROM", ">TO", "VERDICT", NULL});
+        size_t i;
+        json_t *item;
+        json_array_foreach(json_object_get(answer, "parameters"), i, item) {
+                char share[32], low[32], high[32];
+                snprintf(share, sizeof share, "%.2f", field_number(item, "share"));
+                snprintf(low, sizeof low, "%.2f", field_number(item, "low"));
+                snprintf(high, sizeof high, "%.2f", field_number(item, "high"));
+                if (r == 0)
+                        r = table_add(&table, (const char *[]){field_text(item, "parameter"), share, low, high, field_text(item, "verdict")});
+        }
+        if (i > 0)
+                table_print(&table, stdout);
+        json_array_foreach(json_object_get(answer, "ofat"), i, item)
+                printf("%s%-24s impact %.6g\n", i == 0 ? "\none factor at a time:\n" : "", field_text(item, "parameter"), field_number(item, "impact"));
+        const char *detail = field_text(answer, "detail");
+        printf("%s%s\n", i > 0 ? "\n" : "", detail ? detail : "");
+        return r < 0 ? EXIT_FAILED : EXIT_FINE;
+}
+
+int command_importance(struct ctl *ctl) {
+        __attribute__((cleanup(answer_fini))) struct answer answer = {0};
+        int code = get_sweep(ctl, ctl->args[0], "/importance", &answer);
+        if (code != EXIT_FINE)
+                return code;
+        if (!ctl->json)
+                return print_importance(answer.body);
+        ctl_print_json(answer.body);
+        return EXIT_FINE;
+}

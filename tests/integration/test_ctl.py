@@ -170,6 +170,16 @@ def test_a_wandb_export_becomes_evidence(server, ctl, tmp_path):
     assert trials[1]["params"]["optimizer"] == "sgd, nesterov" and trials[1]["params"]["layers"] == 2
 
 
+def test_importance_is_told_in_words(server, ctl):
+    id = json.loads(ctl("create", "-", "--json", url=server.url, stdin=SPEC.replace("run_cap: 3", "run_cap: 12")).stdout)["id"]
+    for number in range(12):
+        trial = claim(server, id, number)
+        complete(server, trial, 0.8 + 1000 * trial["params"]["learning_rate"])
+    text = ctl("importance", id, url=server.url).stdout
+    assert text.splitlines()[0].startswith("PARAMETER") and text.splitlines()[1].startswith("learning_rate")
+    assert json.loads(ctl("importance", id, "--json", url=server.url).stdout)["n"] == 12
+
+
 def test_our_own_export_can_be_imported_elsewhere(server, ctl, tmp_path):
     id = json.loads(ctl("create", "-", "--json", url=server.url, stdin=SPEC).stdout)["id"]
     for number, value in enumerate([0.81, 0.86, 0.84]):
