@@ -19,9 +19,10 @@
 #include "opt/space.h"
 
 #define MAX_LISTED 2048 /* points of a finite space that are simply all scored */
-#define N_SCATTERED 768
+#define N_SCATTERED 512
+#define N_IN_REGION 384 /* instead, while there is a trust region */
 #define N_AROUND 12 /* steps per anchor and width */
-#define N_STARTS 5  /* of the local search */
+#define N_STARTS 4  /* of the local search */
 #define MAX_ROUNDS 4
 #define FINE_LEVELS 20 /* a discrete numeric dimension with more is relaxed for quasi-Newton steps */
 #define MAX_MOVES 16   /* per discrete dimension */
@@ -159,19 +160,22 @@ static bool is_smooth(const struct opt_dim *dim) {
         return n == 0 || n > FINE_LEVELS;
 }
 
-/* Largest coordinate distance to the nearest trial, over the dimensions that are (nearly) continuous. */
-static double remoteness(const struct tried *tried, const double *features) {
-        size_t d = tried->space->n_dims;
+/* How far outside of the trust region: largest coordinate distance to the nearest anchor beyond the radius, over the dimensions that
+ * are (nearly) continuous; 0 inside. Which anchor is the nearest. */
+static double remoteness(const struct acquire_problem *problem, const double *features, size_t *ret_nearest) {
+        size_t d = problem->space->n_dims;
         double nearest = INFINITY;
-        for (size_t i = 0; i < tried->n; i++) {
-                const double *other = tried->features + i * d;
+        *ret_nearest = 0;
+        for (size_t a = 0; a < problem->n_anchors; a++) {
                 double distance = 0;
-                for (size_t k = 0; k < d && distance < nearest; k++)
-                        if (is_smooth(&tried->space->dims[k]))
-                                distance = fmax(distance, fabs(features[k] - other[k]));
+                for (size_t k = 0; k < d; k++)
+                        if (is_smooth(&problem->space->dims[k]))
+                                distance = fmax(distance, fabs(features[k] - dim_feature(&problem->space->dims[k], problem->anchors[a][k])));
+                if (distance < nearest)
+                        *ret_nearest = a;
                 nearest = fmin(nearest, distance);
         }
-        return nearest;
+        return nearest > problem->radius * (1 + 1e-9) ? nearest - problem->radius : 0;
 }
 
 /* Settles all points; their features, predictions and values. What breaks a constraint is worth nothing, what was tried
@@ -188,8 +192,9 @@ static int score(const struct acquire_problem *problem, struct candidates *list,
                                                  (allow_repeats || !tried_contains(problem->tried, candidate_features(list, i)))
                                          ? log_expected_improvement(list->mean[i], list->sd[i], problem->incumbent, &dmean, &dsd)
                                          : -INFINITY;
-                double distance = problem->radius > 0 ? remoteness(problem->tried, candidate_features(list, i)) : 0;
-                if (distance > problem->radius)
+                size_t nearest;
+                double distance = problem->radius > 0 ? remoteness(problem, candidate_features(list, i), &nearest) : 0;
+                if (distance > 0)
                         list->value[i] -= 1e4 + distance; /* the nearest of them, if there is nothing else */
         }
         return r;
@@ -219,12 +224,36 @@ static void perturb(const struct opt_space *space, struct rng *rng, const double
         }
 }
 
+/* A point of the cube becomes one of an anchor's box; every other one also takes the anchor's discrete values. */
+static void draw_near(const struct acquire_problem *problem, size_t i, double *x, double *scratch) {
+        const struct opt_space *space = problem->space;
+        const double *anchor = problem->anchors[i % problem->n_anchors];
+        bool is_close = i / problem->n_anchors % 2;
+        for (size_t k = 0; k < space->n_dims; k++) {
+                const struct opt_dim *dim = &space->dims[k];
+                scratch[k] = x[k];
+                if (is_smooth(dim)) {
+                        double u = dim_feature(dim, anchor[k]) + (2 * opt_dim_to_unit(dim, x[k]) - 1) * problem->radius;
+                        scratch[k] = opt_dim_from_unit(dim, fmin(fmax(u, 0), 1));
+                } else if (is_close) {
+                        scratch[k] = dim_snap(dim, anchor[k]);
+                }
+        }
+        opt_space_settle(space, scratch);
+        if (opt_space_allows(space, scratch))
+                memcpy(x, scratch, space->n_dims * sizeof *x);
+}
+
 static void scatter(const struct acquire_problem *problem, struct candidates *list) {
         static const double widths[] = {0.02, 0.05, 0.1, 0.2};
         struct rng rng;
         rng_init(&rng, problem->seed, 0x616371);
-        while (list->n < N_SCATTERED) {
-                opt_sobol(problem->space, problem->seed, list->n, candidate_x(list, list->n));
+        size_t n = problem->radius > 0 && problem->n_anchors > 0 ? N_IN_REGION : N_SCATTERED;
+        while (list->n < n) {
+                double *x = candidate_x(list, list->n);
+                opt_sobol(problem->space, problem->seed, list->n, x);
+                if (n == N_IN_REGION)
+                        draw_near(problem, list->n, x, candidate_features(list, list->n));
                 list->n++;
         }
         for (size_t a = 0; a < problem->n_anchors; a++)
@@ -302,13 +331,19 @@ static int smooth_step(struct local *local, int max_evaluations, bool *ret_moved
                 return -ENOMEM;
         double value, *low = local->unit + n_dims, *high = low + n_dims;
         memcpy(local->features, local->current.features, n_dims * sizeof *local->features);
-        double radius = local->problem->radius, slack = 1;
-        if (radius > 0)
-                slack = fmax(radius - remoteness(local->problem->tried, local->features), 0);
+        size_t nearest = 0;
+        if (local->problem->radius > 0)
+                remoteness(local->problem, local->features, &nearest);
         for (size_t i = 0; i < n; i++) {
-                local->unit[i] = local->features[local->smooth[i]];
-                low[i] = fmax(0, local->unit[i] - slack);
-                high[i] = fmin(1, local->unit[i] + slack);
+                size_t k = local->smooth[i];
+                local->unit[i] = local->features[k];
+                low[i] = 0;
+                high[i] = 1;
+                if (local->problem->radius > 0) { /* the nearest anchor's box; a start outside of it stays possible */
+                        double centre = dim_feature(&local->problem->space->dims[k], local->problem->anchors[nearest][k]);
+                        low[i] = fmin(fmax(0, centre - local->problem->radius), local->unit[i]);
+                        high[i] = fmax(fmin(1, centre + local->problem->radius), local->unit[i]);
+                }
         }
         nlopt_set_lower_bounds(optimizer, low);
         nlopt_set_upper_bounds(optimizer, high);

@@ -32,7 +32,7 @@ struct acquire_problem {
         const struct tried *tried;
         const double *const *anchors; /* natural units: good points to search around, best first */
         size_t n_anchors;
-        double radius; /* trust region: how far from the nearest trial, in unit coordinates; 0 = anywhere */
+        double radius; /* trust region: how far from the nearest anchor, in unit coordinates; 0 = anywhere */
         uint64_t seed;
 };
 

@@ -5,9 +5,9 @@
  * - Pending trials are believed to give what the model expects of them (Ginsbourger et al. 2010, kriging believer): the
  *   deviation there shrinks, and parallel workers spread out.
  * - The incumbent is the best posterior mean at an observed point, not the best observation: a lucky seed does not raise it.
- * - The cost is bounded: beyond a thousand trials the best and the latest are kept, and hyperparameters are fitted on at
+ * - The cost is bounded: beyond 700 trials the best and the latest are kept, and hyperparameters are fitted on at
  *   most 150 of these.
- * - Nothing is remembered between calls; the same history gives the same proposal. */
+ * - The same history gives the same proposal: what is remembered between calls could be computed again. */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -48,6 +48,18 @@ static void propose_quasi_random(const struct opt_space *space, const struct tri
                 opt_sobol(space, options->seed, first, ret->x);
 }
 
+/* The first point of all: what is good in the middle half of the space is nearer to it than to any other. Choices are drawn. */
+static void propose_middle(const struct opt_space *space, const struct opt_bayes_options *options, struct opt_proposal *ret) {
+        *ret = (struct opt_proposal){.x = ret->x, .source = OPT_SOURCE_SOBOL};
+        opt_sobol(space, options->seed, 0, ret->x);
+        for (size_t k = 0; k < space->n_dims; k++)
+                if (space->dims[k].kind != OPT_CATEGORICAL)
+                        ret->x[k] = opt_dim_from_unit(&space->dims[k], 0.5);
+        opt_space_settle(space, ret->x);
+        if (!opt_space_allows(space, ret->x))
+                opt_sobol(space, options->seed, 0, ret->x);
+}
+
 /* Best posterior means at observed points: the incumbent's value, and where to search closely. */
 static size_t find_anchors(const struct evidence *evidence, const struct opt_history *history, const struct gp *gp, double *mean,
                            const double *ret_anchors[static N_ANCHORS], double *ret_incumbent) {
@@ -70,10 +82,14 @@ static size_t find_anchors(const struct evidence *evidence, const struct opt_his
 }
 
 /* While there is little evidence, expected improvement is largest in the corners, where the model knows least and good
- * values are rare. Proposals keep close to the trials at first, and anywhere once the radius reaches half the cube (the
- * shape is Vizier's, the numbers are from our benchmark). */
+ * values are rare. Proposals keep close to the best few trials at first; the volume of a region around one grows with the number of
+ * trials, and once it spans the cube they go anywhere. (Vizier keeps to a region around all trials; centres and numbers are from our
+ * benchmark.) */
 static double trust_radius(const struct opt_space *space, size_t n) {
-        double radius = 0.02 + 0.15 * (double)n / (5 * (double)(space->n_dims + 1));
+        size_t d = 0;
+        for (size_t k = 0; k < space->n_dims; k++)
+                d += space->dims[k].kind != OPT_CATEGORICAL && opt_dim_cardinality(&space->dims[k]) != 1;
+        double radius = 0.12 * pow((double)n, 1 / (double)(d ? d : 1));
         return radius < 0.5 ? radius : 0;
 }
 
@@ -88,7 +104,7 @@ static int propose_by_model(const struct opt_space *space, const struct opt_hist
         double *theta = memory + history->n;
         int r = evidence_choose(evidence, history, options->maximize);
         if (r == 0)
-                r = evidence_fit(evidence, stream, theta);
+                r = evidence_fit_growing(evidence, space, history, options->maximize, options->seed, options->memory, theta);
         if (r == 0)
                 r = evidence_condition(evidence, theta, &gp);
         if (r != 0)
@@ -118,6 +134,10 @@ int opt_bayes(const struct opt_space *space, const struct opt_history *history, 
                 return -ENOMEM;
         struct tried tried = {.space = space, .features = evidence.features, .n = history->n};
         size_t n_initial = options->n_initial ? options->n_initial : space->n_dims <= 3 ? 4 : 6;
+        if (history->n == 0) {
+                propose_middle(space, options, ret);
+                return 0;
+        }
         if (options->repeats > 1)
                 n_initial *= options->repeats;
         if (history->n < n_initial || count_status(history, OPT_OBSERVED) < MIN_OBSERVED) {

@@ -6,9 +6,10 @@
 #include <string.h>
 
 #include "common/cleanup.h"
+#include "common/rng.h"
 #include "opt/space.h"
 
-#define MAX_MODEL 1000  /* ended trials in the posterior */
+#define MAX_MODEL 700   /* ended trials in the posterior */
 #define MAX_PENDING 250 /* the latest, beside them */
 #define MAX_FIT 150     /* trials that hyperparameters are fitted on */
 
@@ -118,24 +119,40 @@ struct gp_data evidence_data(const struct evidence *evidence, size_t n) {
                 .expects_noise = evidence->expects_noise};
 }
 
-/* Few trials afford restarts; of many, every k-th is enough to learn the length scales from. */
-int evidence_fit(const struct evidence *evidence, uint64_t seed, double *theta) {
+/* What hyperparameters are learned from: of many trials, every k-th. */
+struct thinned {
+        struct gp_data data;
+        double *memory; /* NULL while it is the evidence itself */
+};
+
+static int thin(const struct evidence *evidence, struct thinned *ret) {
         size_t n = evidence->n_ended, d = evidence->n_dims, stride = (n + MAX_FIT - 1) / MAX_FIT, count = 0;
-        struct gp_data data = evidence_data(evidence, n);
+        *ret = (struct thinned){.data = evidence_data(evidence, n)};
         if (stride <= 1)
-                return gp_fit(&data, seed, n <= 60 ? 2 : 1, n <= 60 ? 60 : 40, theta);
-        _cleanup_free_ double *part = malloc((n / stride + 1) * (d + 1) * sizeof *part);
-        if (!part)
+                return 0;
+        ret->memory = malloc((n / stride + 1) * (d + 1) * sizeof *ret->memory);
+        if (!ret->memory)
                 return -ENOMEM;
-        double *y = part + (n / stride + 1) * d;
+        double *x = ret->memory, *y = x + (n / stride + 1) * d;
         for (size_t i = n - 1 - (n - 1) / stride * stride; i < n; i += stride, count++) {
-                memcpy(part + count * d, evidence->x + i * d, d * sizeof *part);
+                memcpy(x + count * d, evidence->x + i * d, d * sizeof *x);
                 y[count] = evidence->y[i];
         }
-        data.n = count;
-        data.x = part;
-        data.y = y;
-        return gp_fit(&data, seed, 0, 40, theta);
+        ret->data.n = count;
+        ret->data.x = x;
+        ret->data.y = y;
+        return 0;
+}
+
+/* Few trials afford restarts. */
+int evidence_fit(const struct evidence *evidence, uint64_t seed, double *theta) {
+        size_t n = evidence->n_ended;
+        struct thinned thinned;
+        int r = thin(evidence, &thinned);
+        if (r == 0)
+                r = gp_fit(&thinned.data, seed, n <= 60 ? 2 : n <= MAX_FIT ? 1 : 0, n <= 60 ? 60 : 40, theta);
+        free(thinned.memory);
+        return r;
 }
 
 int evidence_condition(struct evidence *evidence, const double *theta, struct gp **ret) {
@@ -155,4 +172,120 @@ int evidence_condition(struct evidence *evidence, const double *theta, struct gp
                 return r;
         data = evidence_data(evidence, n + m);
         return gp_new(&data, theta, ret);
+}
+
+/* --- a growing history ------------------------------------------------------------------------------ */
+
+#define ALWAYS_BELOW 30    /* trials: a whole fit costs little */
+#define GROWTH 1.25        /* from one whole fit to the next */
+#define REFINE_STEPS 12
+
+struct opt_memory {
+        uint64_t key; /* of the trials and their space; 0 = nothing */
+        size_t n_theta;
+        double *theta;
+};
+
+struct opt_memory *opt_memory_new(void) {
+        return calloc(1, sizeof(struct opt_memory));
+}
+
+void opt_memory_free(struct opt_memory *memory) {
+        if (memory)
+                free(memory->theta);
+        free(memory);
+}
+
+static void remember(struct opt_memory *memory, uint64_t key, size_t n_theta, const double *theta) {
+        double *copy = realloc(memory->theta, n_theta * sizeof *copy);
+        if (!copy)
+                return; /* it still holds the old one */
+        memory->theta = copy;
+        memory->key = key;
+        memory->n_theta = n_theta;
+        memcpy(copy, theta, n_theta * sizeof *copy);
+}
+
+/* The length at which the last whole fit was made. */
+static size_t last_whole_fit(size_t n) {
+        size_t at = ALWAYS_BELOW;
+        if (n < at)
+                return n;
+        for (size_t next = at; next <= n; next = (size_t)ceil((double)next * GROWTH))
+                at = next;
+        return at;
+}
+
+static uint64_t mix_double(uint64_t key, double value) {
+        uint64_t bits;
+        memcpy(&bits, &value, sizeof bits);
+        return rng_mix(key ^ bits) + key;
+}
+
+static uint64_t history_key(const struct opt_space *space, const struct opt_history *history, bool maximize, uint64_t seed) {
+        uint64_t key = rng_mix(seed + maximize) + space->n_dims;
+        for (size_t k = 0; k < space->n_dims; k++) {
+                const struct opt_dim *dim = &space->dims[k];
+                const double members[] = {dim->kind, dim->low, dim->high, dim->mu, dim->sigma, dim->a, dim->b, dim->step, (double)dim->n_choices};
+                for (size_t i = 0; i < sizeof members / sizeof *members; i++)
+                        key = mix_double(key, members[i]);
+        }
+        for (size_t i = 0; i < history->n; i++) {
+                key = mix_double(key, history->trials[i].status == OPT_OBSERVED ? history->trials[i].y : NAN);
+                for (size_t k = 0; k < space->n_dims; k++)
+                        key = mix_double(key, history->trials[i].x[k]);
+        }
+        return key ? key : 1;
+}
+
+/* A whole fit of the first n ended trials, in order of creation. */
+static int fit_first(const struct opt_space *space, const struct opt_history *history, size_t n, bool maximize, uint64_t seed,
+                     struct opt_memory *memory, double *theta) {
+        size_t n_theta = space->n_dims + 2, count = 0;
+        _cleanup_free_ struct opt_trial *trials = malloc((n + 1) * sizeof *trials);
+        if (!trials)
+                return -ENOMEM;
+        bool is_observed = false;
+        for (size_t i = 0; i < history->n && count < n; i++)
+                if (history->trials[i].status != OPT_PENDING) {
+                        trials[count++] = history->trials[i];
+                        is_observed |= history->trials[i].status == OPT_OBSERVED;
+                }
+        if (!is_observed)
+                return GP_NOT_FITTED;
+        const struct opt_history first = {trials, count};
+        uint64_t key = history_key(space, &first, maximize, seed);
+        if (memory && memory->key == key && memory->n_theta == n_theta) {
+                memcpy(theta, memory->theta, n_theta * sizeof *theta);
+                return 0;
+        }
+        __attribute__((cleanup(evidence_fini))) struct evidence evidence = {0};
+        int r = evidence_init(&evidence, space, &first);
+        if (r == 0)
+                r = evidence_choose(&evidence, &first, maximize);
+        if (r == 0)
+                r = evidence_fit(&evidence, seed, theta);
+        if (r == 0 && memory)
+                remember(memory, key, n_theta, theta);
+        return r;
+}
+
+int evidence_fit_growing(const struct evidence *evidence, const struct opt_space *space, const struct opt_history *history, bool maximize,
+                         uint64_t seed, struct opt_memory *memory, double *theta) {
+        size_t n = 0;
+        for (size_t i = 0; i < history->n; i++)
+                n += history->trials[i].status != OPT_PENDING;
+        if (n < ALWAYS_BELOW)
+                return evidence_fit(evidence, seed, theta);
+        int r = fit_first(space, history, last_whole_fit(n), maximize, seed, memory, theta);
+        if (r == GP_NOT_FITTED)
+                return evidence_fit(evidence, seed, theta);
+        if (r < 0)
+                return r;
+        struct thinned thinned = {0};
+        r = thin(evidence, &thinned);
+        if (r == 0)
+                r = gp_refine(&thinned.data, REFINE_STEPS, theta);
+        free(thinned.memory);
+        return r;
 }

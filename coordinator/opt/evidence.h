@@ -37,5 +37,10 @@ struct gp_data evidence_data(const struct evidence *evidence, size_t n);
 /* Maximum a posteriori theta (n_dims + 2). 0, -ENOMEM, GP_NOT_FITTED. */
 int evidence_fit(const struct evidence *evidence, uint64_t seed, double *theta);
 
+/* The same for a growing history: a whole fit at some lengths of it only, of the trials that were there, and from its theta a few
+ * steps for all of them. A function of the history alone: memory (may be NULL) only spares repeating the whole fit. */
+int evidence_fit_growing(const struct evidence *evidence, const struct opt_space *space, const struct opt_history *history, bool maximize,
+                         uint64_t seed, struct opt_memory *memory, double *theta);
+
 /* The posterior of the ended trials; with pending ones, conditioned also on what it expects of them. The evidence outlives it. */
 int evidence_condition(struct evidence *evidence, const double *theta, struct gp **ret);

@@ -20,7 +20,6 @@
 
 /* LAPACK, as OpenBLAS exports it. */
 extern void dpotrf_(const char *uplo, const int *n, double *a, const int *lda, int *info);
-extern void dpotri_(const char *uplo, const int *n, double *a, const int *lda, int *info);
 
 #define SQRT5 2.23606797749978969
 #define BASE_JITTER 1e-8
@@ -143,7 +142,7 @@ static void invert_lengths(const double *theta, size_t n_dims, double *ret) {
 /* --- objective ------------------------------------------------------------------------------------- */
 
 size_t gp_scratch_size(size_t n, size_t n_dims) {
-        return 2 * n * n + n + n * n_dims + 2 * n_dims;
+        return 3 * n * n + n + n * n_dims + 2 * n_dims;
 }
 
 /* Lower triangle of K without the diagonal's noise, and of the slopes (may be NULL). */
@@ -168,6 +167,27 @@ static double prior(const struct gp_data *data, const double *theta, double *gra
                         gradient[k] = distance / variance;
         }
         return sum;
+}
+
+#define STRIP 32 /* columns solved together */
+
+/* L becomes L⁻¹, and ret the lower triangle of K⁻¹ = L⁻ᵀ L⁻¹. In strips of matrix products: LAPACK's dpotri works column by column at
+ * these sizes. */
+static void invert_factor(double *factor, size_t n, double *ret) {
+        memset(ret, 0, n * n * sizeof *ret);
+        for (size_t j = 0; j < n; j += STRIP) {
+                size_t count = n - j < STRIP ? n - j : STRIP;
+                for (size_t c = 0; c < count; c++)
+                        ret[(j + c) * n + j + c] = 1;
+                cblas_dtrsm(CblasColMajor, CblasLeft, CblasLower, CblasNoTrans, CblasNonUnit, (int)(n - j), (int)count, 1,
+                            factor + j * n + j, (int)n, ret + j * n + j, (int)n);
+        }
+        memcpy(factor, ret, n * n * sizeof *ret);
+        for (size_t j = 0; j < n; j += STRIP) { /* rows above j of these columns of L⁻¹ are 0 */
+                size_t count = n - j < STRIP ? n - j : STRIP;
+                cblas_dgemm(CblasColMajor, CblasTrans, CblasNoTrans, (int)(n - j), (int)count, (int)(n - j), 1, factor + j * n + j, (int)n,
+                            factor + j * n + j, (int)n, 0, ret + j * n + j, (int)n);
+        }
 }
 
 /* gradient += ½ tr((K⁻¹ − ααᵀ) ∂K/∂theta), from the lower triangles of K⁻¹ and of the slopes, which are spent. By length scale
@@ -208,7 +228,7 @@ VECTORISED static void add_gradient(const struct gp_data *data, const double *co
 
 double gp_objective(const struct gp_data *data, const double *theta, double *scratch, double *ret_gradient) {
         size_t n = data->n, d = data->n_dims;
-        double *kernel = scratch, *slope = kernel + n * n, *alpha = slope + n * n, *columns = alpha + n, *inverse_squared = columns + n * d;
+        double *kernel = scratch, *slope = kernel + n * n, *inverse = slope + n * n, *alpha = inverse + n * n, *columns = alpha + n, *inverse_squared = columns + n * d;
         double signal = exp(theta[d]), noise = exp(theta[d + 1]);
         int size = (int)n, info;
 
@@ -229,10 +249,8 @@ double gp_objective(const struct gp_data *data, const double *theta, double *scr
         if (!ret_gradient)
                 return value;
         cblas_dtrsv(CblasColMajor, CblasLower, CblasTrans, CblasNonUnit, size, kernel, size, alpha, 1);
-        dpotri_("L", &size, kernel, &size, &info);
-        if (info != 0)
-                return INFINITY;
-        add_gradient(data, columns, theta, inverse_squared, kernel, slope, alpha, BASE_JITTER, ret_gradient);
+        invert_factor(kernel, n, inverse);
+        add_gradient(data, columns, theta, inverse_squared, inverse, slope, alpha, BASE_JITTER, ret_gradient);
         return value;
 }
 
@@ -277,33 +295,61 @@ static void set_bounds(size_t d, double *low, double *high) {
         high[d + 1] = 1;
 }
 
-int gp_fit(const struct gp_data *data, uint64_t seed, int n_restarts, int max_evaluations, double *ret_theta) {
-        size_t d = data->n_dims, n_theta = d + 2;
-        _cleanup_free_ double *memory = malloc((gp_scratch_size(data->n, d) + 3 * n_theta) * sizeof *memory);
+/* The best point of quasi-Newton from `start`, which is spent, when it is better than fit->best_value. */
+static int descend(struct fit *fit, int max_evaluations, double *start) {
+        size_t d = fit->data->n_dims, n_theta = d + 2;
+        _cleanup_free_ double *bounds = malloc(2 * n_theta * sizeof *bounds);
         _cleanup_(cleanup_nlopt) nlopt_opt optimizer = nlopt_create(NLOPT_LD_LBFGS, (unsigned)n_theta);
-        if (!memory || !optimizer)
+        if (!bounds || !optimizer)
                 return -ENOMEM;
-        double *start = memory, *low = start + n_theta, *high = low + n_theta;
-        struct fit fit = {.data = data, .scratch = high + n_theta, .best_value = INFINITY, .best_theta = ret_theta};
-
-        gp_init_blas();
+        double value, *low = bounds, *high = bounds + n_theta;
         set_bounds(d, low, high);
+        for (size_t k = 0; k < n_theta; k++)
+                start[k] = fmin(fmax(start[k], low[k]), high[k]);
         nlopt_set_lower_bounds(optimizer, low);
         nlopt_set_upper_bounds(optimizer, high);
-        nlopt_set_min_objective(optimizer, fit_objective, &fit);
+        nlopt_set_min_objective(optimizer, fit_objective, fit);
         nlopt_set_maxeval(optimizer, max_evaluations);
         nlopt_set_ftol_abs(optimizer, 1e-4);
+        nlopt_optimize(optimizer, start, &value);
+        return 0;
+}
+
+int gp_fit(const struct gp_data *data, uint64_t seed, int n_restarts, int max_evaluations, double *ret_theta) {
+        size_t d = data->n_dims, n_theta = d + 2;
+        _cleanup_free_ double *memory = malloc((gp_scratch_size(data->n, d) + n_theta) * sizeof *memory);
+        if (!memory)
+                return -ENOMEM;
+        double *start = memory;
+        struct fit fit = {.data = data, .scratch = start + n_theta, .best_value = INFINITY, .best_theta = ret_theta};
+        gp_init_blas();
         struct rng rng;
         rng_init(&rng, seed, 0x6770);
         gp_initial_theta(d, ret_theta);
         for (int restart = 0; restart <= n_restarts; restart++) {
                 gp_initial_theta(d, start);
                 for (size_t k = 0; restart > 0 && k < n_theta; k++)
-                        start[k] = fmin(fmax(start[k] + rng_normal(&rng) - (k < d ? 0.5 : 0), low[k]), high[k]);
-                double value;
-                nlopt_optimize(optimizer, start, &value);
+                        start[k] += rng_normal(&rng) - (k < d ? 0.5 : 0);
+                int r = descend(&fit, max_evaluations, start);
+                if (r < 0)
+                        return r;
         }
         return isfinite(fit.best_value) ? 0 : GP_NOT_FITTED;
+}
+
+int gp_refine(const struct gp_data *data, int max_evaluations, double *theta) {
+        size_t n_theta = data->n_dims + 2;
+        _cleanup_free_ double *memory = malloc((gp_scratch_size(data->n, data->n_dims) + 2 * n_theta) * sizeof *memory);
+        if (!memory)
+                return -ENOMEM;
+        double *start = memory, *best = start + n_theta;
+        struct fit fit = {.data = data, .scratch = best + n_theta, .best_value = INFINITY, .best_theta = best};
+        gp_init_blas();
+        memcpy(start, theta, n_theta * sizeof *start);
+        int r = descend(&fit, max_evaluations, start);
+        if (r == 0 && isfinite(fit.best_value))
+                memcpy(theta, best, n_theta * sizeof *theta);
+        return r;
 }
 
 /* --- posterior ------------------------------------------------------------------------------------- */

@@ -31,6 +31,9 @@ void gp_initial_theta(size_t n_dims, double *ret_theta);
 #define GP_NOT_FITTED 1
 int gp_fit(const struct gp_data *data, uint64_t seed, int n_restarts, int max_evaluations, double *ret_theta);
 
+/* Goes on from a theta that was good for similar data, at most max_evaluations; what it finds is never worse. 0 or -ENOMEM. */
+int gp_refine(const struct gp_data *data, int max_evaluations, double *theta);
+
 struct gp;
 
 /* Conditions on the data, which is borrowed and must outlive the gp. Adds jitter up to 1e-2 of the signal variance where

@@ -106,11 +106,18 @@ struct opt_proposal {
         double acquisition; /* log expected improvement */
 };
 
+/* What a series of proposals may keep between them to be quick: results of pure functions, found by their arguments, so that
+ * proposals are the same without. One thread at a time. */
+struct opt_memory;
+struct opt_memory *opt_memory_new(void); /* NULL without memory */
+void opt_memory_free(struct opt_memory *memory);
+
 struct opt_bayes_options {
         bool maximize;
         uint64_t seed;
         uint64_t number;    /* of the proposal, from 1: selects the random stream */
         unsigned repeats;   /* trials that each configuration gets; 0 and 1 are the same */
+        struct opt_memory *memory; /* may be NULL */
         size_t n_initial;   /* quasi-random points before the model; 0 = the default for the dimension */
 };
 

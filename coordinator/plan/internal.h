@@ -67,6 +67,7 @@ struct plan {
         struct stage_state *stages; /* [spec->n_stages] */
         struct stage_counts *counts; /* [spec->n_stages] */
 
+        struct opt_memory *memory; /* goes with the job that is out, and comes back */
         bool job_out;
         unsigned n_stale; /* proposals in a row that new evidence overtook */
         json_t *ready_params, *ready_proposal; /* a finished job's, valid for ready_version */
@@ -145,6 +146,7 @@ struct plan_job {
         double *x;         /* the trials' points, [n, n_dims] */
         double *proposed;  /* [n_dims] */
         struct opt_bayes_options options;
+        struct opt_memory *memory;
         struct opt_proposal proposal;
         int result; /* of the computation */
         struct question *question; /* NULL = a proposal */

@@ -25,6 +25,7 @@ void plan_job_free(struct plan_job *job) {
         free(job->trials);
         free(job->numbers);
         question_free(job->question);
+        opt_memory_free(job->memory);
         free(job->x);
         free(job->proposed);
         free(job);
@@ -223,6 +224,7 @@ int job_new(struct plan *plan, unsigned stage, struct plan_job **ret) {
         job->options = (struct opt_bayes_options){
                 .maximize = plan->spec->metric.maximize, .seed = plan->seed, .number = plan->counts[stage].proposed / plan->spec->repeats + 1,
                 .repeats = plan->spec->repeats};
+        job->options.memory = job->memory = plan->memory ? TAKE(plan->memory) : opt_memory_new();
         *ret = job;
         return 0;
 }
@@ -275,5 +277,7 @@ void plan_job_finish(struct plan *plan, struct plan_job *job) {
                 plan->ready_proposal = describe(&job->proposal);
                 plan->ready_version = job->version;
         }
+        opt_memory_free(plan->memory);
+        plan->memory = TAKE(job->memory);
         plan_job_free(job);
 }

@@ -47,6 +47,7 @@ void plan_free(struct plan *plan) {
         free(plan->trials);
         free(plan->stages);
         free(plan->counts);
+        opt_memory_free(plan->memory);
         json_decref(plan->by_key);
         json_decref(plan->ready_params);
         json_decref(plan->ready_proposal);

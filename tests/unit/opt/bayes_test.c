@@ -118,6 +118,38 @@ static void the_same_history_gives_the_same_proposal(void **state) {
         assert_int_equal(first.source, OPT_SOURCE_GP);
 }
 
+/* Trials end out of order, one fails, and an old value changes: what is remembered must not show. */
+static void proposals_are_the_same_without_memory(void **state) {
+        (void)state;
+        struct study study = {.space = {.dims = plane, .n_dims = 2}};
+        struct opt_memory *memory = opt_memory_new();
+        double x[MAX_DIMS], y[MAX_DIMS];
+        for (size_t n = 0; n < 64; n++) {
+                struct opt_history history = {study.trials, study.n};
+                struct opt_bayes_options options = {.seed = 4, .number = n + 1};
+                struct opt_proposal without = {.x = x}, with = {.x = y};
+                assert_int_equal(opt_bayes(&study.space, &history, &options, &without), 0);
+                options.memory = memory;
+                assert_int_equal(opt_bayes(&study.space, &history, &options, &with), 0);
+                assert_memory_equal(x, y, 2 * sizeof *x);
+                assert_true(without.source == with.source && without.mean == with.mean && without.acquisition == with.acquisition);
+                add(&study, x, n % 10 == 5 ? OPT_PENDING : n % 17 == 8 ? OPT_FAILED : OPT_OBSERVED, branin(x));
+                if (n % 10 == 9)
+                        study.trials[n - 4].status = OPT_OBSERVED;
+                if (n == 50)
+                        study.trials[10].y += 0.5;
+        }
+        opt_memory_free(memory);
+}
+
+static void the_first_point_is_the_middle(void **state) {
+        (void)state;
+        struct study study = {.space = {.dims = plane, .n_dims = 2}};
+        double x[MAX_DIMS];
+        propose(&study, 5, false, x);
+        assert_true(fabs(x[0] - 2.5) < 1e-9 && fabs(x[1] - 7.5) < 1e-9);
+}
+
 static void the_first_points_are_quasi_random_and_say_so(void **state) {
         (void)state;
         struct study study = {.space = {plane, 2}};
@@ -334,6 +366,8 @@ int main(void) {
                 cmocka_unit_test(evidence_from_outside_the_bounds_does_not_count_at_the_bound),
                 cmocka_unit_test(thirty_trials_beat_random_on_smooth_functions),
                 cmocka_unit_test(the_same_history_gives_the_same_proposal),
+                cmocka_unit_test(proposals_are_the_same_without_memory),
+                cmocka_unit_test(the_first_point_is_the_middle),
                 cmocka_unit_test(the_first_points_are_quasi_random_and_say_so),
                 cmocka_unit_test(pending_trials_push_the_next_away),
                 cmocka_unit_test(every_point_of_a_small_space_is_tried_before_any_repeats),

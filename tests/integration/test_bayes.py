@@ -1,0 +1,48 @@
+"""The model-based method over HTTP: what it proposes depends on the history alone."""
+import pytest
+from daemon import Daemon
+from study import Study
+
+pytestmark = pytest.mark.coordinator
+SPACE = {"lr": {"distribution": "log_uniform_values", "min": 1e-5, "max": 1e-1}, "x": {"min": 0.0, "max": 1.0},
+         "n": {"min": 1, "max": 64}, "opt": {"values": ["sgd", "adam", "lion"]}}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with Daemon(tmp_path_factory.mktemp("bayes")) as daemon:
+        yield daemon
+
+
+def value(params):
+    from math import log10
+    return (log10(params["lr"]) + 3) ** 2 + (params["x"] - 0.3) ** 2 + abs(params["n"] - 20) / 30 + (params["opt"] != "adam")
+
+
+def proposals(server, n, restart_every=None, env=None):
+    """Three trials at once; every fifth fails; the oldest ends first."""
+    study, open_trials, params = Study(server, method="bayes", parameters=SPACE, seed=9, run_cap=None, metric={"name": "loss"}), [], []
+    for i in range(n):
+        if restart_every and i % restart_every == restart_every - 1:
+            server.restart(crash=True)
+        trial = study.claim(wait_s=30)
+        params.append(trial["params"])
+        open_trials.append(trial)
+        if len(open_trials) == 3:
+            ended = open_trials.pop(0)
+            if ended["number"] % 5 == 0:
+                study.end(ended, "failed", reason="diverged")
+            else:
+                study.end(ended, value=value(ended["params"]))
+    return params
+
+
+def test_a_coordinator_that_was_killed_proposes_what_it_would_have(server):
+    undisturbed = proposals(server, 45)
+    assert proposals(server, 45, restart_every=7) == undisturbed
+    assert min(value(params) for params in undisturbed) < 0.5
+
+
+def test_the_number_of_threads_changes_nothing(server, tmp_path):
+    with Daemon(tmp_path, env={"OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "4"}) as other:
+        assert proposals(other, 40) == proposals(server, 40)
