@@ -1,4 +1,5 @@
 """sweep-trainer on a tiny model: what it tells, how it fails, and that no kill changes what comes out."""
+import array
 import hashlib
 import json
 import os
@@ -164,19 +165,28 @@ def test_class_weights_must_fit_the_labels(folders):
 
 @pytest.mark.parametrize("precision", ["f32", "bf16"])
 def test_frozen_weights_stay_as_they_were(folders, tmp_path, precision):
-    def tensors(path):
-        data = pathlib.Path(path).read_bytes()
-        size = int.from_bytes(data[:8], "little")
-        header = json.loads(data[8:8 + size])
-        header.pop("__metadata__", None)
-        return {name: data[8 + size:][slice(*t["data_offsets"])] for name, t in header.items()}
-
     train(configuration(folders, fixed={"epochs": 1, "train_batch_size": 8, "freeze_layers": 1, "freeze_embeddings": True, "precision": precision},
                         output_dir=str(tmp_path / "out"))).completed()
-    before, after = tensors(folders[0] / "model.safetensors"), tensors(tmp_path / "out" / "model.safetensors")
+    before, after = (tiny_model.read_safetensors(folder / "model.safetensors") for folder in (folders[0], tmp_path / "out"))
     for name, values in before.items():
         frozen = "embeddings." in name or "layer.0." in name
         assert (values == after[name]) == frozen, name
+
+
+def test_layerwise_decay_slows_what_lies_deeper(folders, tmp_path):
+    """AdamW's first step moves a weight by its rate, however large the gradient: the rates can be read off."""
+    fixed = {"epochs": 1, "train_batch_size": 8, "limit_train": 8, "layerwise_lr_decay": 0.5, "max_grad_norm": 0, "learning_rate": 0.01, "adam_epsilon": 1e-12}
+    train(configuration(folders, params={}, fixed=fixed, output_dir=str(tmp_path / "out"))).completed()
+    before, after = (tiny_model.read_safetensors(folder / "model.safetensors") for folder in (folders[0], tmp_path / "out"))
+
+    def moved(name):
+        values = [array.array("f", tensors[name][1]) for tensors in (before, after)]
+        return max(abs(a - b) for a, b in zip(*values, strict=True))
+
+    layer = "distilbert.transformer.layer.%d.ffn.lin1.weight"
+    assert moved(layer % 1) == pytest.approx(0.005, rel=1e-3)  # the head: 0.01
+    assert moved(layer % 0) == pytest.approx(0.0025, rel=1e-3)
+    assert moved("distilbert.embeddings.LayerNorm.weight") == pytest.approx(0.00125, rel=1e-3)
 
 
 def single_sentences(folder, kinds, header, row):
