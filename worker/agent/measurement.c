@@ -20,8 +20,8 @@
 #include "common/log.h"
 #include "common/memory.h"
 
-#define RATES_MIN 4      /* of each trainer, and */
-#define WINDOW_MS 1000   /* at least so long */
+#define RATES_MIN 6      /* of each trainer, and */
+#define WINDOW_MS 1500   /* at least so long */
 #define PATIENCE_MS 90000 /* for one division */
 #define RATES_KEPT 256   /* newest of each trainer */
 
