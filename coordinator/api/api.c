@@ -26,6 +26,7 @@ static const struct {
         [ROUTE_WORKER_REGISTER] = {workers_register, true, true}, [ROUTE_WORKER_LIST] = {workers_list, false, false},
         [ROUTE_WORKER_DRAIN] = {workers_drain, true, true},       [ROUTE_CLAIM] = {claims_post, true, false},
         [ROUTE_EVENTS] = {events_get, false, false},
+        [ROUTE_METRICS] = {measure_get, false, false},
 };
 
 void api_call_fini(struct api_call *call) {
@@ -328,18 +329,35 @@ static void refuse_answers(struct api *api) {
                 reply_unavailable(call, UNAVAILABLE);
 }
 
+static int commit(struct api *api, double begun_s, size_t n_writes) {
+        struct counts *counts = &api->counts;
+        double ready_s = metrics_now_s();
+        int r = store_commit(api->store);
+        double done_s = metrics_now_s();
+        counts->commit_failures += r < 0;
+        if (r == 0 && n_writes > 0) {
+                histogram_add(&counts->commit_s, &histogram_seconds, done_s - ready_s);
+                histogram_add(&counts->turn_s, &histogram_seconds, done_s - begun_s);
+                histogram_add(&counts->writes, &histogram_sizes, (double)n_writes);
+        }
+        return r;
+}
+
 /* All writes of the turn and what follows from them, in one transaction with one fsync. */
 static void write_phase(struct api *api, struct api_call *calls) {
+        double begun_s = metrics_now_s();
+        size_t n_writes = 0;
         int r = store_begin(api->store);
         api->turn_failed = false;
         for (struct api_call *call = calls, *next; call; call = next) {
                 next = call->next;
                 run_write(api, call);
+                n_writes++;
         }
         if (r == 0 && (calls || api_now(api) >= api->retry_ms))
                 r = tend(api);
         if (r == 0)
-                r = store_commit(api->store);
+                r = commit(api, begun_s, n_writes);
         if (r < 0) {
                 log_failure(api, "cannot commit", r);
                 store_rollback(api->store);

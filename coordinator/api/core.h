@@ -14,6 +14,7 @@
 #include "common/cleanup.h"
 #include "common/json.h"
 #include "common/log.h"
+#include "common/metrics.h"
 #include "plan/plan.h"
 #include "proto/limits.h"
 #include "proto/message.h"
@@ -100,6 +101,13 @@ struct changes {
         struct buf notes; /* events that are encoded: name, sweep, JSON, each with its NUL */
 };
 
+/* Since the process started, for /metrics. */
+struct counts {
+        uint64_t moves[N_TRIAL_STATES]; /* into the state */
+        uint64_t leases_expired, leases_timed_out, points, commit_failures;
+        struct histogram commit_s, turn_s, writes;
+};
+
 struct api {
         struct api_config config;
         struct store *store;
@@ -119,6 +127,7 @@ struct api {
         struct asked *asked; /* in order of arrival; MAX_ASKED of them at most */
         size_t n_asked;
         struct changes changes;
+        struct counts counts;
 
         struct api_call *answers, **answers_end; /* done() after the commit */
         bool wake;                               /* parked claims may have something to get */
@@ -168,6 +177,7 @@ int workers_list(struct api *api, struct api_call *call);
 int workers_drain(struct api *api, struct api_call *call);
 int claims_post(struct api *api, struct api_call *call);
 int events_get(struct api *api, struct api_call *call);
+int measure_get(struct api *api, struct api_call *call);
 
 /* --- questions to the model (explain.c): best, importance, slice -------------------------------------------------------- */
 

@@ -26,6 +26,7 @@ static int save(struct api *api, struct live *live, struct trial_row *row, enum 
         if (r < 0)
                 return r;
         count_move(live, from, to);
+        api->counts.moves[to]++;
         live_touch(api, live);
         events_note_trial(api, row->id);
         return 0;
@@ -83,6 +84,7 @@ int move_create(struct api *api, struct live *live, const struct trial_seed *see
                 return r;
         }
         live->n_queued += row.state == TRIAL_QUEUED;
+        api->counts.moves[row.state]++;
         live_touch(api, live);
         events_note_trial(api, row.id);
         *ret = row;
@@ -230,6 +232,7 @@ int move_cancel_all(struct api *api, struct live *live) {
                         for (size_t i = 0; i < n; i++) {
                                 plan_trial_state(live->plan, rows[i].number, TRIAL_CANCELLED, false, 0);
                                 lease_table_remove(&api->leases, rows[i].id);
+                                api->counts.moves[TRIAL_CANCELLED]++;
                                 events_note_trial(api, rows[i].id);
                                 events_note_worker(api, peer_by_row(api, rows[i].worker), false);
                                 after = rows[i].number;
@@ -323,6 +326,8 @@ int move_lease_over(struct api *api, const struct lease *lease, enum lease_end e
                 const char *detail = end == LEASE_EXPIRED     ? "the worker stopped reporting"
                                      : end == LEASE_TIMED_OUT ? "the trial took longer than trial_timeout_s"
                                                               : "no progress for no_progress_timeout_s";
+                api->counts.leases_expired += end == LEASE_EXPIRED;
+                api->counts.leases_timed_out += end != LEASE_EXPIRED;
                 struct ending ending = ending_by_failure(reason, row.failures, live->spec->max_attempts);
                 const char *as = end == LEASE_EXPIRED ? "lost" : "failed";
                 r = end_told(api, live, &row, &ending, &as);

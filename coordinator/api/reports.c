@@ -32,6 +32,7 @@ static int put_points(struct api *api, const struct trial_row *trial, const stru
                 int r = store_metric_put(api->store, trial->id, &row);
                 if (r < 0)
                         return r;
+                api->counts.points++;
                 events_note_point(api, trial, &row);
         }
         return 0;

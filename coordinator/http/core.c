@@ -209,6 +209,16 @@ bool core_is_room_short(struct core *core) {
         return room_short;
 }
 
+void core_count(struct core *core, struct core_counts *ret) {
+        size_t unused;
+        proposer_count(core->proposer, &ret->n_jobs, &ret->proposal_s);
+        proposer_count(core->explainer, &unused, &ret->explanation_s);
+        pthread_mutex_lock(&core->lock);
+        ret->n_calls = core->n_calls;
+        ret->max_calls = core->max_calls;
+        pthread_mutex_unlock(&core->lock);
+}
+
 bool core_is_ready(struct core *core) {
         pthread_mutex_lock(&core->lock);
         bool ready = core->healthy && !core->draining;

@@ -9,6 +9,7 @@
 
 #include "api/api.h"
 #include "common/error.h"
+#include "common/metrics.h"
 
 struct core;
 struct feed;
@@ -36,6 +37,13 @@ bool core_is_ready(struct core *core);
 
 /* No new work is taken because the disk is nearly full. */
 bool core_is_room_short(struct core *core);
+
+struct core_counts {
+        size_t n_calls, max_calls; /* that wait for a turn */
+        size_t n_jobs;             /* that wait for the proposer */
+        struct histogram proposal_s, explanation_s;
+};
+void core_count(struct core *core, struct core_counts *ret);
 
 /* Has the core thread made a turn since the last time someone asked? Asks it for another one: what a watchdog wants to know. */
 bool core_has_turned(struct core *core);

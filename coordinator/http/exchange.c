@@ -37,7 +37,9 @@ static struct exchange *exchange_new(struct http *http, struct MHD_Connection *c
         exchange->connection = connection;
         exchange->method = method;
         exchange->path = path;
-        exchange->begun_ms = clock_mono_ms();
+        exchange->begun_s = metrics_now_s();
+        exchange->begun_ms = (uint64_t)(exchange->begun_s * 1000);
+        exchange->route = N_ROUTES;
         exchange->body = BUF_INIT(http->config.max_body_bytes);
         struct connection *waiting = connection_of(connection);
         pthread_mutex_lock(&http->lock);
@@ -259,13 +261,28 @@ static bool answer_here(struct exchange *exchange) {
 /* --- the handler ------------------------------------------------------------------------------------- */
 
 static enum MHD_Result send_events(struct exchange *exchange) {
+        if (strcmp(exchange->method, "HEAD") == 0)
+                return answer_stream(&exchange->answer, exchange->connection, MHD_create_response_from_buffer(0, "", MHD_RESPMEM_PERSISTENT));
         const char *last = MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, "Last-Event-ID");
         const char *sweep = json_string_value(json_object_get(exchange->call.request.query, "sweep"));
         return answer_stream(&exchange->answer, exchange->connection,
                              feed_follow(exchange->http->config.feed, exchange->connection, last, sweep));
 }
 
+static void complete_metrics(struct exchange *exchange) {
+        struct answer *answer = &exchange->answer;
+        char *text = measure_text(exchange->http, answer->text);
+        free(answer->text);
+        answer->text = text;
+        answer->text_len = text ? strlen(text) : 0;
+        if (!text)
+                answer_problem(answer, 503, "out of memory");
+}
+
 static enum MHD_Result send_answer(struct exchange *exchange) {
+        if (exchange->route == ROUTE_METRICS && exchange->answer.status == 200)
+                complete_metrics(exchange);
+        measure_answer(&exchange->http->measures, exchange->route, exchange->answer.status, metrics_now_s() - exchange->begun_s);
         if (exchange->route == ROUTE_EVENTS && exchange->answer.status == 200)
                 return send_events(exchange);
         pthread_mutex_lock(&exchange->http->lock);

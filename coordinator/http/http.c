@@ -261,6 +261,7 @@ int http_open(const struct http_config *config, struct http **ret, struct error 
         if (address.loopback)
                 http->config.max_connections_per_address = 0;
         http->quiesced_fd = -1;
+        http->begun_s = (double)world_wall_ms(world_real()) / 1000;
         pthread_mutex_init(&http->lock, NULL);
         condition_init(&http->idle);
         bool v6 = address.socket.ss_family == AF_INET6 && strchr(address.host, ':');

@@ -14,6 +14,7 @@ struct proposer {
         struct plan_job *jobs[JOBS_MAX]; /* ring, guarded by lock */
         size_t first, n;
         bool stopping, ended;
+        struct histogram seconds; /* guarded by lock */
         void (*done)(void *data, struct plan_job *job);
         void *data;
 };
@@ -35,9 +36,12 @@ static void *run(void *data) {
                 }
                 struct plan_job *job = take(proposer);
                 pthread_mutex_unlock(&proposer->lock);
+                double begun_s = metrics_now_s();
                 plan_job_compute(job);
+                double took_s = metrics_now_s() - begun_s;
                 proposer->done(proposer->data, job);
                 pthread_mutex_lock(&proposer->lock);
+                histogram_add(&proposer->seconds, &histogram_seconds, took_s);
         }
         proposer->ended = true;
         pthread_cond_signal(&proposer->changed);
@@ -70,6 +74,13 @@ int proposer_submit(struct proposer *proposer, struct plan_job *job) {
         pthread_cond_signal(&proposer->changed);
         pthread_mutex_unlock(&proposer->lock);
         return room ? 0 : -EAGAIN;
+}
+
+void proposer_count(struct proposer *proposer, size_t *ret_waiting, struct histogram *ret_seconds) {
+        pthread_mutex_lock(&proposer->lock);
+        *ret_waiting = proposer->n;
+        *ret_seconds = proposer->seconds;
+        pthread_mutex_unlock(&proposer->lock);
 }
 
 int proposer_free(struct proposer *proposer, unsigned timeout_ms) {

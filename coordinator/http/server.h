@@ -8,6 +8,7 @@
 #include "http/core.h"
 #include "http/failures.h"
 #include "http/http.h"
+#include "http/measure.h"
 #include "http/tokens.h"
 #include "proto/problem.h"
 
@@ -27,6 +28,8 @@ struct http {
         pthread_mutex_t lock;
         pthread_cond_t idle;
         struct failures failures; /* wrong tokens; the server thread's own */
+        struct measures measures; /* the server thread's own */
+        double begun_s;           /* since 1970 */
         /* guarded by lock */
         size_t n_active; /* exchanges begun and not ended */
         bool draining;
@@ -56,6 +59,7 @@ struct exchange {
         bool has_body_method; /* POST, PATCH: others' bodies are read and dropped */
         bool wrong_type;    /* a body, if one comes, is not JSON */
         uint64_t begun_ms;
+        double begun_s; /* the same, finer */
         size_t received;
         struct buf body;
         struct answer answer;

@@ -119,6 +119,9 @@ int store_trial_first_release(struct store *store, uint64_t since_ms, uint64_t *
 /* Best value, ties to the lower number. Or STORE_NONE. */
 int store_trial_best(struct store *store, int64_t sweep, bool maximize, struct trial_row *ret);
 
+/* The whole database. */
+int store_count_all(struct store *store, uint64_t ret_trials[static N_TRIAL_STATES], uint64_t ret_sweeps[static N_SWEEP_STATES]);
+
 int store_trial_counts(struct store *store, int64_t sweep, uint64_t ret[static N_TRIAL_STATES]);
 
 /* The same by stage and origin; kinds without trials are left out. visit returns 0 to go on. */

@@ -177,6 +177,24 @@ int store_trial_counts(struct store *store, int64_t sweep, uint64_t ret[static N
         return 0;
 }
 
+int store_count_all(struct store *store, uint64_t ret_trials[static N_TRIAL_STATES], uint64_t ret_sweeps[static N_SWEEP_STATES]) {
+        sqlite3_stmt *s;
+        int r = store_query(store, "SELECT state, sum(n) FROM trial_counts GROUP BY state", &s);
+        while (r == 0 && (r = store_step(store, s)) == STORE_ROW) {
+                ret_trials[read_state(s, 0)] = (uint64_t)sqlite3_column_int64(s, 1);
+                r = 0;
+        }
+        if (r == STORE_DONE)
+                r = store_query(store, "SELECT state, count(*) FROM sweeps GROUP BY state", &s);
+        while (r == 0 && (r = store_step(store, s)) == STORE_ROW) {
+                int state = sweep_state_from_name((const char *)sqlite3_column_text(s, 0));
+                if (state >= 0)
+                        ret_sweeps[state] = (uint64_t)sqlite3_column_int64(s, 1);
+                r = 0;
+        }
+        return r == STORE_DONE ? 0 : r;
+}
+
 int store_trial_tallies(struct store *store, int64_t sweep, int (*visit)(void *data, const struct trial_tally *tally), void *data) {
         sqlite3_stmt *s;
         int r = store_query(store, "SELECT stage, origin, state, n FROM trial_counts WHERE sweep = ?1 AND n > 0", &s, bind_i(sweep));

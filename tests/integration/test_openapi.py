@@ -218,6 +218,7 @@ def test_answers_fit_their_schemas(server, contract):
     api.call("exportSweep", sweep["id"])
     assert "0.85" in api.call("exportSweep", sweep["id"], "?format=csv")
     api.call("exportSweep", sweep["id"], "?format=jsonl")
+    api.call("getMetrics")
     api.call("followEvents", query="?sweep=" + sweep["id"])
     assert "<h2>Result</h2>" in api.call("reportSweep", sweep["id"])
     assert "## Result" in api.call("reportSweep", sweep["id"], "?format=md")
