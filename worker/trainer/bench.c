@@ -1,6 +1,9 @@
 /* Times whole optimizer steps (forward, backward, norm, clip, AdamW) on random weights and ids, each batch measured once
  * after one batch to warm up; or, with --eval, passes over 408 pairs. The sentence lengths alone decide the speed: they
- * come from a file or are drawn like those of MRPC. */
+ * come from a file or are drawn like those of MRPC.
+ *
+ * With --limit the library then computes the step's own matrix products one by one, each several times in a row, and the
+ * quickest counts: what a step would take if products ran like that and all else took ELSE_S. */
 #include "trainer/bench.h"
 
 #include <math.h>
@@ -23,6 +26,8 @@
 #define MAX_LENGTH 512
 #define MAX_LINE_BYTES 65536
 #define MAX_STEPS 10000
+#define ELSE_S 0.07 /* all that is not a product in a step of DistilBERT-base on two good cores: the optimizer, and one pass over everything else */
+#define LIMIT_REPEATS 5
 
 CLEANUP_DEFINE(struct config *, cleanup_config, config_free)
 CLEANUP_DEFINE(struct model *, cleanup_model, model_free)
@@ -33,6 +38,7 @@ static const struct config_option options[] = {
         {.name = "steps", .type = CONFIG_INTEGER, .argument = "N", .fallback = "7", .low = 1, .high = MAX_STEPS, .help = "to measure"},
         {.name = "shape", .type = CONFIG_TEXT, .argument = "NAME", .fallback = "distilbert-base", .help = "distilbert-base or minilm-l6"},
         {.name = "lengths", .type = CONFIG_TEXT, .argument = "FILE", .help = "pair lengths, one batch a line (default: drawn like MRPC's)"},
+        {.name = "limit", .type = CONFIG_FLAG, .fallback = "false", .help = "also measure the products alone, and the step's share of that limit"},
         {.name = "eval", .type = CONFIG_FLAG, .fallback = "false", .help = "time passes over 408 pairs instead of training steps"},
         {0},
 };
@@ -54,13 +60,15 @@ static const struct shape_name {
 struct bench {
         struct model_shape shape;
         int threads, n_steps;
-        bool eval, bf16;
+        bool eval, bf16, limit;
         struct batch *batches; /* n_steps + 1 of them, the first to warm up; or those of one evaluation */
         size_t n_batches;
         struct model *model;
         double *step_s, *optimizer_s; /* [n_steps] */
         double tokens, pairs;         /* of all measured steps */
         double gemm_flops, gemm_s;
+        double best_flops, best_s; /* --limit: the products of one step at their quickest */
+        double peak_rss_mib;       /* before that */
 };
 
 static void bench_fini(struct bench *bench) {
@@ -224,6 +232,89 @@ static void run(struct bench *bench) {
         bench->gemm_s = meter->seconds - before.seconds;
 }
 
+/* --- limit ------------------------------------------------------------------------------------------ */
+/* A linear layer of the model, how often a step has it, and whether it works on all tokens or on one row a sequence. */
+struct linear {
+        struct gemm_layer layer;
+        int times;
+        bool tokens;
+};
+
+struct factors {
+        float *x, *w, *y; /* [rows, in], [out, in], [rows, out] */
+        struct operand x_room, w_room, y_room;
+};
+
+static void factors_fini(struct factors *f) {
+        free(f->x), free(f->w), free(f->y), free(f->x_room.at), free(f->w_room.at), free(f->y_room.at);
+}
+
+static float *fill(size_t n) {
+        float *x = calloc(n, sizeof *x);
+        for (size_t i = 0; x && i < n; i++)
+                x[i] = 0.001f * (float)(1 + i * 2654435761u % 1000);
+        return x;
+}
+
+static bool factors_init(struct factors *f, size_t rows, size_t out, size_t in) {
+        *f = (struct factors){fill(rows * in), fill(out * in), fill(rows * out),
+                              {calloc(rows * in, sizeof(float))}, {calloc(out * in, sizeof(float))}, {calloc(rows * out, sizeof(float))}};
+        return f->x && f->w && f->y && f->x_room.at && f->w_room.at && f->y_room.at;
+}
+
+/* The quickest of several: y, dx and dw one after the other. */
+static int measure_layer(struct bench *bench, struct gemm *gemm, const struct linear *linear, int rows) {
+        const int out = linear->layer.out, in = linear->layer.in, products = bench->eval ? 1 : 3;
+        _cleanup_(factors_fini) struct factors f;
+        double best_s[3] = {HUGE_VAL, HUGE_VAL, HUGE_VAL};
+        if (!factors_init(&f, (size_t)rows, (size_t)out, (size_t)in))
+                return -ENOMEM;
+        struct operand x = gemm_operand(gemm, f.x_room, f.x, (size_t)rows * (size_t)in);
+        struct operand w = gemm_operand(gemm, f.w_room, f.w, (size_t)out * (size_t)in);
+        struct operand y = gemm_operand(gemm, f.y_room, f.y, (size_t)rows * (size_t)out);
+        for (int product = 0; product < products; product++)
+                for (int i = 0; i <= LIMIT_REPEATS; i++) { /* repeat 0 warms up; operands of bfloat16 lie apart from the results */
+                        double begin_s = now_s();
+                        if (product == 0)
+                                gemm_forward(gemm, f.y, x, w, rows, out, in);
+                        else if (product == 1)
+                                gemm_backward_input(gemm, f.x, y, w, 1, rows, out, in);
+                        else
+                                gemm_backward_weight(gemm, f.w, y, x, rows, out, in);
+                        if (i > 0)
+                                best_s[product] = fmin(best_s[product], now_s() - begin_s);
+                }
+        for (int product = 0; product < products; product++) {
+                bench->best_s += linear->times * best_s[product];
+                bench->best_flops += 2.0 * linear->times * rows * out * in;
+        }
+        return 0;
+}
+
+/* On a batch of the mean number of tokens. */
+static int measure_limit(struct bench *bench, struct error *err) {
+        const int dim = bench->shape.dim, hidden = bench->shape.hidden_dim, blocks = bench->shape.layers - 1;
+        const struct linear linears[] = {
+                {{3 * dim, dim}, blocks, true}, {{dim, dim}, blocks, true}, {{hidden, dim}, blocks, true}, {{dim, hidden}, blocks, true},
+                {{2 * dim, dim}, 1, true},                                                                      /* the last block: k and v, */
+                {{dim, dim}, 3, false}, {{hidden, dim}, 1, false}, {{dim, hidden}, 1, false}, /* q, output, head; feed-forward */
+                {{bench->shape.n_labels, dim}, 1, false},
+        };
+        struct gemm_layer layers[sizeof linears / sizeof *linears];
+        const size_t n = sizeof linears / sizeof *linears;
+        double batches = (double)bench->n_steps * (bench->eval ? (double)bench->n_batches : 1);
+        int tokens = (int)rint(bench->tokens / batches), sequences = (int)rint(bench->pairs / batches), r = 0;
+        struct gemm gemm;
+        for (size_t i = 0; i < n; i++)
+                layers[i] = linears[i].layer;
+        gemm_init(&gemm, bench->bf16 ? gemm_bf16_way() : GEMM_F32);
+        gemm_prepare(&gemm, layers, n);
+        for (size_t i = 0; i < n && r == 0; i++)
+                r = measure_layer(bench, &gemm, &linears[i], linears[i].tokens ? tokens : sequences);
+        gemm_fini(&gemm);
+        return r < 0 ? error_set(err, r, "out of memory") : 0;
+}
+
 /* --- reporting -------------------------------------------------------------------------------------- */
 static int compare_doubles(const void *a, const void *b) {
         double x = *(const double *)a, y = *(const double *)b;
@@ -240,21 +331,35 @@ static double rounded(double value) {
         return value == 0 ? 0 : rint(value * 1e5) / 1e5;
 }
 
-static int print(struct bench *bench, const char *shape) {
+static double peak_rss_mib(void) {
         struct rusage usage;
+        getrusage(RUSAGE_SELF, &usage);
+        return (double)usage.ru_maxrss / 1024;
+}
+
+/* What the products of a step (or of an evaluation) take at their best, and the rest. */
+static void add_limit(json_t *line, const struct bench *bench, double step_s) {
+        double gemm_s = bench->gemm_flops / bench->n_steps / (bench->best_flops / bench->best_s);
+        double limit_s = gemm_s + (bench->eval ? 0 : ELSE_S);
+        json_object_set_new(line, "limit", json_pack("{s:f, s:f, s:f, s:f}", "gemm_gflops", rounded(bench->best_flops / bench->best_s * 1e-9), "gemm_s",
+                                                     rounded(gemm_s), "step_s", rounded(limit_s), "share", rounded(limit_s / step_s)));
+}
+
+static int print(struct bench *bench, const char *shape) {
         double total_s = 0;
         for (int i = 0; i < bench->n_steps; i++)
                 total_s += bench->step_s[i];
-        getrusage(RUSAGE_SELF, &usage);
         double step_s = median(bench->step_s, bench->n_steps), optimizer_s = median(bench->optimizer_s, bench->n_steps);
         _cleanup_json_ json_t *line = json_pack(
                 "{s:s, s:s, s:i, s:i, s:{s:f, s:f, s:f}, s:f, s:f, s:f, s:f, s:f, s:f, s:{s:s, s:s}, s:s, s:s?}", "shape", shape, "precision", bench->bf16 ? "bf16" : "f32",
                 "threads", bench->threads, "steps", bench->n_steps, "step_s", "median", rounded(step_s), "min", rounded(bench->step_s[0]), "max",
                 rounded(bench->step_s[bench->n_steps - 1]), "examples_per_s", rounded(bench->pairs / bench->n_steps / step_s), "tokens_per_step",
                 rounded(bench->tokens / bench->n_steps), "gemm_gflops", rounded(bench->gemm_flops / bench->gemm_s * 1e-9), "gemm_share",
-                rounded(bench->gemm_s / total_s), "optimizer_s", rounded(optimizer_s), "peak_rss_mib", rounded((double)usage.ru_maxrss / 1024),
+                rounded(bench->gemm_s / total_s), "optimizer_s", rounded(optimizer_s), "peak_rss_mib", rounded(bench->peak_rss_mib),
                 "blas", "library", gemm_library(), "core", gemm_core(), "kernels", kernels_best()->name,
                 "bf16", model_bf16_way(bench->model));
+        if (line && bench->limit)
+                add_limit(line, bench, step_s);
         _cleanup_free_ char *text = line ? json_text(line) : NULL;
         return text && puts(text) >= 0 && fflush(stdout) == 0 ? 0 : -EIO;
 }
@@ -264,6 +369,7 @@ static int bench_run(const struct config *config, struct error *err) {
                 .threads = (int)config_integer(config, "threads"),
                 .n_steps = (int)config_integer(config, "steps"),
                 .eval = config_flag(config, "eval"),
+                .limit = config_flag(config, "limit"),
                 .bf16 = strcmp(config_text(config, "precision"), "bf16") == 0,
         };
         const char *shape = config_text(config, "shape"), *lengths = config_text(config, "lengths");
@@ -286,7 +392,9 @@ static int bench_run(const struct config *config, struct error *err) {
         if (r < 0)
                 return r;
         run(&bench);
-        return print(&bench, shape);
+        bench.peak_rss_mib = peak_rss_mib();
+        r = bench.limit ? measure_limit(&bench, err) : 0;
+        return r < 0 ? r : print(&bench, shape);
 }
 
 static int check(const struct config *config, struct error *err) {
