@@ -1,6 +1,8 @@
 """A sweep of a million stored trials: what its first answers cost, and what the coordinator needs to hold it.
 
-    tests/bench/million.py [--trials N] [--method random|sobol|grid|bayes] [--state running|finished] [--folder DIR]
+    tests/bench/million.py [--trials N] [--method random|sobol|grid|bayes] [--state running|paused] [--folder DIR [--prepare]] [--export]
+
+With --folder the database is kept, and used again when it is there; --prepare only makes it.
 
 Trials are written straight into a database of the newest version (as completed imports; their history beside them), except for a
 last part that goes through POST /v1/sweeps/{id}/trials, which is timed. Prints one JSON object. Needs SWEEPD_PREFIX or ./build."""
@@ -107,16 +109,29 @@ def claims(client, sweep, n):
     return {"first_ms": round(taken[0], 2), "median_ms": round(statistics.median(taken), 2), "max_ms": round(max(taken[1:]), 2)}
 
 
-def measure(folder, options):
-    figures = {"trials": options.trials, "method": options.method, "state": options.state}
-    server = Daemon(folder, "--log-level", "warning")
+def prepare(folder, options):
+    """The sweep's id; the database is filled when it is not there."""
+    server = Daemon(folder, "--log-level", "warning", start=False)
+    if server.database.exists():
+        database = sqlite3.connect(server.database)
+        sweep, = database.execute("SELECT public_id FROM sweeps").fetchone()
+        database.close()
+        return sweep
+    server.start()
     sweep = server.create_sweep(**spec_of(options.method, options.trials), run_cap=None)["id"]
     if options.state == "paused":
         server.patch(f"/v1/sweeps/{sweep}", {"state": "paused"})
     server.stop()
-    begin = time.perf_counter()
     fill(server.database, sweep, options.trials, options.method)
-    figures["fill_s"] = round(time.perf_counter() - begin, 1)
+    return sweep
+
+
+def measure(folder, options):
+    figures = {"trials": options.trials, "method": options.method, "state": options.state}
+    sweep = prepare(folder, options)
+    if options.prepare:
+        return figures
+    server = Daemon(folder, "--log-level", "warning", start=False)
     figures["database_mib"] = round(server.database.stat().st_size / 2**20)
     begin = time.perf_counter()
     server.start()
@@ -164,6 +179,7 @@ def main():
     parser.add_argument("--method", default="random")
     parser.add_argument("--state", default="running", choices=["running", "paused"])
     parser.add_argument("--export", action="store_true")
+    parser.add_argument("--prepare", action="store_true")
     parser.add_argument("--folder", help="kept; else a temporary one")
     options = parser.parse_args()
     folder = pathlib.Path(options.folder or tempfile.mkdtemp(prefix="million-"))
