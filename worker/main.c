@@ -15,6 +15,7 @@
 #include "common/credential.h"
 #include "common/fs.h"
 #include "common/log.h"
+#include "fetch/fetch.h"
 #include "proto/limits.h"
 
 static const struct config_option options_table[] = {
@@ -46,7 +47,8 @@ static const struct config_option options_table[] = {
 static const struct config_program program = {
         .name = "sweep-worker",
         .usage = "[OPTION…]",
-        .summary = "Runs trials for a sweepd coordinator: pulls them, trains, reports. Ends cleanly on SIGTERM.",
+        .summary = "Runs trials for a sweepd coordinator: pulls them, trains, reports. Ends cleanly on SIGTERM.\n"
+                   "sweep-worker fetch NAME… --to DIR fetches models and data; sweep-worker fetch --help tells more.",
         .environment = "SWEEP_WORKER_",
         .options = options_table,
         .max_positional = 1,
@@ -258,6 +260,8 @@ static int run(const struct config *config) {
 int main(int argc, char **argv) {
         if (argc > 1 && strcmp(argv[1], LAUNCH_WORD) == 0)
                 return launch_exec(argc, argv);
+        if (argc > 1 && strcmp(argv[1], "fetch") == 0)
+                return fetch_main(argc - 1, argv + 1);
         struct config *config;
         struct error err;
         int r = config_parse(&program, argc, argv, &config, &err);
