@@ -28,6 +28,9 @@ enum role { ROLE_NONE, ROLE_VIEWER, ROLE_WORKER, ROLE_ADMIN }; /* admin ⊃ work
         X(ROUTE_WORKER_DRAIN, "POST", "/v1/workers/{id}/drain", ROLE_ADMIN) \
         X(ROUTE_CLAIM, "POST", "/v1/claims", ROLE_WORKER) \
         X(ROUTE_EVENTS, "GET", "/v1/events", ROLE_VIEWER) \
+        X(ROUTE_SWEEP_SNAPSHOT, "GET", "/v1/sweeps/{id}/snapshot", ROLE_ADMIN) \
+        X(ROUTE_TRIAL_EXPIRE, "POST", "/v1/trials/{id}/expire", ROLE_ADMIN) \
+        X(ROUTE_DEBUG_STATE, "GET", "/v1/debug/state", ROLE_ADMIN) \
         X(ROUTE_METRICS, "GET", "/metrics", ROLE_VIEWER) \
         X(ROUTE_HEALTH, "GET", "/healthz", ROLE_NONE) \
         X(ROUTE_READY, "GET", "/readyz", ROLE_NONE) \

@@ -27,6 +27,9 @@ static const struct {
         [ROUTE_WORKER_DRAIN] = {workers_drain, true, true},       [ROUTE_CLAIM] = {claims_post, true, false},
         [ROUTE_EVENTS] = {events_get, false, false},
         [ROUTE_METRICS] = {measure_get, false, false},
+        [ROUTE_DEBUG_STATE] = {debug_state, false, false},
+        [ROUTE_SWEEP_SNAPSHOT] = {debug_snapshot, false, false},
+        [ROUTE_TRIAL_EXPIRE] = {debug_expire, true, true},
 };
 
 void api_call_fini(struct api_call *call) {

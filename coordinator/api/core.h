@@ -178,6 +178,9 @@ int workers_drain(struct api *api, struct api_call *call);
 int claims_post(struct api *api, struct api_call *call);
 int events_get(struct api *api, struct api_call *call);
 int measure_get(struct api *api, struct api_call *call);
+int debug_state(struct api *api, struct api_call *call);
+int debug_snapshot(struct api *api, struct api_call *call);
+int debug_expire(struct api *api, struct api_call *call);
 
 /* --- questions to the model (explain.c): best, importance, slice -------------------------------------------------------- */
 

@@ -87,3 +87,22 @@ json_t *plan_describe_stage(struct plan *plan) {
         json_object_set_new(object, "before", before);
         return object;
 }
+
+static json_t *snapshot_trial(const struct plan_trial *trial) {
+        static const char *const origins[] = {[ORIGIN_PROPOSED] = "proposed", [ORIGIN_ENQUEUED] = "enqueued", [ORIGIN_IMPORTED] = "imported"};
+        return json_pack("{s:I, s:i, s:s, s:s, s:o, s:O?}", "number", (json_int_t)trial->number, "stage", (int)trial->stage, "origin",
+                         origins[trial->origin], "state", trial_state_name(trial->state), "value",
+                         trial->has_value ? json_real(trial->value) : json_null(), "params", trial->params);
+}
+
+json_t *plan_snapshot(const struct plan *plan, size_t max) {
+        json_t *trials = json_array();
+        for (size_t i = plan->n_trials > max ? plan->n_trials - max : 0; i < plan->n_trials; i++)
+                json_array_append_new(trials, snapshot_trial(&plan->trials[i]));
+        bool is_ready = plan->ready_params && plan->ready_version == plan->version;
+        return json_pack("{s:I, s:I, s:b, s:b, s:b, s:i, s:i, s:i, s:I, s:I, s:O?, s:O?, s:o}", "version", (json_int_t)plan->version, "evidence",
+                         (json_int_t)plan->evidence, "deferred", plan->load != NULL, "closed", plan->closed, "computing", plan->job_out,
+                         "stage", (int)plan->stage, "allowed_stage", (int)plan->allowed_stage, "overtaken", (int)plan->n_stale, "trials_total",
+                         (json_int_t)plan->n_all, "counted", (json_int_t)plan->n_counted, "ready_params", is_ready ? plan->ready_params : NULL,
+                         "ready_proposal", is_ready ? plan->ready_proposal : NULL, "trials", trials);
+}

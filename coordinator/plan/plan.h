@@ -75,6 +75,10 @@ void plan_allow_stage(struct plan *plan, unsigned stage);
  * {"index","method","count",…} and the conclusions of the stages before (impacts, selected). New reference. */
 json_t *plan_describe_stage(struct plan *plan);
 
+/* For whoever looks inside: where it stands, and the last `max` trials as the model sees them. A history that was not needed yet is
+ * not read for this (deferred). New reference; NULL without memory. */
+json_t *plan_snapshot(const struct plan *plan, size_t max);
+
 /* How many proposals are still to come by run_cap, grid and stages, where that is known; -1 = unknown. For the eta. */
 int64_t plan_remaining(const struct plan *plan);
 

@@ -219,6 +219,11 @@ def test_answers_fit_their_schemas(server, contract):
     assert "0.85" in api.call("exportSweep", sweep["id"], "?format=csv")
     api.call("exportSweep", sweep["id"], "?format=jsonl")
     api.call("getMetrics")
+    assert [lease["trial"] for lease in api.call("getState")["leases"]] == []
+    assert len(api.call("getSnapshot", sweep["id"])["plan"]["trials"]) in (0, 3)
+    third = api.call("claim", body={"worker": worker["id"], "claim_id": "c-expire", "wait_s": 5, "sweep": sweep["id"]})["trials"][0]
+    assert [lease["trial"] for lease in api.call("getState")["leases"]] == [third["id"]]
+    assert api.call("expireLease", third["id"])["state"] == "queued"
     api.call("followEvents", query="?sweep=" + sweep["id"])
     assert "<h2>Result</h2>" in api.call("reportSweep", sweep["id"])
     assert "## Result" in api.call("reportSweep", sweep["id"], "?format=md")

@@ -255,3 +255,19 @@ def test_every_trial_says_what_evaluated_it(server, sweep):
     server.report(trial, 1, outcome={"state": "completed", "value": 1})
     evaluator = show(server, trial)["evaluator"]
     assert evaluator["worker"] == "facts" and evaluator["model"]["sha256"] == "aa" and evaluator["data"]["sha256"] == "bb" and evaluator["facts"] == facts
+
+
+def test_a_lease_ends_at_an_admins_word(tmp_path):
+    with Daemon(tmp_path) as server:
+        server.create_sweep()
+        worker = server.register("slow")
+        trial = server.claim(worker["id"], "c1")[0]
+        shown = server.post(f"/v1/trials/{trial['id']}/expire")
+        assert shown["state"] == "queued"
+        server.report(trial, 1, expect=409)
+        attempt = server.get(f"/v1/trials/{trial['id']}")["attempts"][0]
+        assert (attempt["state"], attempt["reason"]) == ("lost", "lease_lost")
+        server.request("POST", f"/v1/trials/{trial['id']}/expire", expect=409)
+        server.request("POST", "/v1/trials/nobody/expire", expect=404)
+        again = server.claim(worker["id"], "c2", wait_s=5)[0]
+        assert again["id"] == trial["id"] and again["attempt"] == 2
