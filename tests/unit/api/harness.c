@@ -39,11 +39,23 @@ static int free_bytes(void *data, uint64_t *ret) {
         return 0;
 }
 
+static void publish(void *data, const char *name, const char *sweep, const char *text) {
+        struct house *house = data;
+        assert_int_equal(buf_printf(&house->events, "%s %s %s\n", name, sweep, text), 0);
+}
+
+static bool is_watched(void *data) {
+        return ((struct house *)data)->is_watched;
+}
+
 static void open_api(struct house *house) {
         struct error err = {0};
         if (store_open(house->path, &house->store, &err) < 0)
                 fail_msg("%s", err.text);
         const struct api_config config = {.lease_s = 60, .submit_job = submit, .job_data = house,
+                                          .publish = publish,
+                                          .is_watched = is_watched,
+                                          .publish_data = house,
                                           .min_free_bytes = 100 << 20, .free_bytes = free_bytes, .free_data = house};
         if (api_new(&config, house->store, &house->world, &house->api, &err) < 0)
                 fail_msg("%s", err.text);
@@ -75,6 +87,7 @@ int house_teardown(void **state) {
         free_jobs(house);
         store_close(house->store);
         fs_remove_tree(house->folder, NULL);
+        buf_fini(&house->events);
         free(house);
         return 0;
 }

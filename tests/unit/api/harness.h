@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "api/api.h"
+#include "common/buf.h"
 
 struct house {
         char folder[64], path[96];
@@ -20,6 +21,8 @@ struct house {
         uint64_t random; /* state of the random bytes */
         struct plan_job *jobs[64];
         size_t n_jobs;
+        bool is_watched;   /* somebody follows the events */
+        struct buf events; /* "name sweep JSON" lines of what was published */
         bool hold_jobs; /* computations do not come back by themselves */
         uint64_t free_bytes; /* of the disk; 100 MiB are to stay free */
 };
