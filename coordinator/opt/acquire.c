@@ -22,7 +22,7 @@
 #define N_SCATTERED 512
 #define N_IN_REGION 384 /* instead, while there is a trust region */
 #define N_AROUND 12 /* steps per anchor and width */
-#define N_STARTS 4  /* of the local search */
+#define N_STARTS 2  /* of the local search */
 #define MAX_ROUNDS 4
 #define FINE_LEVELS 20 /* a discrete numeric dimension with more is relaxed for quasi-Newton steps */
 #define MAX_MOVES 16   /* per discrete dimension */
@@ -511,9 +511,9 @@ static int search_mixed(const struct acquire_problem *problem, struct candidates
         if (r == 0)
                 r = score(problem, list, false);
         bool is_large = problem->tried->n > 400; /* an evaluation reads the whole factor: with n² numbers it has to be rarer */
-        int max_evaluations = is_large ? 20 : 60, n_starts = is_large ? 2 : N_STARTS;
+        int max_evaluations = is_large ? 20 : 60;
         ret->value = -INFINITY;
-        for (int start = 0; r == 0 && start < n_starts; start++) {
+        for (int start = 0; r == 0 && start < N_STARTS; start++) {
                 size_t best = best_of(list);
                 if (list->value[best] == -INFINITY)
                         break;

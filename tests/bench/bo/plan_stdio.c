@@ -1,8 +1,9 @@
 /* A plan behind stdin and stdout, for quick looks at the optimizer: the same proposals as through HTTP, without it.
  *
- *   plan_stdio SEED <<< spec, then lines "ask" or "tell NUMBER VALUE"
+ *   plan_stdio SEED <<< spec, then lines "ask", "tell NUMBER VALUE" or "best"
  *
- * The first line is a sweep spec as JSON. "ask" prints {"number","params","proposal","ms"}; a tell prints nothing. */
+ * The first line is a sweep spec as JSON. "ask" prints {"number","params","proposal","ms"}, "best" what GET …/best says of the model; a tell
+ * prints nothing. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,24 @@ static int die(const char *what) {
         return 1;
 }
 
+static void print_line(json_t *line) {
+        char *text = json_text(line);
+        puts(text);
+        fflush(stdout);
+        free(text);
+        json_decref(line);
+}
+
+static int best(struct plan *plan) {
+        struct plan_job *job;
+        if (plan_ask(plan, PLAN_ASKS_BEST, NULL, NULL, &job) != 0)
+                return die("no memory");
+        plan_job_compute(job);
+        print_line(plan_job_answer(job, plan));
+        plan_job_free(job);
+        return 0;
+}
+
 static int ask(struct plan *plan, uint64_t number) {
         json_t *params = NULL, *proposal = NULL;
         unsigned stage = 0;
@@ -40,13 +59,8 @@ static int ask(struct plan *plan, uint64_t number) {
         } while (answer == PLAN_JOB);
         if (answer != PLAN_TRIAL || plan_trial_added(plan, number, stage, ORIGIN_PROPOSED, params) < 0)
                 return die("nothing more to propose");
-        json_t *line = json_pack("{s:I, s:o, s:o, s:f}", "number", (json_int_t)number, "params", params, "proposal", proposal, "ms",
-                                 now_ms() - begin);
-        char *text = json_text(line);
-        puts(text);
-        fflush(stdout);
-        free(text);
-        json_decref(line);
+        print_line(json_pack("{s:I, s:o, s:o, s:f}", "number", (json_int_t)number, "params", params, "proposal", proposal, "ms",
+                             now_ms() - begin));
         return 0;
 }
 
@@ -71,7 +85,7 @@ int main(int argc, char **argv) {
                 if (sscanf(line, "tell %lu %lf", &number, &value) == 2)
                         plan_trial_state(plan, number, isfinite(value) ? TRIAL_COMPLETED : TRIAL_FAILED, isfinite(value), value);
                 else
-                        r = ask(plan, ++n);
+                        r = strncmp(line, "best", 4) == 0 ? best(plan) : ask(plan, ++n);
         }
         plan_free(plan);
         sweep_spec_free(spec);

@@ -129,10 +129,89 @@ static void repeated_points_without_noise_are_survived(void **state) {
         gp_free(gp);
 }
 
+/* More points than the strips in which K is inverted are wide, and no multiple of their width. */
+static void gradient_holds_for_many_points(void **state) {
+        (void)state;
+        enum { MANY = 83, DIMS = 2 };
+        static double points[MANY * DIMS], values[MANY];
+        static const bool none[DIMS] = {false, false};
+        struct rng rng;
+        rng_init(&rng, 5, 1);
+        for (size_t i = 0; i < MANY; i++) {
+                for (size_t k = 0; k < DIMS; k++)
+                        points[i * DIMS + k] = rng_uniform(&rng);
+                values[i] = cos(4 * points[i * DIMS]) + 0.3 * rng_normal(&rng);
+        }
+        struct gp_data data = {.n = MANY, .n_dims = DIMS, .x = points, .y = values, .is_categorical = none};
+        const double at[DIMS + 2] = {-0.6, 0.3, 0.2, -2.5};
+        double *scratch = malloc(gp_scratch_size(MANY, DIMS) * sizeof *scratch), gradient[DIMS + 2];
+        gp_objective(&data, at, scratch, gradient);
+        for (size_t k = 0; k < DIMS + 2; k++) {
+                double up[DIMS + 2], down[DIMS + 2], h = 1e-5;
+                memcpy(up, at, sizeof up);
+                memcpy(down, at, sizeof down);
+                up[k] += h;
+                down[k] -= h;
+                double slope = (gp_objective(&data, up, scratch, NULL) - gp_objective(&data, down, scratch, NULL)) / (2 * h);
+                assert_true(fabs(slope - gradient[k]) < 1e-5 * fmax(1, fabs(slope)));
+        }
+        free(scratch);
+}
+
+/* Numbers of tests/support/gp_golden.py (scikit-learn 1.9). */
+static void posterior_and_likelihood_are_those_of_scikit_learn(void **state) {
+        (void)state;
+        enum { FEW = 12, DIMS = 3 };
+        double points[FEW * DIMS], values[FEW];
+        static const bool none[DIMS] = {false, false, false};
+        for (size_t i = 0; i < FEW; i++) {
+                for (size_t k = 0; k < DIMS; k++)
+                        points[i * DIMS + k] = fmod((double)(i * 7 + k * 5) * 0.618034 + 0.1 * (double)k, 1);
+                values[i] = sin(3 * points[i * DIMS]) + pow(points[i * DIMS + 1], 2) - 0.5 * points[i * DIMS + 2];
+        }
+        struct gp_data data = {.n = FEW, .n_dims = DIMS, .x = points, .y = values, .is_categorical = none};
+        const double at[DIMS + 2] = {log(0.4), log(0.9), log(2.5), log(1.7), log(0.01)};
+        static const double asked[] = {0.1, 0.2, 0.3, 0.9, 0.5, 0.05, 0.45, 0.95, 0.7};
+        static const double mean[] = {0.065134397104, 0.673536527579, 1.107968969545}, sd[] = {0.268377898146, 0.481578403476, 0.497787727920};
+        double *scratch = malloc(gp_scratch_size(FEW, DIMS) * sizeof *scratch), our_mean[3], our_sd[3], prior = 0;
+        for (size_t k = 0; k < DIMS; k++)
+                prior += pow(at[k] - M_SQRT2 - 0.5 * log(DIMS), 2) / 6;
+        prior += at[DIMS] * at[DIMS] / 2 + pow(at[DIMS + 1] + 5, 2) / 4.5;
+        assert_true(fabs(gp_objective(&data, at, scratch, NULL) - prior + 11.770837077733) < 1e-5);
+        struct gp *gp;
+        assert_int_equal(gp_new(&data, at, &gp), 0);
+        assert_int_equal(gp_predict(gp, 3, asked, our_mean, our_sd), 0);
+        for (size_t i = 0; i < 3; i++) {
+                assert_true(fabs(our_mean[i] - mean[i]) < 1e-5);
+                assert_true(fabs(our_sd[i] - sd[i]) < 1e-5);
+        }
+        gp_free(gp);
+        free(scratch);
+}
+
+static void refining_is_never_worse(void **state) {
+        (void)state;
+        struct gp_data data = make_data();
+        double *scratch = malloc(gp_scratch_size(N, D) * sizeof *scratch), refined[D + 2], fitted[D + 2];
+        memcpy(refined, theta, sizeof refined);
+        assert_int_equal(gp_refine(&data, 60, refined), 0);
+        double before = gp_objective(&data, theta, scratch, NULL), after = gp_objective(&data, refined, scratch, NULL);
+        assert_true(after < before);
+        assert_int_equal(gp_fit(&data, 1, 2, 100, fitted), 0);
+        assert_true(gp_objective(&data, fitted, scratch, NULL) < after + 0.5);
+        memcpy(refined, fitted, sizeof refined);
+        assert_int_equal(gp_refine(&data, 1, refined), 0);
+        assert_true(gp_objective(&data, refined, scratch, NULL) < gp_objective(&data, fitted, scratch, NULL) + 1e-9);
+        free(scratch);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(likelihood_is_the_textbook_one), cmocka_unit_test(objective_gradient_matches_finite_differences),
                 cmocka_unit_test(posterior_is_the_textbook_one),  cmocka_unit_test(posterior_gradient_matches_finite_differences),
+                cmocka_unit_test(gradient_holds_for_many_points),
+                cmocka_unit_test(posterior_and_likelihood_are_those_of_scikit_learn),
+                cmocka_unit_test(refining_is_never_worse),
                 cmocka_unit_test(fit_finds_what_matters),         cmocka_unit_test(repeated_points_without_noise_are_survived),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
