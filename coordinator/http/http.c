@@ -267,7 +267,10 @@ int http_open(const struct http_config *config, struct http **ret, struct error 
         bool v6 = address.socket.ss_family == AF_INET6 && strchr(address.host, ':');
         snprintf(http->url, sizeof http->url, "%s://%s%.64s%s:%d", config->tls_cert ? "https" : "http", v6 ? "[" : "", address.host,
                  v6 ? "]" : "", bound_port(fd));
-        http->daemon = start_daemon(http, fd);
+        struct MHD_Daemon *daemon = start_daemon(http, fd);
+        pthread_mutex_lock(&http->lock);
+        http->daemon = daemon; /* its thread may be at a request already */
+        pthread_mutex_unlock(&http->lock);
         if (!http->daemon) {
                 close(fd);
                 http_close(http);

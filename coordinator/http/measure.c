@@ -56,12 +56,15 @@ static void write_counter(struct buf *buf, const char *name, const char *unit, c
         metrics_sample(buf, name, "_total", "", value);
 }
 
-static void write_server(const struct http *http, struct buf *buf) {
+static void write_server(struct http *http, struct buf *buf) {
         struct core_counts core;
         struct feed_counts feed;
         core_count(http->config.core, &core);
         feed_count(http->config.feed, &feed);
-        const union MHD_DaemonInfo *info = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+        pthread_mutex_lock(&http->lock);
+        struct MHD_Daemon *daemon = http->daemon; /* NULL while http_open has not got it yet */
+        pthread_mutex_unlock(&http->lock);
+        const union MHD_DaemonInfo *info = daemon ? MHD_get_daemon_info(daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS) : NULL;
         write_gauge(buf, "sweepd_http_connections", NULL, "Open connections.", info ? info->num_connections : 0);
         write_gauge(buf, "sweepd_http_connections_limit", NULL, "Connections that may be open at once.", http->config.max_connections);
         write_gauge(buf, "sweepd_queue_calls", NULL, "Requests that wait for the core thread's next turn.", (double)core.n_calls);
@@ -109,7 +112,7 @@ static void write_process(const struct http *http, struct buf *buf) {
         metrics_sample(buf, "sweepd_build", "_info", "version=\"" SWEEPD_VERSION "\"", 1);
 }
 
-char *measure_text(const struct http *http, const char *of_api) {
+char *measure_text(struct http *http, const char *of_api) {
         _cleanup_buf_ struct buf text = BUF_INIT(TEXT_BYTES_MAX);
         buf_puts(&text, of_api);
         write_requests(&http->measures, &text);

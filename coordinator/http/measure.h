@@ -16,4 +16,4 @@ void measure_answer(struct measures *measures, enum route route, int status, dou
 
 struct http;
 /* The whole text after what the api wrote; the caller frees it. NULL without memory. */
-char *measure_text(const struct http *http, const char *of_api);
+char *measure_text(struct http *http, const char *of_api);

@@ -21,7 +21,7 @@ struct connection {
 
 struct http {
         struct http_config config;
-        struct MHD_Daemon *daemon;
+        struct MHD_Daemon *daemon; /* set under lock, read without it by the thread that opened the server */
         int quiesced_fd; /* the listening socket after http_drain, else -1 */
         char url[128];
         size_t body_bytes; /* held by all exchanges; the server thread's own */
