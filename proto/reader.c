@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define WHOLE_MAX 9007199254740991.0 /* 2^53-1: a double tells every whole number up to here from its neighbours */
+
 const char *json_type_word(const json_t *value) {
         static const char *const words[] = {
                 [JSON_OBJECT] = "an object", [JSON_ARRAY] = "an array", [JSON_STRING] = "a string", [JSON_INTEGER] = "an integer",
@@ -125,9 +127,13 @@ bool reader_integer(const struct reader *reader, const char *key, int64_t low, i
         if (!value)
                 return false;
         int64_t n = json_integer_value(value);
-        if (!json_is_integer(value)) {
+        if (json_is_real(value) && fabs(json_real_value(value)) <= WHOLE_MAX && rint(json_real_value(value)) == json_real_value(value))
+                n = (int64_t)json_real_value(value); /* 230.0 is an integer, as JSON Schema has it: some languages write theirs so */
+        else if (!json_is_integer(value)) {
                 reader_fault(reader, key, "must be an integer, not %s", json_type_word(value));
-        } else if (n < low || n > high) {
+                return false;
+        }
+        if (n < low || n > high) {
                 if (high == INT64_MAX)
                         reader_fault(reader, key, "must be at least %lld", (long long)low);
                 else

@@ -1,6 +1,6 @@
 /* A token may be good for one sweep only. What such a token reaches is decided here and nowhere else, by the shape of the
- * route: what is below its sweep, trials of its sweep, claims of its sweep, and a worker's registration. Every other route,
- * also one that is yet to be written, is closed to it. */
+ * route: what is below its sweep, trials of its sweep, its events, claims of its sweep, and a worker's registration. Every other
+ * route, also one that is yet to be written, is closed to it. */
 #include <string.h>
 
 #include "api/core.h"
@@ -49,5 +49,9 @@ int limit_check(struct api *api, struct api_call *call) {
                 return check_trial(api, call);
         if (route == ROUTE_CLAIM)
                 return narrow_claim(call);
+        if (route == ROUTE_EVENTS) {
+                const char *sweep = json_string_value(json_object_get(call->request.query, "sweep"));
+                return sweep && strcmp(sweep, call->request.sweep_limit) == 0 ? 0 : refuse(call);
+        }
         return route == ROUTE_WORKER_REGISTER ? 0 : refuse(call);
 }

@@ -65,7 +65,7 @@ void answer_from_response(struct answer *answer, struct api_response *response) 
 
 static void add_headers(const struct answer *answer, struct MHD_Response *response, bool closing) {
         char number[16];
-        if (answer->content_type && answer->text_len > 0)
+        if (answer->content_type && (answer->text_len > 0 || answer->status == 200)) /* an export may be empty */
                 MHD_add_response_header(response, "Content-Type", answer->content_type);
         if (answer->retry_after_s > 0) {
                 snprintf(number, sizeof number, "%u", answer->retry_after_s);
@@ -109,7 +109,6 @@ enum MHD_Result answer_send(struct answer *answer, struct MHD_Connection *connec
 enum MHD_Result answer_stream(const struct answer *answer, struct MHD_Connection *connection, struct MHD_Response *response) {
         if (!response)
                 return MHD_NO;
-        MHD_add_response_header(response, "Content-Type", answer->content_type);
         MHD_add_response_header(response, "X-Accel-Buffering", "no"); /* proxies pass each event on at once */
         return queue(answer, connection, response, false);
 }

@@ -189,6 +189,10 @@ def test_a_token_for_one_sweep_reaches_that_one_only(place):
     assert ask(server, admin).status_code == 403
     assert ask(server, admin, "POST", body={"method": "random"}).status_code == 403
     assert ask(server, admin, path="/v1/workers").status_code == 403
+    assert ask(server, admin, path="/v1/events").status_code == 403
+    assert ask(server, admin, path=f"/v1/events?sweep={other['id']}").status_code == 403
+    with requests.get(f"{server.url}/v1/events?sweep={mine['id']}", headers={"Authorization": f"Bearer {admin}"}, stream=True, timeout=PATIENCE_S) as events:
+        assert events.status_code == 200
 
     registered = ask(server, worker, "POST", "/v1/workers", {"name": "limited", "slots": 1, "trainers": ["external"]}).json()
     claim = {"worker": registered["id"], "claim_id": "c1", "wait_s": 0}

@@ -106,7 +106,7 @@ static void mistakes_are_named(void **state) {
                 {PATCH, "{}", "", "at least one"},
                 {PATCH, "{'state':'finished'}", "/state", "running, paused or cancelled"},
                 {PATCH, "{'run_cap':0}", "/run_cap", "from 1"},
-                {PATCH, "{'priority':1.0}", "/priority", "integer"},
+                {PATCH, "{'priority':1.5}", "/priority", "integer"},
                 {EMPTY, "{'x':1}", "/x", "unknown key"},
                 {EMPTY, "7", "", "object"},
         };

@@ -257,7 +257,7 @@ static void wrong_keys_are_named(void **state) {
                 {"'name':''", "/name", "empty"},
                 {"'name':7", "/name", "must be a string"},
                 {"'run_cap':0", "/run_cap", "from 1"},
-                {"'run_cap':2.0", "/run_cap", "integer"},
+                {"'run_cap':2.5", "/run_cap", "integer"},
                 {"'run_cap':'20'", "/run_cap", "integer, not a string"},
                 {"'max_attempts':0", "/max_attempts", "from 1"},
                 {"'seed':-1", "/seed", "at least 0"},
