@@ -245,6 +245,8 @@ static void run_write(struct api *api, struct api_call *call) {
         int r = api_unit(api, carry_out, &write);
         if (r == 0 && write.result == HANDLER_PARKED)
                 return;
+        if (write.result == HANDLER_PARKED) /* its unit was lost: it gets its answer here, and no other */
+                claims_forget(api, call);
         if (r < 0 || write.result < 0) {
                 api->turn_failed = true;
                 reply_unavailable(call, UNAVAILABLE);

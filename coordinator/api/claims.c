@@ -306,10 +306,20 @@ void claims_refuse_all(struct api *api, const char *detail) {
         api->n_parked = 0;
 }
 
+static void unpark(struct api *api, size_t i) {
+        memmove(api->parked + i, api->parked + i + 1, (--api->n_parked - i) * sizeof *api->parked);
+}
+
 static void release_at(struct api *api, size_t i) {
         answer_nothing(api->parked[i].call, -1);
         api_answer(api, api->parked[i].call);
-        memmove(api->parked + i, api->parked + i + 1, (--api->n_parked - i) * sizeof *api->parked);
+        unpark(api, i);
+}
+
+void claims_forget(struct api *api, const struct api_call *call) {
+        for (size_t i = api->n_parked; i-- > 0;)
+                if (api->parked[i].call == call)
+                        unpark(api, i);
 }
 
 void claims_release_worker(struct api *api, int64_t worker) {

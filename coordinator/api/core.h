@@ -336,6 +336,7 @@ const char *peer_excluded(const struct peer *peer, const struct live *live, char
 int claims_wake(struct api *api); /* hands out what there is to parked claims, ends those whose time is over */
 uint64_t claims_deadline(const struct api *api);
 void claims_refuse_all(struct api *api, const char *detail); /* 503 */
+void claims_forget(struct api *api, const struct api_call *call); /* it is parked no more, and somebody else answers it */
 void claims_release_worker(struct api *api, int64_t worker); /* 204: its process is gone */
 
 /* --- the turn (api.c) ------------------------------------------------------------------------------------- */

@@ -13,23 +13,29 @@
 #include "plan/internal.h"
 
 /* Takes the value that OFAT configuration `index` got into low and high. */
-static void take_value(const struct plan *plan, unsigned stage, uint64_t index, double worst, double *low, double *high) {
+static int take_value(const struct plan *plan, unsigned stage, uint64_t index, double worst, double *low, double *high) {
         _cleanup_json_ json_t *params = ofat_config(plan, stage, index, NULL);
-        const struct plan_trial *trial = params ? history_lookup(plan, params) : NULL;
-        if (!trial)
-                return;
+        const struct plan_trial *trial = NULL;
+        int r = params ? history_lookup(plan, params, &trial) : -ENOMEM;
+        if (r < 0 || !trial)
+                return r;
         double value;
         if (!confirm_mean(plan, params, &value))
                 value = trial->state == TRIAL_FAILED ? worst : NAN;
         *low = fmin(*low, value); /* fmin and fmax pass NAN over */
         *high = fmax(*high, value);
+        return 0;
 }
 
-static double worst_value(const struct plan *plan, unsigned stage) {
+static int worst_value(const struct plan *plan, unsigned stage, double *ret) {
         double low = NAN, high = NAN;
-        for (uint64_t i = 0; i < ofat_count(plan, stage); i++)
-                take_value(plan, stage, i, NAN, &low, &high);
-        return plan->spec->metric.maximize ? low : high;
+        for (uint64_t i = 0; i < ofat_count(plan, stage); i++) {
+                int r = take_value(plan, stage, i, NAN, &low, &high);
+                if (r < 0)
+                        return r;
+        }
+        *ret = plan->spec->metric.maximize ? low : high;
+        return 0;
 }
 
 static int by_impact(const void *a, const void *b) {
@@ -65,14 +71,19 @@ int conclude_ofat(struct plan *plan, unsigned stage) {
         struct impact *impacts = calloc(spec->n_levels + 1, sizeof *impacts);
         if (!impacts)
                 return -ENOMEM;
-        double worst = worst_value(plan, stage);
+        double worst;
+        int r = worst_value(plan, stage, &worst);
         uint64_t index = 1; /* 0 is the baseline */
-        for (size_t f = 0; f < spec->n_levels; f++) {
+        for (size_t f = 0; f < spec->n_levels && r == 0; f++) {
                 double low = NAN, high = NAN;
-                take_value(plan, stage, 0, worst, &low, &high);
-                for (size_t k = 0; k < json_array_size(spec->levels[f].values); k++)
-                        take_value(plan, stage, index++, worst, &low, &high);
+                r = take_value(plan, stage, 0, worst, &low, &high);
+                for (size_t k = 0; k < json_array_size(spec->levels[f].values) && r == 0; k++)
+                        r = take_value(plan, stage, index++, worst, &low, &high);
                 impacts[f] = (struct impact){spec->levels[f].name, isnan(low) ? 0 : difference(high, low), low, high};
+        }
+        if (r < 0) {
+                free(impacts);
+                return r;
         }
         sort_stable(impacts, spec->n_levels);
         free(state->impacts);

@@ -13,7 +13,9 @@
 #include "proto/limits.h"
 
 bool confirm_mean(const struct plan *plan, const json_t *params, double *ret) {
-        const struct plan_trial *first = history_lookup(plan, params);
+        const struct plan_trial *first = NULL;
+        if (history_lookup(plan, params, &first) < 0)
+                return false;
         double sum = 0;
         size_t n = 0;
         for (const struct plan_trial *t = first; t && t < plan->trials + plan->n_trials; t++) {

@@ -131,21 +131,27 @@ bool json_same(const json_t *a, const json_t *b) {
         return x && y && strcmp(x, y) == 0;
 }
 
-/* A deep copy in which whole reals have become integers. */
+/* A deep copy in which whole reals have become integers; all of it, or NULL when out of memory: a part would be the key of another one. */
 static json_t *normalise(const json_t *value) {
         if (json_is_real(value))
                 return json_number(json_real_value(value), true);
         if (json_is_array(value)) {
                 json_t *copy = json_array();
                 for (size_t i = 0; copy && i < json_array_size(value); i++)
-                        json_array_append_new(copy, normalise(json_array_get(value, i)));
+                        if (json_array_append_new(copy, normalise(json_array_get(value, i))) < 0) {
+                                json_decref(copy);
+                                return NULL;
+                        }
                 return copy;
         }
         if (json_is_object(value)) {
                 json_t *copy = json_object(), *member;
                 const char *key;
                 json_object_foreach((json_t *)value, key, member)
-                        json_object_set_new(copy, key, normalise(member));
+                        if (json_object_set_new(copy, key, normalise(member)) < 0) {
+                                json_decref(copy);
+                                return NULL;
+                        }
                 return copy;
         }
         return json_incref((json_t *)value);

@@ -61,7 +61,9 @@ bool plan_job_is_question(const struct plan_job *job) {
 
 static json_t *level_json(const struct plan *plan, unsigned stage, uint64_t index, const json_t *value) {
         _cleanup_json_ json_t *params = ofat_config(plan, stage, index, NULL);
-        const struct plan_trial *trial = params ? history_lookup(plan, params) : NULL;
+        const struct plan_trial *trial = NULL;
+        if (!params || history_lookup(plan, params, &trial) < 0)
+                return NULL;
         return json_pack("{s:O, s:o}", "value", value, "metric", trial && trial->has_value ? json_real(trial->value) : json_null());
 }
 

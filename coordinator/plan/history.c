@@ -16,10 +16,13 @@ struct plan_trial *history_find(const struct plan *plan, uint64_t number) {
         return low < plan->n_trials && plan->trials[low].number == number ? &plan->trials[low] : NULL;
 }
 
-const struct plan_trial *history_lookup(const struct plan *plan, const json_t *params) {
+int history_lookup(const struct plan *plan, const json_t *params, const struct plan_trial **ret) {
         _cleanup_free_ char *key = config_key(params);
-        const json_t *index = key ? json_object_get(plan->by_key, key) : NULL;
-        return index ? &plan->trials[json_integer_value(index)] : NULL;
+        if (!key)
+                return -ENOMEM;
+        const json_t *index = json_object_get(plan->by_key, key);
+        *ret = index ? &plan->trials[json_integer_value(index)] : NULL;
+        return 0;
 }
 
 /* --- a history that is still in the store ------------------------------------------------------------- */

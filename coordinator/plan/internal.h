@@ -78,7 +78,8 @@ struct plan {
 /* history.c */
 int history_need(struct plan *plan); /* trials and by_key are there when it returns 0; may move the trials */
 struct plan_trial *history_find(const struct plan *plan, uint64_t number);
-const struct plan_trial *history_lookup(const struct plan *plan, const json_t *params); /* by configuration; NULL if new */
+/* By configuration; *ret is NULL if it is new. 0 or -ENOMEM, which must not be taken for a new one. */
+int history_lookup(const struct plan *plan, const json_t *params, const struct plan_trial **ret);
 
 /* params.c */
 json_t *params_base(const struct plan *plan, unsigned stage); /* constants and baseline, nested; new reference */

@@ -188,13 +188,18 @@ static int next_enumerated(struct plan *plan, json_t **ret_params, json_t **ret_
                 }
                 size_t constraint;
                 double sum;
-                if (relations_allow(plan, params, &constraint, &sum) && !history_lookup(plan, params)) {
+                bool allowed = relations_allow(plan, params, &constraint, &sum);
+                const struct plan_trial *known = NULL;
+                int r = allowed ? history_lookup(plan, params, &known) : 0;
+                if (r == 0 && allowed && !known) {
                         *ret_params = params;
                         *ret_proposal = proposal;
                         return 0;
                 }
                 json_decref(params);
                 json_decref(proposal);
+                if (r < 0)
+                        return r;
         }
         return STAGE_DONE;
 }

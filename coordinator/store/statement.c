@@ -89,7 +89,7 @@ void store_reset(sqlite3_stmt *statement) {
 }
 
 int store_execute_binds(struct store *store, const char *sql, const struct bind *binds) {
-        sqlite3_stmt *statement;
+        sqlite3_stmt *statement = NULL;
         int r = store_query_binds(store, sql, &statement, binds);
         if (r == 0)
                 r = store_step(store, statement);
@@ -101,7 +101,7 @@ int store_execute_binds(struct store *store, const char *sql, const struct bind 
 }
 
 int store_integer_binds(struct store *store, const char *sql, int64_t *ret, const struct bind *binds) {
-        sqlite3_stmt *statement;
+        sqlite3_stmt *statement = NULL;
         int r = store_query_binds(store, sql, &statement, binds);
         if (r == 0)
                 r = store_step(store, statement);

@@ -63,7 +63,7 @@ void sweep_row_fini(struct sweep_row *row);
 
 int store_sweep_insert(struct store *store, const struct sweep_row *row, int64_t *ret_id);
 int store_sweep_update(struct store *store, const struct sweep_row *row); /* all that can change */
-int store_sweep_delete(struct store *store, int64_t id);                  /* with its trials, attempts, claims, metrics and history */
+int store_sweep_delete(struct store *store, int64_t id);                  /* with its trials, attempts, metrics and history */
 int store_sweep_get(struct store *store, const char *public_id, struct sweep_row *ret); /* or STORE_NONE */
 int store_sweep_load(struct store *store, int64_t id, struct sweep_row *ret);           /* or STORE_NONE */
 

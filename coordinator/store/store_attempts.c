@@ -57,13 +57,13 @@ int store_attempt_insert(struct store *store, const struct attempt_row *row) {
 }
 
 int store_attempt_find(struct store *store, int64_t trial, const char *lease, struct attempt_row *ret) {
-        sqlite3_stmt *s;
+        sqlite3_stmt *s = NULL;
         int r = store_query(store, SELECT_ATTEMPT " WHERE a.lease = ?2 AND a.trial = ?1", &s, bind_i(trial), bind_t(lease));
         return r < 0 ? r : one_attempt(store, s, ret);
 }
 
 int store_attempt_last(struct store *store, int64_t trial, struct attempt_row *ret) {
-        sqlite3_stmt *s;
+        sqlite3_stmt *s = NULL;
         int r = store_query(store, SELECT_ATTEMPT " WHERE a.trial = ?1 ORDER BY a.attempt DESC LIMIT 1", &s, bind_i(trial));
         return r < 0 ? r : one_attempt(store, s, ret);
 }
@@ -84,7 +84,7 @@ int store_attempt_end(struct store *store, int64_t trial, unsigned attempt, cons
 }
 
 int store_attempt_list(struct store *store, int64_t trial, size_t max, struct attempt_row *rows, size_t *ret_n) {
-        sqlite3_stmt *s;
+        sqlite3_stmt *s = NULL;
         int r = store_query(store, SELECT_ATTEMPT " WHERE a.trial = ?1 ORDER BY a.attempt LIMIT ?2", &s, bind_i(trial), bind_i(max));
         return r < 0 ? r : all_attempt(store, s, max, rows, ret_n);
 }
@@ -99,7 +99,7 @@ int store_attempt_was_stopped(struct store *store, int64_t trial, bool *ret) {
 }
 
 int store_attempt_each_running(struct store *store, int64_t worker, int (*visit)(void *data, const struct lease_row *row), void *data) {
-        sqlite3_stmt *s;
+        sqlite3_stmt *s = NULL;
         int r = store_query(store,
                             "SELECT a.trial, t.sweep, a.worker, a.attempt, a.started_ms FROM attempts a JOIN trials t ON t.id = a.trial "
                             "WHERE a.ended_ms IS NULL AND (?1 = 0 OR a.worker = ?1) ORDER BY a.trial",

@@ -5,7 +5,7 @@
 #include "store/store.h"
 
 int store_claim_find(struct store *store, int64_t worker, const char *claim_id, char **ret_answer) {
-        sqlite3_stmt *s;
+        sqlite3_stmt *s = NULL;
         int r = store_query(store, "SELECT answer FROM claims WHERE worker = ?1 AND claim_id = ?2", &s, bind_i(worker), bind_t(claim_id));
         if (r == 0)
                 r = store_step(store, s);
@@ -54,7 +54,7 @@ static int read_key(sqlite3_stmt *s, struct key_row *ret) {
 STORE_DEFINE_READERS(key)
 
 int store_key_find(struct store *store, const char *path, const char *token, const char *key, struct key_row *ret) {
-        sqlite3_stmt *s;
+        sqlite3_stmt *s = NULL;
         int r = store_query(store, "SELECT body_sha256, answer, status FROM idempotency_keys WHERE path = ?1 AND token = ?2 AND key = ?3",
                             &s, bind_t(path), bind_t(token), bind_t(key));
         return r < 0 ? r : one_key(store, s, ret);

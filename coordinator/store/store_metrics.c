@@ -37,7 +37,7 @@ int store_metric_put(struct store *store, int64_t trial, const struct metric_row
 
 int store_metric_list(struct store *store, int64_t trial, const char *name, int64_t after_step, const char *after_name, size_t max,
                       struct metric_row *rows, size_t *ret_n) {
-        sqlite3_stmt *s;
+        sqlite3_stmt *s = NULL;
         int64_t first = after_name ? after_step : INT64_MIN;
         const char *past = after_name ? after_name : "";
         int r = name ? store_query(store,
@@ -52,7 +52,7 @@ int store_metric_list(struct store *store, int64_t trial, const char *name, int6
 }
 
 int store_metric_summary(struct store *store, int64_t trial, const char *name, enum metric_summary summary, double *ret) {
-        sqlite3_stmt *s;
+        sqlite3_stmt *s = NULL;
         int r;
         if (summary == SUMMARY_MINIMUM)
                 r = store_query(store, "SELECT value FROM metrics WHERE trial = ?1 AND name = ?2 ORDER BY value LIMIT 1", &s, bind_i(trial),
@@ -74,7 +74,7 @@ int store_metric_summary(struct store *store, int64_t trial, const char *name, e
 
 int store_metric_each(struct store *store, int64_t sweep, const char *name,
                       int (*visit)(void *data, uint64_t number, bool is_complete, int64_t step, double value), void *data) {
-        sqlite3_stmt *s;
+        sqlite3_stmt *s = NULL;
         int r = store_query(store,
                             "SELECT t.number, t.state = 'completed', m.step, m.value FROM trials t JOIN metrics m ON m.trial = t.id "
                             "AND m.name = ?2 WHERE t.sweep = ?1 ORDER BY t.number, m.step",

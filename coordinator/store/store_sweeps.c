@@ -67,28 +67,25 @@ int store_sweep_update(struct store *store, const struct sweep_row *row) {
                              bind_i(row->first_allowed_stage), bind_t(row->model_sha256), bind_t(row->data_sha256), bind_t(row->stage));
 }
 
+/* Claims stay until they are old: a late retry of one must get its first answer, not other trials. */
 int store_sweep_delete(struct store *store, int64_t id) {
-        int r = store_execute(store,
-                              "DELETE FROM claims WHERE id IN (SELECT a.claim FROM attempts a JOIN trials t ON t.id = a.trial "
-                              "WHERE t.sweep = ?1)",
-                              bind_i(id));
-        return r < 0 ? r : store_execute(store, "DELETE FROM sweeps WHERE id = ?1", bind_i(id));
+        return store_execute(store, "DELETE FROM sweeps WHERE id = ?1", bind_i(id));
 }
 
 int store_sweep_get(struct store *store, const char *public_id, struct sweep_row *ret) {
-        sqlite3_stmt *s;
+        sqlite3_stmt *s = NULL;
         int r = store_query(store, "SELECT " SWEEP_COLUMNS " FROM sweeps WHERE public_id = ?1", &s, bind_t(public_id));
         return r < 0 ? r : one_sweep(store, s, ret);
 }
 
 int store_sweep_load(struct store *store, int64_t id, struct sweep_row *ret) {
-        sqlite3_stmt *s;
+        sqlite3_stmt *s = NULL;
         int r = store_query(store, "SELECT " SWEEP_COLUMNS " FROM sweeps WHERE id = ?1", &s, bind_i(id));
         return r < 0 ? r : one_sweep(store, s, ret);
 }
 
 int store_sweep_list(struct store *store, int state, int64_t after, size_t max, struct sweep_row *rows, size_t *ret_n) {
-        sqlite3_stmt *s;
+        sqlite3_stmt *s = NULL;
         int r = state < 0 ? store_query(store, "SELECT " SWEEP_COLUMNS " FROM sweeps WHERE id > ?1 ORDER BY id LIMIT ?2", &s, bind_i(after),
                                         bind_i(max))
                           : store_query(store, "SELECT " SWEEP_COLUMNS " FROM sweeps WHERE state = ?3 AND id > ?1 ORDER BY id LIMIT ?2", &s,

@@ -25,7 +25,7 @@ int store_token_delete(struct store *store, const char *name) {
 }
 
 int store_token_each(struct store *store, int (*visit)(void *data, const struct token_row *row), void *data) {
-        sqlite3_stmt *s;
+        sqlite3_stmt *s = NULL;
         int r = store_query(store, "SELECT name, role, hash, sweep, created_ms, expires_ms FROM tokens ORDER BY id", &s);
         if (r < 0)
                 return r;

@@ -116,13 +116,13 @@ int store_trial_update(struct store *store, const struct trial_row *row) {
 }
 
 int store_trial_get(struct store *store, const char *public_id, struct trial_row *ret) {
-        sqlite3_stmt *s;
+        sqlite3_stmt *s = NULL;
         int r = store_query(store, SELECT_TRIAL " WHERE t.public_id = ?1", &s, bind_t(public_id));
         return r < 0 ? r : one_trial(store, s, ret);
 }
 
 int store_trial_load(struct store *store, int64_t id, struct trial_row *ret) {
-        sqlite3_stmt *s;
+        sqlite3_stmt *s = NULL;
         int r = store_query(store, SELECT_TRIAL " WHERE t.id = ?1", &s, bind_i(id));
         return r < 0 ? r : one_trial(store, s, ret);
 }
@@ -130,7 +130,7 @@ int store_trial_load(struct store *store, int64_t id, struct trial_row *ret) {
 /* A release that lies in the future (the clock was set back) reserves nothing. */
 int store_trial_next_queued(struct store *store, int64_t sweep, int64_t worker, uint64_t reserved_since_ms, uint64_t now_ms,
                             struct trial_row *ret) {
-        sqlite3_stmt *s;
+        sqlite3_stmt *s = NULL;
         int r = store_query(store,
                             SELECT_TRIAL " WHERE t.sweep = ?1 AND t.state = 'queued' AND (t.place <> 0 OR t.released_by IS ?2 "
                                          "OR t.released_ms <= ?3 OR t.released_ms > ?4) ORDER BY t.place, t.number LIMIT 1",
@@ -157,14 +157,14 @@ int store_trial_first_release(struct store *store, uint64_t since_ms, uint64_t *
                      "WHERE sweep = ?1 AND value IS NOT NULL) ORDER BY number LIMIT 1)"
 
 int store_trial_best(struct store *store, int64_t sweep, bool maximize, struct trial_row *ret) {
-        sqlite3_stmt *s;
+        sqlite3_stmt *s = NULL;
         int r = maximize ? store_query(store, BEST("max"), &s, bind_i(sweep)) : store_query(store, BEST("min"), &s, bind_i(sweep));
         return r < 0 ? r : one_trial(store, s, ret);
 }
 
 int store_trial_counts(struct store *store, int64_t sweep, uint64_t ret[static N_TRIAL_STATES]) {
         uint64_t counts[N_TRIAL_STATES] = {0};
-        sqlite3_stmt *s;
+        sqlite3_stmt *s = NULL;
         int r = store_query(store, "SELECT state, sum(n) FROM trial_counts WHERE sweep = ?1 GROUP BY state", &s, bind_i(sweep));
         if (r < 0)
                 return r;
@@ -178,7 +178,7 @@ int store_trial_counts(struct store *store, int64_t sweep, uint64_t ret[static N
 }
 
 int store_count_all(struct store *store, uint64_t ret_trials[static N_TRIAL_STATES], uint64_t ret_sweeps[static N_SWEEP_STATES]) {
-        sqlite3_stmt *s;
+        sqlite3_stmt *s = NULL;
         int r = store_query(store, "SELECT state, sum(n) FROM trial_counts GROUP BY state", &s);
         while (r == 0 && (r = store_step(store, s)) == STORE_ROW) {
                 ret_trials[read_state(s, 0)] = (uint64_t)sqlite3_column_int64(s, 1);
@@ -196,7 +196,7 @@ int store_count_all(struct store *store, uint64_t ret_trials[static N_TRIAL_STAT
 }
 
 int store_trial_tallies(struct store *store, int64_t sweep, int (*visit)(void *data, const struct trial_tally *tally), void *data) {
-        sqlite3_stmt *s;
+        sqlite3_stmt *s = NULL;
         int r = store_query(store, "SELECT stage, origin, state, n FROM trial_counts WHERE sweep = ?1 AND n > 0", &s, bind_i(sweep));
         while (r == 0 && (r = store_step(store, s)) == STORE_ROW) {
                 const struct trial_tally tally = {
@@ -213,7 +213,7 @@ int store_trial_tallies(struct store *store, int64_t sweep, int (*visit)(void *d
 }
 
 int store_trial_mean_seconds(struct store *store, int64_t sweep, double *ret) {
-        sqlite3_stmt *s;
+        sqlite3_stmt *s = NULL;
         int r = store_query(
                 store,
                 "SELECT avg(finished_ms - started_ms) / 1000.0 FROM (SELECT finished_ms, started_ms FROM trials WHERE sweep = ?1 "
@@ -229,7 +229,7 @@ int store_trial_mean_seconds(struct store *store, int64_t sweep, double *ret) {
 }
 
 int store_trial_list(struct store *store, int64_t sweep, int state, uint64_t after, size_t max, struct trial_row *rows, size_t *ret_n) {
-        sqlite3_stmt *s;
+        sqlite3_stmt *s = NULL;
         int r = state < 0 ? store_query(store, SELECT_TRIAL " WHERE t.sweep = ?1 AND t.number > ?2 ORDER BY t.number LIMIT ?3", &s,
                                         bind_i(sweep), bind_i(after), bind_i(max))
                           : store_query(store,
@@ -276,7 +276,7 @@ int store_trial_list_by_value(struct store *store, int64_t sweep, int state, boo
                 bind_i(as_of),    bind_if(from.has_value, bind_r(from.value)),
                 bind_i(from.has_value ? from.number : 0), bind_i(max), {.kind = BIND_END},
         };
-        sqlite3_stmt *s;
+        sqlite3_stmt *s = NULL;
         size_t n = 0;
         int r = 0;
         if (from.has_value) {
@@ -306,7 +306,7 @@ int store_trial_list_by_value(struct store *store, int64_t sweep, int state, boo
 }
 
 int store_trial_each_running(struct store *store, int64_t worker, int (*visit)(void *data, int64_t id, const char *public_id), void *data) {
-        sqlite3_stmt *s;
+        sqlite3_stmt *s = NULL;
         int r = store_query(store, "SELECT id, public_id FROM trials WHERE worker = ?1 AND state = 'running' ORDER BY id", &s,
                             bind_i(worker));
         while (r == 0 && (r = store_step(store, s)) == STORE_ROW)
@@ -342,7 +342,7 @@ int store_history_add(struct store *store, int64_t sweep, int64_t trial, bool ad
 }
 
 int store_history_each(struct store *store, int64_t sweep, int (*visit)(void *data, const struct history_row *row), void *data) {
-        sqlite3_stmt *s;
+        sqlite3_stmt *s = NULL;
         int r = store_query(store,
                             "SELECT h.added, t.number, t.stage, t.origin, t.params, h.state, h.value FROM history h "
                             "JOIN trials t ON t.id = h.trial WHERE h.sweep = ?1 ORDER BY h.seq",

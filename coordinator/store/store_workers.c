@@ -71,19 +71,19 @@ int store_worker_update(struct store *store, const struct worker_row *row) {
 }
 
 int store_worker_get(struct store *store, const char *public_id, struct worker_row *ret) {
-        sqlite3_stmt *s;
+        sqlite3_stmt *s = NULL;
         int r = store_query(store, SELECT_WORKER " WHERE public_id = ?1", &s, bind_t(public_id));
         return r < 0 ? r : one_worker(store, s, ret);
 }
 
 int store_worker_find_name(struct store *store, const char *name, struct worker_row *ret) {
-        sqlite3_stmt *s;
+        sqlite3_stmt *s = NULL;
         int r = store_query(store, SELECT_WORKER " WHERE name = ?1", &s, bind_t(name));
         return r < 0 ? r : one_worker(store, s, ret);
 }
 
 int store_worker_list(struct store *store, int64_t after, size_t max, struct worker_row *rows, size_t *ret_n) {
-        sqlite3_stmt *s;
+        sqlite3_stmt *s = NULL;
         int r = store_query(store, SELECT_WORKER " WHERE id > ?1 ORDER BY id LIMIT ?2", &s, bind_i(after), bind_i(max));
         return r < 0 ? r : all_worker(store, s, max, rows, ret_n);
 }
