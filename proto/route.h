@@ -34,7 +34,9 @@ enum role { ROLE_NONE, ROLE_VIEWER, ROLE_WORKER, ROLE_ADMIN }; /* admin ⊃ work
         X(ROUTE_METRICS, "GET", "/metrics", ROLE_VIEWER) \
         X(ROUTE_HEALTH, "GET", "/healthz", ROLE_NONE) \
         X(ROUTE_READY, "GET", "/readyz", ROLE_NONE) \
-        X(ROUTE_OPENAPI, "GET", "/openapi.json", ROLE_NONE)
+        X(ROUTE_OPENAPI, "GET", "/openapi.json", ROLE_NONE) \
+        X(ROUTE_PAGE, "GET", "/", ROLE_NONE) \
+        X(ROUTE_ASSET, "GET", "/assets/{id}", ROLE_NONE)
 
 #define ROUTE_ENUM(id, method, path, role) id,
 enum route { ROUTES(ROUTE_ENUM) N_ROUTES };

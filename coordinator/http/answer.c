@@ -79,9 +79,12 @@ static void add_headers(const struct answer *answer, struct MHD_Response *respon
                 MHD_add_response_header(response, "WWW-Authenticate", "Bearer realm=\"sweepd\"");
         if (closing || answer->is_last)
                 MHD_add_response_header(response, "Connection", "close");
-        if (answer->content_type && strncmp(answer->content_type, "text/html", 9) == 0) /* a report: text, plots, its own style */
+        if (answer->asset)
+                page_add_headers(answer, response);
+        else if (answer->content_type && strncmp(answer->content_type, "text/html", 9) == 0) /* a report: text, plots, its own style */
                 MHD_add_response_header(response, "Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; img-src data:");
-        MHD_add_response_header(response, "Cache-Control", "no-store");
+        if (!answer->asset)
+                MHD_add_response_header(response, "Cache-Control", "no-store");
         MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
 }
 

@@ -249,6 +249,10 @@ static bool answer_here(struct exchange *exchange) {
         case ROUTE_OPENAPI:
                 answer->static_text = openapi_json;
                 break;
+        case ROUTE_PAGE:
+        case ROUTE_ASSET:
+                page_answer(exchange);
+                return true;
         default:
                 return false;
         }

@@ -11,6 +11,7 @@
 #include "http/measure.h"
 #include "http/tokens.h"
 #include "proto/problem.h"
+#include "web/web.h"
 
 /* One connection, for as long as it is open. */
 struct connection {
@@ -47,6 +48,8 @@ struct answer {
         char allow[64];
         bool challenge; /* WWW-Authenticate */
         bool is_last;   /* the connection ends with it, and what else comes in is not read */
+        const struct web_asset *asset; /* a file of the page */
+        bool gzip;                     /* … compressed */
 };
 
 struct exchange {
@@ -79,6 +82,12 @@ void exchange_completed(void *cls, struct MHD_Connection *connection, void **con
 
 /* Route, caller and headers. Fills route, id, token; leaves a problem in the answer when the request is refused. */
 void exchange_admit(struct exchange *exchange);
+
+/* --- page.c -------------------------------------------------------------------------------------------- */
+
+/* A file of the web page as the answer, and the headers that go with it. */
+void page_answer(struct exchange *exchange);
+void page_add_headers(const struct answer *answer, struct MHD_Response *response);
 
 /* --- answer.c ------------------------------------------------------------------------------------------ */
 

@@ -36,7 +36,7 @@ static void paths_and_methods_find_their_route(void **state) {
 
 static void unknown_paths_are_unknown(void **state) {
         (void)state;
-        static const char *const paths[] = {"/", "", "/v1", "/v1/sweeps/", "/v1/sweeps//best", "/v1/sweeps/a b", "/v1/sweeps/a/b",
+        static const char *const paths[] = {"/assets", "/assets/", "", "/v1", "/v1/sweeps/", "/v1/sweeps//best", "/v1/sweeps/a b", "/v1/sweeps/a/b",
                                             "/v1/sweeps/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" /* 41 */, "/v1/sweeps/../sweeps",
                                             "/healthz/"};
         for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {

@@ -1,0 +1,359 @@
+// What each plot draws: pure functions from data to ECharts options. {empty: "…"} says why there is nothing to draw.
+import * as echarts from "./echarts-6.1.0.js";
+import {axis, rows} from "./chart.js";
+import {flat, isEnded} from "./model.js";
+import {duration, num, seconds} from "./dom.js";
+
+const trialTip = (study, trial, more = []) => rows(`Trial ${trial.number} · ${trial.state}`, [
+  [study.metricName, num(trial.value)], ...more, ...study.axes.slice(0, 12).map((one) => [one.name, num(flat(trial)[one.name])])]);
+export {trialTip};
+
+// The range in which most values lie: a diverged trial must not make all others look the same.
+function robustRange(values) {
+  const sorted = values.filter(Number.isFinite).sort((a, b) => a - b);
+  if (!sorted.length) return [0, 1];
+  const at = (share) => sorted[Math.round(share * (sorted.length - 1))];
+  const spread = at(.95) - at(.05), low = Math.max(sorted[0], at(.05) - 1.5 * spread), high = Math.min(sorted.at(-1), at(.95) + 1.5 * spread);
+  return low < high ? [low, high] : [sorted[0] - .5, sorted[0] + .5];
+}
+
+// --- parallel coordinates -----------------------------------------------------------------------------------------
+
+// The axes drawn: every parameter that varies, then the metric.
+export function parallelAxes(study) {
+  const [min, max] = study.memo("extremes", () => study.valued.reduce(([a, b], {value}) => [Math.min(a, value), Math.max(b, value)], [Infinity, -Infinity]));
+  const metric = {name: study.metricName, metric: true, kind: min > 0 && max / min >= 100 ? "log" : "linear", min, max, at: (trial) => trial.value};
+  return [...study.axes.slice(0, 24), metric];
+}
+
+export function colourColumn(study, axes, by) {
+  const one = axes.find((candidate) => candidate.name === by && !candidate.metric);
+  if (!one) return {at: (trial) => trial.value, range: robustRange(study.valued.map((trial) => trial.value)), show: num, name: study.metricName};
+  if (one.kind === "category") return {at: one.at, range: [0, Math.max(1, one.labels.length - 1)], show: (v) => one.labels[Math.round(v)] ?? "", name: one.name};
+  if (one.kind === "log") return {at: (trial) => Math.log10(one.at(trial)), range: [Math.log10(one.min), Math.log10(one.max)], show: (v) => num(10 ** v, 3), name: one.name};
+  return {at: one.at, range: [one.min, one.max], show: (v) => num(v, 3), name: one.name};
+}
+
+// view: {by: axis name or "", stage: number or null, flip: better on top}
+export function parallel(study, view) {
+  return (theme, size) => {
+    const trials = study.valued, axes = parallelAxes(study);
+    if (!trials.length) return {empty: "No trial has a value yet: the plot appears with the first one."};
+    if (axes.length < 2) return {empty: "No parameter varies."};
+    const colour = colourColumn(study, axes, view.by), narrow = size.width < 620;
+    const clip = (v) => Math.min(colour.range[1], Math.max(colour.range[0], v));
+    const line = (trial) => [...axes.map((one) => { const v = one.at(trial); return Number.isNaN(v) ? "-" : v; }), clip(colour.at(trial))];
+    const shown = view.stage === null ? trials : trials.filter((trial) => trial.stage === view.stage);
+    const rest = view.stage === null ? [] : trials.filter((trial) => trial.stage !== view.stage);
+    const ordered = [...shown].sort((a, b) => study.better(a.value, b.value) ? 1 : -1); // the best are drawn last, on top
+    view.order = ordered;
+    const opacity = Math.max(.12, Math.min(.75, 60 / Math.sqrt(shown.length * 40 + 1)));
+    const parallelAxis = axes.map((one, dim) => ({dim, name: one.name.length > 22 ? `…${one.name.slice(-21)}` : one.name,
+      type: one.kind === "category" ? "category" : one.kind === "log" ? "log" : "value", ...(one.kind === "category" ? {data: one.labels} : {scale: true}),
+      ...(one.kind === "log" ? {min: one.min, max: one.max} : one.kind === "linear" ? {min: one.min, max: one.max === one.min ? one.min + 1 : one.max} : {}),
+      inverse: Boolean(one.metric && !study.maximize), nameGap: 14,
+      axisLabel: {formatter: one.kind === "category" ? undefined : (v) => num(v, 3), color: theme.soft, hideOverlap: true}}));
+    const series = {type: "parallel", smooth: false, inactiveOpacity: .03, activeOpacity: Math.min(1, opacity * 1.6), progressive: trials.length > 3000 ? 1500 : 0};
+    return {
+      words: `${shown.length} trials over ${axes.map((one) => one.name).join(", ")}; coloured by ${colour.name}`,
+      tooltip: {show: false},
+      note: study.maximize ? "" : `The axis of ${study.metricName} points downwards: better is up.`,
+      parallel: {left: narrow ? 26 : 46, right: narrow ? 34 : 56, top: 40, bottom: 64, ...(narrow && axes.length > 4 ? {axisExpandable: true, axisExpandCount: 4, axisExpandWidth: 78, axisExpandCenter: axes.length - 2} : {}),
+        parallelAxisDefault: {nameTextStyle: {color: theme.ink, fontSize: 12}, axisLine: {lineStyle: {color: theme.soft}}, axisTick: {lineStyle: {color: theme.soft}}, realtime: trials.length <= 1500,
+          areaSelectStyle: {width: 18, borderColor: theme.accent, color: theme.accent, opacity: .25}}},
+      parallelAxis,
+      visualMap: {type: "continuous", seriesIndex: 1, dimension: axes.length, min: colour.range[0], max: colour.range[1], calculable: false, orient: "horizontal", left: "center", bottom: 8, itemHeight: narrow ? 110 : 190, itemWidth: 12,
+        text: [colour.show(colour.range[1]), `${colour.name}   ${colour.show(colour.range[0])}`], textStyle: {color: theme.soft},
+        inRange: {color: study.maximize || view.by ? theme.scale : [...theme.scale].reverse()}},
+      series: [{...series, silent: true, lineStyle: {width: 1, opacity: .1, color: theme.soft}, data: rest.map(line)},
+        {...series, lineStyle: {width: shown.length > 2000 ? 1 : 1.5, opacity}, data: ordered.map(line)}],
+    };
+  };
+}
+
+// --- optimisation history -------------------------------------------------------------------------------------------
+
+export function history(study, noise) {
+  return (theme) => {
+    const trials = [...study.valued].sort((a, b) => Date.parse(a.finished) - Date.parse(b.finished) || a.number - b.number);
+    if (!trials.length) return {empty: "No trial has a value yet."};
+    const [low, high] = robustRange(trials.map((trial) => trial.value)), sd = noise();
+    const stages = [...new Set(trials.map((trial) => trial.stage))].sort((a, b) => a - b);
+    let best = null;
+    const steps = trials.map((trial, place) => {
+      if (best === null || study.better(trial.value, best)) best = trial.value;
+      return [place + 1, best];
+    });
+    const points = (stage) => trials.flatMap((trial, place) => trial.stage === stage ? [{value: [place + 1, trial.value], trial}] : []);
+    const margin = (high - low) * .06 || Math.abs(high) * .01 || .1;
+    const band = sd ? [
+      {type: "line", step: "end", name: "noise", silent: true, showSymbol: false, stack: "band", stackStrategy: "all", lineStyle: {opacity: 0}, data: steps.map(([x, y]) => [x, y - sd])},
+      {type: "line", step: "end", name: "noise", silent: true, showSymbol: false, stack: "band", stackStrategy: "all", lineStyle: {opacity: 0}, areaStyle: {color: theme.accent, opacity: .16}, data: steps.map(([x]) => [x, 2 * sd])}] : [];
+    const outside = trials.filter((trial) => trial.value < low - margin || trial.value > high + margin).length;
+    return {
+      words: `${trials.length} values of ${study.metricName}, the best ${num(best)}`,
+      note: [sd ? `Band: ± ${num(sd, 2)}, one standard deviation of a repeated trial.` : "", outside ? `${outside} values lie outside the range drawn.` : ""].join(" ").trim(),
+      legend: {data: ["best so far", ...stages.map((stage) => study.stageName(stage))]},
+      tooltip: {trigger: "item", formatter: ({data, seriesName, value}) => data.trial ? trialTip(study, data.trial) : rows(seriesName, [[study.metricName, num(value[1])]])},
+      xAxis: axis(theme, {type: "value", name: "ended trials", nameLocation: "middle", nameGap: 26, min: 1, max: Math.max(2, trials.length), minInterval: 1, splitLine: {show: false}}),
+      yAxis: axis(theme, {type: "value", name: study.metricName, nameTextStyle: {color: theme.soft, align: "left"}, scale: true, min: low - margin, max: high + margin, axisLabel: {formatter: (v) => num(v, 4), showMinLabel: false, showMaxLabel: false}}),
+      grid: {left: 14, right: 20, top: 56, bottom: 30, containLabel: true},
+      series: [...band, {type: "line", name: "best so far", step: "end", showSymbol: false, data: steps, lineStyle: {width: 2, color: theme.ink}, itemStyle: {color: theme.ink}, z: 5},
+        ...stages.map((stage, place) => ({type: "scatter", name: study.stageName(stage), data: points(stage), symbolSize: trials.length > 500 ? 4 : 7, symbol: theme.symbols[place % theme.symbols.length],
+          itemStyle: {color: theme.colours[place % theme.colours.length], opacity: trials.length > 500 ? .5 : .8}, clip: true, progressive: 2000}))],
+    };
+  };
+}
+
+// --- curves -------------------------------------------------------------------------------------------------------------
+
+// Exponential smoothing as TensorBoard's, without its bias to the first value.
+export function smooth(points, weight) {
+  if (!weight) return points;
+  let last = 0, norm = 0;
+  return points.map(([x, y]) => {
+    last = last * weight + (1 - weight) * y;
+    norm = norm * weight + (1 - weight);
+    return [x, last / norm];
+  });
+}
+
+// lines: [{trial, points: [{step, epoch, time, value}]}]; view: {name, x: "step" | "epoch" | "time", weight, log}
+export function curves(study, lines, view) {
+  return (theme) => {
+    const drawn = lines.filter((one) => one.points.length);
+    if (!lines.length) return {empty: "Choose trials in the list of trials (or the best, above) to see their curves."};
+    if (!drawn.length) return {empty: `None of the chosen trials has reported ${view.name || "a metric"} yet.`};
+    const x = (point, one) => view.x === "epoch" ? point.epoch : view.x === "time" ? (Date.parse(point.time) - Date.parse(one.trial.started || point.time)) / 1000 : point.step;
+    const series = drawn.flatMap((one, place) => {
+      const points = one.points.map((point) => [x(point, one), point.value]).filter(([at]) => at !== null && Number.isFinite(at)), colour = theme.colours[place % theme.colours.length];
+      const line = {type: "line", name: `trial ${one.trial.number}`, showSymbol: points.length < 40, symbol: theme.symbols[place % theme.symbols.length], symbolSize: 6, sampling: points.length > 2000 ? "lttb" : undefined,
+        itemStyle: {color: colour}, lineStyle: {width: 2, color: colour, type: ["solid", "dashed", "dotted"][Math.floor(place / theme.colours.length) % 3]}};
+      return view.weight ? [{...line, name: `${line.name} raw`, silent: true, showSymbol: false, lineStyle: {width: 1, color: colour, opacity: .25}, data: points}, {...line, showSymbol: false, data: smooth(points, view.weight)}] : [{...line, data: points}];
+    });
+    if (series.every((one) => !one.data.length)) return {empty: `The points carry no ${view.x}.`};
+    return {
+      words: `${view.name} of ${drawn.map((one) => `trial ${one.trial.number}`).join(", ")}`, series,
+      legend: {data: drawn.map((one) => `trial ${one.trial.number}`)},
+      tooltip: {trigger: "axis", order: "valueDesc", formatter: (items) => rows(`${view.x} ${view.x === "time" ? duration(items[0].value[0]) : num(items[0].value[0])}`, items.filter((item) => !item.seriesName.endsWith("raw")).map((item) => [item.seriesName, num(item.value[1])]))},
+      xAxis: axis(theme, {type: "value", scale: true, name: view.x === "time" ? "seconds since the start" : view.x, nameLocation: "middle", nameGap: 26, axisLabel: {formatter: (v) => num(v, 4)}, splitLine: {show: false}}),
+      yAxis: axis(theme, {type: view.log ? "log" : "value", scale: true, axisLabel: {formatter: (v) => num(v, 4)}}),
+      grid: {left: 14, right: 22, top: 40, bottom: 30, containLabel: true},
+    };
+  };
+}
+
+// --- importance and slices: the server's model ----------------------------------------------------------------------------
+
+// A bar with a whisker from low to high; data: [index, low, high].
+const whisker = (theme, horizontal) => (parameters, api) => {
+  const place = api.value(0), a = api.coord(horizontal ? [api.value(1), place] : [place, api.value(1)]), b = api.coord(horizontal ? [api.value(2), place] : [place, api.value(2)]);
+  const cap = horizontal ? [0, 5] : [5, 0], line = (x1, y1, x2, y2) => ({type: "line", shape: {x1, y1, x2, y2}, style: {stroke: theme.ink, lineWidth: 1.5}});
+  return {type: "group", children: [line(a[0], a[1], b[0], b[1]), line(a[0] - cap[0], a[1] - cap[1], a[0] + cap[0], a[1] + cap[1]), line(b[0] - cap[0], b[1] - cap[1], b[0] + cap[0], b[1] + cap[1])]};
+};
+
+export function importance(answer) {
+  return (theme) => {
+    if (!answer) return {empty: "This server does not compute importances."};
+    if (answer.problem) return {empty: answer.problem};
+    const items = [...(answer.parameters || []).map((one) => ({...one, name: one.parameter})), ...(answer.pairs || []).map((one) => ({...one, name: one.parameters.join(" × ")}))]
+      .filter((one) => one.share !== null).sort((a, b) => a.share - b.share).slice(-12);
+    if (!items.length) return {empty: answer.detail || "Too few trials to say which parameters matter."};
+    const faint = (one) => one.distinguishable === false;
+    return {
+      height: Math.max(160, 70 + 30 * items.length), words: [...items].reverse().map((one) => `${one.name} ${num(100 * one.share, 3)} %`).join(", "),
+      note: [answer.detail, items.some(faint) ? "Pale: not distinguishable from nothing." : "", answer.noise?.sd ? `Noise of a repeated trial: ± ${num(answer.noise.sd, 2)}.` : ""].filter(Boolean).join(" "),
+      tooltip: {trigger: "item", formatter: ({dataIndex}) => rows(items[dataIndex].name, [["share", `${num(100 * items[dataIndex].share, 3)} %`], ["range", `${num(100 * items[dataIndex].low, 3)} – ${num(100 * items[dataIndex].high, 3)} %`]])},
+      grid: {left: 10, right: 26, top: 10, bottom: 30, containLabel: true},
+      xAxis: axis(theme, {type: "value", min: 0, name: "share of the variance explained", nameLocation: "middle", nameGap: 24, axisLabel: {formatter: (v) => `${num(100 * v, 3)} %`}}),
+      yAxis: axis(theme, {type: "category", data: items.map((one) => one.name), axisLabel: {color: theme.ink, interval: 0, width: 150, overflow: "truncate"}}),
+      series: [{type: "bar", barMaxWidth: 18, data: items.map((one) => ({value: one.share, itemStyle: {color: theme.colours[0], opacity: faint(one) ? .35 : 1}}))},
+        {type: "custom", silent: true, z: 5, renderItem: whisker(theme, true), encode: {x: [1, 2], y: 0}, data: items.flatMap((one, place) => typeof one.low === "number" ? [[place, one.low, one.high]] : [])}],
+    };
+  };
+}
+
+function gaussianTip(study, name, item, points) {
+  const point = points[item.dataIndex];
+  return rows(`${name} ${num(point.params[name])}`, [["predicted", num(point.mean)], ["± sd", num(point.sd, 2)]]);
+}
+
+export function slice(study, answer) {
+  return (theme) => {
+    if (!answer) return {empty: "This server does not compute slices of the model."};
+    if (answer.problem) return {empty: answer.problem};
+    const points = answer.points || [];
+    if (!points.length) return {empty: answer.detail || "There is no model yet."};
+    const at = Object.entries(answer.at || {}).filter(([name]) => !answer.parameters.includes(name)).map(([name, value]) => `${name} ${num(value)}`).join(", ");
+    const note = at ? `All else as in the best configuration: ${at}.` : "";
+    return answer.parameters.length === 2 ? surface(study, answer, points, theme, note) : curve(study, answer, points, theme, note);
+  };
+}
+
+function curve(study, answer, points, theme, note) {
+  const name = answer.parameters[0], known = study.axes.find((one) => one.name === name), value = (point) => point.params[name];
+  const numeric = points.every((point) => typeof value(point) === "number"), x = points.map((point) => numeric ? value(point) : String(value(point)));
+  const seen = study.valued.filter((trial) => flat(trial)[name] !== undefined).map((trial) => ({value: [numeric ? flat(trial)[name] : String(flat(trial)[name]), trial.value], trial}));
+  const [low, high] = robustRange([...points.flatMap((point) => [point.mean - 2 * point.sd, point.mean + 2 * point.sd])]);
+  const common = {type: "line", silent: true, showSymbol: false, stack: "sd", stackStrategy: "all", lineStyle: {opacity: 0}};
+  return {
+    words: `${study.metricName} predicted over ${name}`, note: `${note} Band: two standard deviations. Dots: evaluated trials.`.trim(),
+    tooltip: {trigger: "item", formatter: (item) => item.data.trial ? trialTip(study, item.data.trial) : gaussianTip(study, name, item, points)},
+    grid: {left: 14, right: 24, top: 30, bottom: 30, containLabel: true},
+    xAxis: axis(theme, {...(numeric ? {type: known?.kind === "log" ? "log" : "value", min: Math.min(...x), max: Math.max(...x)} : {type: "category", data: x}), name, nameLocation: "middle", nameGap: 26, splitLine: {show: false}, axisLabel: {formatter: (v) => num(v, 3)}}),
+    yAxis: axis(theme, {type: "value", scale: true, name: study.metricName, nameTextStyle: {color: theme.soft, align: "left"}, min: low, max: high, axisLabel: {formatter: (v) => num(v, 4), showMinLabel: false, showMaxLabel: false}}),
+    series: [{...common, data: points.map((point, place) => [x[place], point.mean - 2 * point.sd])}, {...common, areaStyle: {color: theme.accent, opacity: .18}, data: points.map((point, place) => [x[place], 4 * point.sd])},
+      {type: "line", name: "predicted", showSymbol: !numeric, data: points.map((point, place) => [x[place], point.mean]), lineStyle: {color: theme.accent, width: 2}, itemStyle: {color: theme.accent}},
+      {type: "scatter", name: "trials", data: seen, symbolSize: 6, itemStyle: {color: theme.ink, opacity: .5}, clip: true}],
+  };
+}
+
+const sortedValues = (values) => [...new Map(values.map((v) => [JSON.stringify(v), v])).values()].sort((a, b) => typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b)));
+
+// Cells of two categories of values: [[column, row, value, extra…]]
+function cells(theme, study, {columns, lines, data, names, tip, note, words}) {
+  const values = data.map((cell) => cell[2]), [low, high] = robustRange(values), few = columns.length * lines.length <= 60;
+  return {
+    words, note, height: Math.max(240, Math.min(440, 130 + 34 * lines.length)),
+    tooltip: {trigger: "item", formatter: tip}, grid: {left: 24, right: 90, top: 14, bottom: 34, containLabel: true},
+    xAxis: axis(theme, {type: "category", data: columns.map((v) => num(v, 3)), name: names[0], nameLocation: "middle", nameGap: 28, splitArea: {show: false}}),
+    yAxis: axis(theme, {type: "category", data: lines.map((v) => num(v, 3)), name: names[1], nameLocation: "end", nameTextStyle: {color: theme.soft, align: "left"}, nameGap: 6}),
+    visualMap: {min: low, max: high, calculable: false, orient: "vertical", right: 4, top: "middle", itemWidth: 12, itemHeight: 120, textStyle: {color: theme.soft}, text: [num(high, 4), num(low, 4)], dimension: 2,
+      inRange: {color: study.maximize ? theme.scale : [...theme.scale].reverse()}},
+    series: [{type: "heatmap", data, label: {show: few, color: "#fff", textBorderColor: "#000", textBorderWidth: 2, formatter: ({value}) => num(value[2], 4)}, itemStyle: few ? {borderColor: theme.card, borderWidth: 2} : {}, progressive: 0}],
+  };
+}
+
+function surface(study, answer, points, theme, note) {
+  const [a, b] = answer.parameters, columns = sortedValues(points.map((point) => point.params[a])), lines = sortedValues(points.map((point) => point.params[b]));
+  const data = points.map((point) => [columns.indexOf(point.params[a]), lines.indexOf(point.params[b]), point.mean, point.sd]);
+  return cells(theme, study, {columns, lines, data, names: [a, b], note, words: `${study.metricName} predicted over ${a} and ${b}`,
+    tip: ({value}) => rows("predicted", [[a, num(columns[value[0]])], [b, num(lines[value[1]])], [study.metricName, num(value[2])], ["± sd", num(value[3], 2)]])});
+}
+
+// --- one factor at a time, and grids ------------------------------------------------------------------------------------
+
+// [{name, levels: [{level, value, trial}], impact}] by impact, and the baseline's value.
+export function sensitivity(study) {
+  return study.memo("sensitivity", () => {
+    const stages = study.stages || [{method: study.sweep.method}], stage = stages.findIndex((one) => one.method === "ofat");
+    if (stage < 0) return null;
+    const trials = study.trials.filter((trial) => trial.stage === stage), base = trials.find((trial) => trial.proposal?.source === "baseline");
+    const factors = new Map();
+    for (const trial of trials) {
+      if (trial.proposal?.source !== "ofat") continue;
+      const name = trial.proposal.factor;
+      if (!factors.has(name)) factors.set(name, {name, levels: []});
+      factors.get(name).levels.push({level: trial.proposal.level, value: trial.value, trial});
+    }
+    const described = [study.sweep.stage, ...(study.sweep.stage?.before || [])].find((one) => one?.index === stage && one.impacts);
+    for (const factor of factors.values()) {
+      const values = [...factor.levels.map((one) => one.value), base?.value].filter((v) => typeof v === "number");
+      factor.impact = described?.impacts.find((one) => one.parameter === factor.name)?.impact ?? (values.length > 1 ? Math.max(...values) - Math.min(...values) : 0);
+    }
+    return {stage, base, selected: described?.selected || [], factors: [...factors.values()].sort((a, b) => b.impact - a.impact)};
+  });
+}
+
+export function ofat(study, noise) {
+  return (theme) => {
+    const found = sensitivity(study);
+    if (!found) return {empty: "This sweep has no stage that changes one factor at a time."};
+    const factors = found.factors.filter((factor) => factor.levels.some((one) => one.value !== null)).reverse(), base = found.base?.value ?? null;
+    if (!factors.length) return {empty: "The first factor's trials have not ended yet."};
+    const spans = factors.map((factor, place) => { const v = [...factor.levels.map((one) => one.value), base].filter((x) => x !== null); return [place, Math.min(...v), Math.max(...v)]; });
+    const sd = noise(), below = sd ? factors.filter((factor) => factor.impact < 2 * sd).length : 0;
+    return {
+      height: Math.max(180, 80 + 36 * factors.length), words: [...factors].reverse().map((factor, rank) => `${rank + 1} ${factor.name} ${num(factor.impact, 3)}`).join(", "),
+      note: [`Ranked by impact, the range of ${study.metricName} over a factor's levels and the baseline.`, sd ? `Noise of a repeated trial: ± ${num(sd, 2)}; ${below} of ${factors.length} factors stay within two of it.` : ""].join(" ").trim(),
+      tooltip: {trigger: "item", formatter: ({data}) => data.one ? rows(`${data.factor.name} = ${num(data.one.level)}`, [[study.metricName, num(data.one.value)], ...(base !== null ? [["against the baseline", num(data.one.value - base, 3)]] : []), ["trial", String(data.one.trial.number)]]) : rows(data.factor.name, [["impact", num(data.factor.impact)]])},
+      grid: {left: 10, right: 24, top: 24, bottom: 30, containLabel: true},
+      xAxis: axis(theme, {type: "value", scale: true, name: study.metricName, nameLocation: "middle", nameGap: 24, axisLabel: {formatter: (v) => num(v, 4)}}),
+      yAxis: axis(theme, {type: "category", data: factors.map((factor, place) => `${factors.length - place}. ${factor.name}`), axisLabel: {color: theme.ink, interval: 0}}),
+      series: [{type: "custom", z: 1, encode: {x: [1, 2], y: 0}, data: spans.map((value, place) => ({value, factor: factors[place]})), renderItem: (parameters, api) => {
+        const a = api.coord([api.value(1), api.value(0)]), b = api.coord([api.value(2), api.value(0)]);
+        return {type: "rect", shape: {x: a[0], y: a[1] - 7, width: Math.max(1, b[0] - a[0]), height: 14}, style: {fill: theme.colours[0], opacity: found.selected.includes(factors[api.value(0)].name) ? .55 : .25}};
+      }},
+      {type: "scatter", symbolSize: 11, itemStyle: {color: theme.colours[1]}, label: {show: true, position: "top", formatter: ({data}) => num(data.one.level, 3), color: theme.soft, fontSize: 11, distance: 3}, labelLayout: {hideOverlap: true}, z: 4,
+        data: factors.flatMap((factor, place) => factor.levels.filter((one) => one.value !== null).map((one) => ({value: [one.value, place], one, factor}))),
+        markLine: base === null ? undefined : {silent: true, symbol: "none", data: [{xAxis: base}], lineStyle: {color: theme.ink, type: "dashed"}, label: {formatter: "baseline", color: theme.ink, position: "end"}}}],
+    };
+  };
+}
+
+// Parameters of which a heat map can be made: few values, many trials each.
+export const gridAxes = (study) => study.memo("gridAxes", () => {
+  const chosen = study.valued.filter((trial) => trial.proposal?.source === "grid"), trials = chosen.length >= 4 ? chosen : study.valued;
+  return {trials, axes: study.axes.map((one) => ({name: one.name, values: sortedValues(trials.map((trial) => flat(trial)[one.name]).filter((v) => v !== undefined))})).filter((one) => one.values.length > 1 && one.values.length <= 24)};
+});
+
+export function heat(study, view) {
+  return (theme) => {
+    const {trials, axes} = gridAxes(study);
+    if (axes.length < 2) return {empty: "A heat map needs two parameters with few values each, as a grid gives them."};
+    const a = axes.find((one) => one.name === view.a) || axes[0], b = axes.find((one) => one.name === view.b && one !== a) || axes.find((one) => one !== a);
+    const found = new Map();
+    for (const trial of trials) {
+      const column = a.values.indexOf(flat(trial)[a.name]), line = b.values.indexOf(flat(trial)[b.name]);
+      if (column < 0 || line < 0) continue;
+      const key = `${column},${line}`, cell = found.get(key);
+      if (!cell) found.set(key, {column, line, best: trial, sum: trial.value, n: 1});
+      else { cell.n++; cell.sum += trial.value; if (study.better(trial.value, cell.best.value)) cell.best = trial; }
+    }
+    const list = [...found.values()];
+    return cells(theme, study, {columns: a.values, lines: b.values, names: [a.name, b.name], words: `best ${study.metricName} over ${a.name} and ${b.name}`,
+      data: list.map((cell) => [cell.column, cell.line, view.mean ? cell.sum / cell.n : cell.best.value]), note: `Each cell: the ${view.mean ? "mean" : "best"} of the trials there, over all values of the others.`,
+      tip: ({dataIndex}) => rows(`${num(a.values[list[dataIndex].column])} × ${num(b.values[list[dataIndex].line])}`, [["best", num(list[dataIndex].best.value)], ["mean", num(list[dataIndex].sum / list[dataIndex].n)], ["trials", String(list[dataIndex].n)], ["best trial", String(list[dataIndex].best.number)]])});
+  };
+}
+
+// --- time -------------------------------------------------------------------------------------------------------------------
+
+// Bars from start to end, a line a worker (or a stage).
+function bars(theme, study, {lines, data, tip, words, note}) {
+  return {
+    words, note, height: Math.max(150, Math.min(620, 80 + 26 * lines.length)),
+    tooltip: {trigger: "item", formatter: tip}, grid: {left: 10, right: 24, top: 10, bottom: 58, containLabel: true},
+    dataZoom: [{type: "slider", height: 16, bottom: 6, borderColor: theme.line, textStyle: {color: theme.soft}, filterMode: "weakFilter", brushSelect: false, showDataShadow: false}],
+    xAxis: axis(theme, {type: "time", splitLine: {show: true, lineStyle: {color: theme.line}}}),
+    yAxis: axis(theme, {type: "category", data: lines, inverse: true, axisLabel: {color: theme.ink, width: 130, overflow: "truncate"}}),
+    series: [{type: "custom", clip: true, encode: {x: [1, 2], y: 0}, data, progressive: 0, renderItem: (parameters, api) => {
+      const a = api.coord([api.value(1), api.value(0)]), b = api.coord([api.value(2), api.value(0)]), height = Math.min(18, api.size([0, 1])[1] * .72), one = data[parameters.dataIndex];
+      const shape = echarts.graphic.clipRectByRect({x: a[0], y: a[1] - height / 2, width: Math.max(2, b[0] - a[0] - .5), height}, parameters.coordSys);
+      return shape && {type: "rect", shape, style: {fill: one.colour, stroke: theme.card, lineWidth: shape.width > 5 ? 1 : 0}};
+    }}],
+  };
+}
+
+export function workersTimeline(study, names) {
+  return (theme) => {
+    const now = Date.now(), trials = study.trials.filter((trial) => trial.started).slice(-4000), ids = [...new Set(trials.map((trial) => trial.worker || "none"))];
+    if (!trials.length) return {empty: "No trial has started yet."};
+    const lines = ids.map((id) => names().get(id) || id);
+    return bars(theme, study, {lines, words: `${trials.length} trials on ${ids.length} workers`,
+      note: trials.length < study.trials.filter((trial) => trial.started).length ? "The latest 4000 trials." : "",
+      data: trials.map((trial) => ({value: [ids.indexOf(trial.worker || "none"), Date.parse(trial.started), trial.finished ? Date.parse(trial.finished) : now], trial, colour: theme.states[trial.state]})),
+      tip: ({data: {trial}}) => trialTip(study, trial, [["took", duration(seconds(trial))], ["attempt", String(trial.attempt)], ...(trial.reason ? [["reason", trial.reason]] : [])])});
+  };
+}
+
+export function stagesTimeline(study) {
+  return (theme) => {
+    const found = new Map(), now = Date.now();
+    for (const trial of study.trials) {
+      if (!trial.started) continue;
+      const start = Date.parse(trial.started), end = trial.finished ? Date.parse(trial.finished) : now, one = found.get(trial.stage) || {stage: trial.stage, start, end, n: 0, ended: 0, best: null};
+      one.start = Math.min(one.start, start);
+      one.end = Math.max(one.end, end);
+      one.n++;
+      if (isEnded(trial)) one.ended++;
+      if (trial.value !== null && (one.best === null || study.better(trial.value, one.best))) one.best = trial.value;
+      found.set(trial.stage, one);
+    }
+    const list = [...found.values()].sort((a, b) => a.stage - b.stage);
+    if (!list.length) return {empty: "No trial has started yet."};
+    return bars(theme, study, {lines: list.map((one) => study.stageName(one.stage)), words: list.map((one) => `${study.stageName(one.stage)}: ${one.n} trials, best ${num(one.best)}`).join("; "), note: "",
+      data: list.map((one, place) => ({value: [place, one.start, one.end], one, colour: theme.colours[place % theme.colours.length]})),
+      tip: ({data: {one}}) => rows(`Stage ${study.stageName(one.stage)}`, [["trials", `${one.ended} of ${one.n} ended`], [`best ${study.metricName}`, num(one.best)], ["took", duration((one.end - one.start) / 1000)]])});
+  };
+}

@@ -1,0 +1,339 @@
+// A sweep's page: how far it is and what is best, then tabs of plots, trials and the spec.
+import {call, get, getIfThere} from "./api.js";
+import {clock, confirmed, dialog, duration, h, num, pairs, pill, put, save, seconds, toast} from "./dom.js";
+import {Plot} from "./chart.js";
+import * as draw from "./plots.js";
+import {Study, flat, isEnded} from "./model.js";
+import {TrialTable, comparison, metricsOf} from "./trials.js";
+import {createSweep, progressBar} from "./sweeps.js";
+import {ParallelHover} from "./hover.js";
+
+const TABS = [["overview", "Overview"], ["analysis", "Analysis"], ["curves", "Curves"], ["timeline", "Timeline"], ["trials", "Trials"], ["spec", "Spec"]];
+const choice = (label, options, onchange, value) => h("label", {}, label, h("select", {"aria-label": label, onchange: (event) => onchange(event.target.value)}, options.map(([key, text]) => h("option", {value: key, selected: key === value}, text))));
+
+// Options of a select that come and go with the data; keeps what is chosen.
+function offer(select, options) {
+  const before = select.value, wanted = options.map(([key]) => key).join("\n");
+  if (select.dataset.options === wanted) return;
+  select.dataset.options = wanted;
+  put(select, options.map(([key, text]) => h("option", {value: key}, text)));
+  if (options.some(([key]) => key === before)) select.value = before;
+}
+
+export async function sweepPage(main, {id, tab, query}, context) {
+  const study = new Study(id), began = performance.now();
+  const top = h("div", {}), tabs = h("nav", {class: "tabs", "aria-label": "Views of the sweep"}), body = h("div", {});
+  put(main, top, tabs, body);
+  let answer = {best: null, importance: undefined}, current = null, closed = false;
+  const chosen = new Set((query.get("t") || "").split(",").filter(Boolean).map(Number)); // trial numbers, as they are in the address
+  const noise = () => answer.importance?.noise?.sd ?? null;
+  const file = (name) => () => `${(study.sweep.name || id).replace(/[^\w.-]+/g, "-")}-${name}`;
+  const open = (trial) => { location.hash = `#/trial/${trial.id}`; };
+  const address = (where = current?.name || "overview") => `#/sweep/${id}/${where}${chosen.size ? `?t=${[...chosen].join(",")}` : ""}`;
+  const pick = (numbers) => {
+    chosen.clear();
+    for (const number of numbers) chosen.add(number);
+    history.replaceState(null, "", address());
+    links();
+  };
+
+  // --- what the server concludes; asked again when trials have ended ---
+
+  let asked = -1, cost = 0;
+  async function conclude() {
+    const ended = study.progress.ended, begun = performance.now();
+    if (ended === asked || closed) return;
+    asked = ended;
+    const quietly = (path) => getIfThere(path, {signal: study.stopped.signal}).catch((error) => ({problem: error.message}));
+    const [best, importance] = await Promise.all([quietly(`/v1/sweeps/${id}/best`), quietly(`/v1/sweeps/${id}/importance`)]);
+    answer = {best, importance};
+    cost = performance.now() - begun;
+    if (!closed) { header(); current?.update?.(); }
+  }
+  let timer = null;
+  const soon = () => { timer ??= setTimeout(() => { timer = null; conclude(); }, Math.max(3000, 10 * cost)); }; // a model is fitted for it: at most a tenth of the time
+
+  // --- head ---
+
+  async function act(what, path, body, question) {
+    if (question && !await confirmed(`${what}?`, question, what)) return;
+    try {
+      study.sweep = await call("PATCH", path, body);
+      study.tell();
+      toast(`The sweep is ${study.sweep.state}.`);
+    } catch (error) { toast(error.message, true); }
+  }
+
+  function ask(title, field, text, use) {
+    return dialog(title, (close) => {
+      const error = h("p", {class: "error", role: "alert"});
+      const form = h("form", {}, h("p", {}, text), field, error, h("div", {class: "row end"}, h("button", {type: "button", onclick: () => close(null)}, "Back"), h("button", {type: "submit", class: "primary"}, title)));
+      form.addEventListener("submit", async (event) => {
+        event.preventDefault();
+        try { close(await use(field.value)); } catch (problem) { put(error, problem.errors?.length ? problem.errors.map((one) => h("div", {}, `${one.pointer} ${one.detail}`)) : problem.message); }
+      });
+      return form;
+    });
+  }
+
+  async function extend() {
+    const field = h("input", {type: "number", min: "1", step: "1", required: true, "aria-label": "run_cap", value: String((study.sweep.run_cap || study.progress.ended) + 10)});
+    const sweep = await ask("Extend", field, "The number of trials that may be proposed or enqueued in all (run_cap):", (value) => call("PATCH", `/v1/sweeps/${id}`, {run_cap: Number(value)}));
+    if (sweep) { study.sweep = sweep; study.tell(); toast(`run_cap is ${sweep.run_cap}.`); }
+  }
+
+  async function enqueue() {
+    const best = study.sweep.best, field = h("textarea", {rows: "10", spellcheck: false, "aria-label": "Parameters as JSON"});
+    field.value = JSON.stringify(best?.params || study.sweep.spec.baseline || {}, null, 2);
+    const done = await ask("Enqueue", field, "A configuration as JSON. It is claimed before any proposal.", (value) => { try { JSON.parse(value); } catch (error) { throw new Error(`This is not JSON: ${error.message}`); } return call("POST", `/v1/sweeps/${id}/trials`, `{"params":${value}}`); });
+    if (done) { study.take(done.items); study.tell(); toast(`Trial ${done.items[0].number} is queued.`); }
+  }
+
+  async function clone() {
+    const sweep = await createSweep(`${JSON.stringify({...study.sweep.spec, name: `${study.sweep.name} again`}, null, 2)}\n`, "New sweep from this one");
+    if (sweep) location.hash = `#/sweep/${sweep.id}`;
+  }
+
+  async function report() {
+    try {
+      save(`${file("report")()}.html`, "text/html", await call("GET", `/v1/sweeps/${id}/report?format=html`, undefined, {raw: true}));
+    } catch (error) { toast(error.message, true); }
+  }
+
+  async function exportAs(format, type) {
+    try {
+      const text = await call("GET", `/v1/sweeps/${id}/export?format=${format}`, undefined, {raw: true});
+      save(`${file("trials")()}.${format}`, type, text);
+    } catch (error) { toast(error.message, true); }
+  }
+
+  function header() {
+    const sweep = study.sweep, path = `/v1/sweeps/${id}`, {ended, total} = study.progress, best = sweep.best, interval = answer.best?.posterior, stage = sweep.stage, button = (text, onclick, more = {}) => h("button", {type: "button", onclick, ...more}, text);
+    const counts = Object.entries(sweep.counts).filter(([, n]) => n > 0);
+    document.title = `${sweep.name || id} · sweepd`;
+    put(top, h("div", {class: "row head"}, h("h1", {}, sweep.name || id), pill(sweep.state), h("span", {class: "soft"}, sweep.method), h("span", {class: "grow"}), h("span", {class: "row actions"},
+      sweep.state === "running" ? button("Pause", () => act("Pause", path, {state: "paused"})) : sweep.state === "paused" ? button("Resume", () => act("Resume", path, {state: "running"}), {class: "primary"}) : null,
+      sweep.state !== "cancelled" ? [button("Extend", extend), button("Enqueue", enqueue)] : null, button("Clone", clone), button("Report", report, {title: "The study as one HTML file"}),
+      sweep.state === "running" || sweep.state === "paused" ? button("Cancel", () => act("Cancel", path, {state: "cancelled"}, "Its trials are abandoned, and it cannot go on afterwards."), {class: "danger"}) : null)),
+    h("div", {class: "cards"},
+      h("section", {class: "card", "data-card": "progress"}, h("h2", {}, "Progress"), h("div", {class: "stat"}, `${ended}${total ? ` of ${total}` : ""}`, h("span", {class: "soft"}, " trials")), progressBar(study),
+        h("div", {class: "row"}, counts.map(([state, n]) => h("span", {}, pill(state), ` ${n}`))),
+        h("p", {class: "note"}, sweep.eta_s ? `About ${duration(sweep.eta_s)} left. ` : "", stage && study.stages ? `Stage ${stage.index + 1} of ${study.stages.length}: ${stage.method}${stage.total ? `, ${stage.proposed} of ${stage.total} proposed` : ""}. ` : "", `Created ${clock(sweep.created)}.`)),
+      h("section", {class: "card", "data-card": "best"}, h("h2", {}, `Best ${study.metricName}`), best ? [
+        h("div", {class: "stat"}, num(best.value), h("span", {class: "soft"}, "  "), h("a", {href: `#/trial/${best.id}`, class: "note"}, `trial ${best.number}`)),
+        interval ? h("p", {class: "note"}, `Expected when repeated: ${num(interval.mean, 4)}, between ${num(interval.low, 4)} and ${num(interval.high, 4)}.${answer.best.within_noise > 1 ? ` ${answer.best.within_noise} configurations lie within the noise of it.` : ""}${answer.best.recommend_repeats ? " Repeating them would tell them apart." : ""}`) : null,
+        answer.best?.recommended && answer.best.recommended.id !== best.id ? h("p", {class: "note"}, "Without its luck the best is probably ", h("a", {href: `#/trial/${answer.best.recommended.id}`}, `trial ${answer.best.recommended.number}`), `, observed ${num(answer.best.recommended.value)}.`) : null,
+        pairs(Object.entries(flat(best)).slice(0, 10).map(([name, value]) => [name, h("code", {}, num(value))]))] : h("p", {class: "soft"}, "No trial has a value yet.")),
+      stage && study.stages ? stagesCard(stage) : null));
+  }
+
+  function stagesCard(stage) {
+    const all = [...(stage.before || []), stage];
+    return h("section", {class: "card", "data-card": "stages"}, h("h2", {}, "Stages"), h("ol", {class: "bullets"}, study.stages.map((one, place) => {
+      const known = all.find((candidate) => candidate.index === place), impacts = known?.impacts && [...known.impacts].sort((a, b) => b.impact - a.impact);
+      return h("li", {}, h("b", {}, one.method), known ? ` ${known.proposed}${known.total ? ` of ${known.total}` : ""} proposed` : h("span", {class: "soft"}, " to come"),
+        known?.selected?.length ? h("div", {class: "note"}, `selected ${known.selected.join(", ")}`) : null,
+        impacts?.length ? h("div", {class: "note"}, `impact: ${impacts.slice(0, 4).map((impact) => `${impact.parameter} ${num(impact.impact, 3)}`).join(", ")}`) : null,
+        typeof known?.conclusion === "string" ? h("div", {class: "note"}, known.conclusion) : typeof known?.detail === "string" ? h("div", {class: "note"}, known.detail) : null);
+    })));
+  }
+
+  // --- tabs ---
+
+  const select = (label, onchange) => h("select", {"aria-label": label, onchange: (event) => onchange(event.target.value)});
+
+  function overview() {
+    const view = {by: "", stage: null, order: []}, brushed = h("p", {class: "note row", hidden: true});
+    const by = select("colour", (value) => { view.by = value; plot.draw(); }), stage = select("stage", (value) => { view.stage = value === "" ? null : Number(value); plot.draw(); });
+    const hover = new ParallelHover(study, view, open);
+    const plot = new Plot({title: "Parallel coordinates", name: "parallel", wide: true, height: 440, fileName: file("parallel"), build: draw.parallel(study, view), controls: [h("label", {}, "colour", by), h("label", {}, "stage", stage)],
+      onChart: (chart, self) => {
+        hover.attach(chart, self);
+        chart.on("axisareaselected", () => {
+          const model = chart.getModel().getSeriesByIndex(1), active = model.getRawIndicesByActiveState("active"), any = active.length < view.order.length && model.getRawIndicesByActiveState("normal").length === 0;
+          const trials = active.map((place) => view.order[place]).filter(Boolean);
+          hover.only = any ? new Set(trials) : null;
+          put(brushed, `${trials.length} of ${view.order.length} trials lie in the brushed ranges.`, h("button", {type: "button", class: "quiet", onclick: () => { location.hash = address("trials"); setTimeout(() => current.brush?.(new Set(trials.map((trial) => trial.id)))); }}, "List them"),
+            h("button", {type: "button", class: "quiet", onclick: () => { brushed.hidden = true; hover.only = null; plot.draw(); }}, "Clear"));
+          brushed.hidden = !any;
+        });
+      }});
+    plot.onDrawn = () => { hover.forget(); main.dataset.firstPlot ??= String(Math.round(performance.now() - began)); };
+    plot.area.after(brushed);
+    const past = new Plot({title: "Optimisation history", name: "history", wide: true, height: 340, fileName: file("history"), build: draw.history(study, noise), onChart: (chart) => chart.on("click", ({data}) => { if (data?.trial) open(data.trial); })});
+    return {plots: [plot, past], element: h("div", {class: "plots"}, plot.element, past.element, h("p", {class: "note"}, "Drag along an axis to brush; a click on it clears. Hover to see a trial, click to open it.")),
+      update() {
+        offer(by, [["", study.metricName], ...study.axes.map((one) => [one.name, one.name])]);
+        offer(stage, [["", "all"], ...(study.stages || []).map((_, place) => [String(place), study.stageName(place)])]);
+        stage.parentElement.hidden = !study.stages;
+        if (!brushed.hidden) return; // a brush is not taken away by news; the history goes on
+        plot.draw();
+      }, after() { past.draw(); }};
+  }
+
+  function analysis() {
+    const view = {a: "", b: "", mean: false}, cut = {a: "", b: "", answer: undefined, asked: ""};
+    const ofat = new Plot({title: "One factor at a time", name: "ofat", fileName: file("ofat"), build: draw.ofat(study, noise), onChart: (chart) => chart.on("click", ({data}) => { if (data?.one) open(data.one.trial); })});
+    const a = select("across", (value) => { view.a = value; heat.draw(); }), b = select("up", (value) => { view.b = value; heat.draw(); });
+    const heat = new Plot({title: "Heat map", name: "heat", fileName: file("heat"), build: draw.heat(study, view), controls: [a, "×", b, choice("show", [["best", "best"], ["mean", "mean"]], (value) => { view.mean = value === "mean"; heat.draw(); }, "best")]});
+    const importance = new Plot({title: "Importance", name: "importance", fileName: file("importance"), height: 220, build: (theme) => answer.importance === undefined ? {empty: "Asking the server…"} : draw.importance(answer.importance)(theme)});
+    const one = select("parameter", (value) => { cut.a = value; fetchSlice(); }), two = select("second parameter", (value) => { cut.b = value; fetchSlice(); });
+    const slice = new Plot({title: "Slice of the model", name: "slice", fileName: file("slice"), build: (theme) => cut.answer === undefined ? {empty: "Asking the server…"} : draw.slice(study, cut.answer)(theme), controls: [one, "×", two], onChart: (chart) => chart.on("click", ({data}) => { if (data?.trial) open(data.trial); })});
+
+    async function fetchSlice() {
+      const first = cut.a || one.value, second = cut.b && cut.b !== first ? cut.b : "";
+      if (!first) { cut.answer = {points: [], detail: "No parameter varies yet."}; slice.draw(); return; }
+      const path = `/v1/sweeps/${id}/slice?parameter=${encodeURIComponent(first)}${second ? `&parameter2=${encodeURIComponent(second)}` : ""}`;
+      cut.asked = path;
+      const got = await getIfThere(path, {signal: study.stopped.signal}).catch((error) => ({problem: error.message}));
+      if (cut.asked !== path || closed) return;
+      cut.answer = got;
+      slice.draw();
+    }
+
+    let ended = -1;
+    const plots = [...(draw.sensitivity(study) ? [ofat] : []), importance, slice, heat];
+    return {plots, element: h("div", {class: "plots"}, plots.map((plot) => plot.element)), update() {
+      const {axes} = draw.gridAxes(study);
+      offer(a, axes.map((axis) => [axis.name, axis.name]));
+      offer(b, axes.map((axis) => [axis.name, axis.name]));
+      if (!view.b && axes.length > 1) { view.a = axes[0].name; view.b = axes[1].name; b.value = view.b; }
+      offer(one, study.axes.map((axis) => [axis.name, axis.name]));
+      offer(two, [["", "–"], ...study.axes.map((axis) => [axis.name, axis.name])]);
+      for (const plot of plots) plot.draw();
+      if (study.progress.ended !== ended) { ended = study.progress.ended; fetchSlice(); }
+    }};
+  }
+
+  function curvesTab() {
+    const view = {name: "", x: "step", weight: 0, log: false}, series = new Map(), list = h("div", {class: "row"}); // series: id → Map(name → points)
+    const name = select("metric", (value) => { view.name = value; plot.draw(); });
+    const plot = new Plot({title: "Training curves", name: "curves", wide: true, height: 440, fileName: () => file(`curves-${view.name.replaceAll("/", "-")}`)(), build: (theme) => draw.curves(study, lines(), view)(theme), controls: [h("label", {}, "metric", name),
+      choice("over", [["step", "step"], ["epoch", "epoch"], ["time", "time"]], (value) => { view.x = value; plot.draw(); }, "step"),
+      h("label", {}, "smoothing", h("input", {type: "range", min: "0", max: "0.98", step: "0.02", value: "0", "aria-label": "smoothing", oninput: (event) => { view.weight = Number(event.target.value); plot.draw(); }})),
+      h("label", {}, h("input", {type: "checkbox", onchange: (event) => { view.log = event.target.checked; plot.draw(); }}), "log")]});
+    const trials = () => [...chosen].map((number) => study.byNumber(number)).filter(Boolean).slice(0, 16);
+    const lines = () => trials().map((trial) => ({trial, points: series.get(trial.id)?.get(view.name) || []}));
+    const rank = () => [...study.valued].sort((p, q) => study.better(p.value, q.value) ? -1 : 1).slice(0, 5);
+    const use = (some) => { pick(some.map((trial) => trial.number)); refresh(); };
+
+    async function refresh() {
+      put(list, h("span", {class: "soft"}, chosen.size ? "Trials:" : "No trial is chosen."), trials().map((trial) => h("span", {}, h("a", {href: `#/trial/${trial.id}`}, String(trial.number)), " ", h("button", {type: "button", class: "quiet", "aria-label": `Leave out trial ${trial.number}`, onclick: () => { chosen.delete(trial.number); pick([...chosen]); refresh(); }}, "×"))),
+        h("button", {type: "button", onclick: () => use(rank())}, "The best five"), h("button", {type: "button", onclick: () => use(study.trials.filter((trial) => trial.state === "running").slice(0, 8))}, "Those running"), h("a", {href: address("trials")}, "Choose in the list"));
+      await Promise.all(trials().filter((trial) => !series.has(trial.id) || (!isEnded(trial) && !live)).map(async (trial) => {
+        const got = await metricsOf(trial.id, study.stopped.signal).catch(() => null);
+        if (got) series.set(trial.id, got);
+      }));
+      if (closed) return;
+      const names = [...new Set(trials().flatMap((trial) => [...(series.get(trial.id)?.keys() || [])]))].sort((p, q) => (q === study.metricName) - (p === study.metricName) || p.localeCompare(q));
+      offer(name, names.map((one) => [one, one]));
+      if (!names.includes(view.name)) view.name = names[0] || "";
+      name.value = view.name;
+      plot.draw();
+    }
+
+    const point = (data) => {
+      const one = series.get(data.trial);
+      if (!one) return;
+      if (!one.has(data.name)) one.set(data.name, []);
+      const points = one.get(data.name), last = points.at(-1);
+      if (last && last.step >= data.step) { const place = points.findIndex((candidate) => candidate.step >= data.step); points.splice(place, points[place].step === data.step ? 1 : 0, data); } else points.push(data);
+      if (data.name === view.name) plot.later ??= setTimeout(() => { plot.later = null; plot.draw(); }, 300);
+    };
+    study.metrics.add(point);
+    let first = true;
+    return {plots: [plot], element: h("div", {class: "plots"}, h("section", {class: "card wide"}, list), plot.element), update() {
+      if (first && study.loaded && study.valued.length) {
+        first = false;
+        if (!chosen.size) pick(rank().map((trial) => trial.number));
+      }
+      refresh();
+    }, leave: () => study.metrics.delete(point)};
+  }
+
+  function timeline() {
+    const workers = new Plot({title: "Trials by worker", name: "workers", wide: true, fileName: file("workers"), build: draw.workersTimeline(study, context.names), onChart: (chart) => chart.on("click", ({data}) => { if (data?.trial) open(data.trial); })});
+    const stages = new Plot({title: "Stages", name: "stages", wide: true, height: 180, fileName: file("stages"), build: draw.stagesTimeline(study)}), table = h("section", {class: "card wide scroll"});
+    return {plots: [stages, workers], element: h("div", {class: "plots"}, stages.element, workers.element, table), update() {
+      context.learnNames();
+      stages.draw();
+      workers.draw();
+      const found = new Map();
+      for (const trial of study.trials) {
+        if (!trial.worker) continue;
+        const one = found.get(trial.worker) || {id: trial.worker, n: 0, failed: 0, time: 0, timed: 0, running: 0};
+        if (isEnded(trial)) one.n++; else one.running++;
+        if (trial.state === "failed") one.failed++;
+        const took = seconds(trial);
+        if (took !== null && trial.state === "completed") { one.time += took; one.timed++; }
+        found.set(trial.worker, one);
+      }
+      put(table, h("h2", {}, "Workers of this sweep"), h("table", {}, h("thead", {}, h("tr", {}, ["worker", "running", "ended", "failed", "mean time", "speed"].map((title, place) => h("th", {class: place ? "num" : ""}, title)))),
+        h("tbody", {}, [...found.values()].map((one) => h("tr", {}, h("td", {}, context.names().get(one.id) || one.id), [one.running, one.n, one.failed, one.timed ? duration(one.time / one.timed) : "–", one.time ? `${num(3600 * one.timed / one.time, 3)} trials/h` : "–"].map((cell) => h("td", {class: "num"}, String(cell))))))));
+    }};
+  }
+
+  function trialsTab() {
+    const side = h("section", {class: "card", hidden: true, "data-card": "comparison"});
+    const compare = (ids) => {
+      const trials = ids.map((one) => study.byId(one)).filter(Boolean);
+      side.hidden = trials.length < 2 || trials.length > 5;
+      if (!side.hidden) put(side, h("div", {class: "row"}, h("h2", {}, "Side by side"), h("span", {class: "grow"}), h("a", {href: address("curves")}, "Their curves")), comparison(study, trials));
+    };
+    const table = new TrialTable(study, {onOpen: open, names: context.names, selected: [...chosen].map((number) => study.byNumber(number)?.id).filter(Boolean),
+      onSelect: (ids, show) => { pick(ids.map((one) => study.byId(one).number)); compare(ids); if (show) side.scrollIntoView({block: "nearest"}); }});
+    if (query.get("filter")) table.search.value = query.get("filter");
+    return {plots: [], element: h("div", {class: "cards single"}, h("section", {class: "card"}, h("div", {class: "row actions"}, h("span", {class: "soft"}, "All trials as"), h("button", {type: "button", onclick: () => exportAs("csv", "text/csv")}, "CSV"), h("button", {type: "button", onclick: () => exportAs("json", "application/json")}, "JSON"), h("button", {type: "button", onclick: () => exportAs("jsonl", "application/x-ndjson")}, "JSON lines")), table.element), side),
+      brush(ids) { table.brushed = ids; table.draw(); }, update() { table.draw(); }, after() { if (table.selected.size) table.changed(); }};
+  }
+
+  function spec() {
+    const text = JSON.stringify(study.sweep.spec, null, 2), more = Object.entries(study.sweep).filter(([key, value]) => !["spec", "best", "counts", "stage", "name"].includes(key) && value !== null && typeof value !== "object");
+    return {plots: [], element: h("div", {class: "cards"}, h("section", {class: "card"}, h("div", {class: "row"}, h("h2", {}, "Spec"), h("span", {class: "grow"}), h("button", {type: "button", onclick: () => save(`${file("spec")()}.json`, "application/json", `${text}\n`)}, "Download")), h("pre", {tabindex: "0"}, text)),
+      h("section", {class: "card"}, h("h2", {}, "Sweep"), pairs(more.map(([key, value]) => [key.replaceAll("_", " "), h("code", {}, key === "created" ? clock(value) : String(value))])))), update() {}};
+  }
+
+  const makers = {overview, analysis, curves: curvesTab, timeline, trials: trialsTab, spec};
+
+  function links() { put(tabs, TABS.map(([name, title]) => h("a", {href: address(name), "aria-selected": String(name === current?.name)}, title))); }
+
+  function close() {
+    current?.leave?.();
+    for (const plot of current?.plots || []) plot.remove();
+  }
+
+  function go({tab: name = "overview", query: now}) {
+    query = now;
+    if (current?.name === name) return;
+    close();
+    current = {name: makers[name] ? name : "overview"};
+    current = {...makers[current.name](), name: current.name};
+    links();
+    put(body, current.element);
+    current.update();
+    current.after?.();
+  }
+
+  // --- life ---
+
+  let live = false;
+  study.listeners.add(() => {
+    if (closed || !study.sweep) return;
+    header();
+    if (!current) return;
+    current.update();
+    if (current.name === "overview") current.after();
+    if (study.loaded) soon();
+  });
+  study.follow((state) => { live = state === "live"; if (!closed) context.live(state); });
+  const loading = study.load();
+  loading.catch(() => study.stop());
+  await new Promise((resolve, reject) => { const wait = () => { if (study.sweep) { study.listeners.delete(wait); resolve(); } }; study.listeners.add(wait); loading.then(resolve, reject); });
+  go({tab, query});
+  loading.then(() => {
+    if (closed) return;
+    if (current.name === "trials") { close(); current = null; go({tab: "trials", query}); }
+    conclude();
+  }, (error) => toast(error.message, true));
+  return {go, leave: () => { closed = true; clearTimeout(timer); close(); study.stop(); }};
+}

@@ -1,0 +1,175 @@
+// The list of sweeps, and creating one from a pasted spec whose faults are marked where they are.
+import {call, pages, stream} from "./api.js";
+import {ago, dialog, duration, h, num, pill, put, throttle, toast} from "./dom.js";
+import {Study} from "./model.js";
+
+const STATES = ["completed", "stopped", "failed", "cancelled", "running"];
+
+// Shares of the expected trials as one bar.
+export function progressBar(study) {
+  const {ended, total} = study.progress, counts = study.sweep.counts, all = total || ended + counts.queued + counts.running || 1;
+  return h("div", {class: "bar", role: "img", "aria-label": `${ended} of ${total ?? "unknown"} trials ended`}, STATES.map((state) => {
+    const part = h("i", {"data-state": state});
+    part.style.width = `${100 * counts[state] / all}%`;
+    return part;
+  }));
+}
+
+// --- where in the text a JSON pointer points ----------------------------------------------------------------------------
+
+// Offsets [start, end] of every value by pointer; of a member, its key's start. Lenient: what cannot be read ends the walk.
+export function locate(text) {
+  const found = new Map();
+  let at = 0;
+  const space = () => { while (/\s/.test(text[at] || "")) at++; };
+  const string = () => {
+    const start = at++;
+    while (at < text.length && text[at] !== "\"") at += text[at] === "\\" ? 2 : 1;
+    at++;
+    try { return JSON.parse(text.slice(start, at)); } catch { return ""; }
+  };
+  function value(pointer, start) {
+    space();
+    start ??= at;
+    if (text[at] === "{" || text[at] === "[") {
+      const object = text[at++] === "{";
+      for (let index = 0; at < text.length; index++) {
+        space();
+        if (text[at] === "}" || text[at] === "]") { at++; break; }
+        const from = at, name = object ? string() : index;
+        if (object) { space(); at++; }
+        value(`${pointer}/${String(name).replaceAll("~", "~0").replaceAll("/", "~1")}`, from);
+        space();
+        if (text[at] === ",") at++;
+        else if (text[at] !== "}" && text[at] !== "]") break;
+      }
+    } else if (text[at] === "\"") string();
+    else while (at < text.length && !/[\s,\]}]/.test(text[at])) at++;
+    found.set(pointer, [start, at]);
+  }
+  value("");
+  return found;
+}
+
+const EXAMPLE = `{
+  "name": "my sweep",
+  "method": "bayes",
+  "trainer": "external",
+  "metric": {"name": "loss", "goal": "minimize"},
+  "run_cap": 20,
+  "parameters": {
+    "learning_rate": {"distribution": "log_uniform_values", "min": 1e-5, "max": 1e-2},
+    "dropout": {"min": 0.0, "max": 0.5}
+  }
+}
+`;
+
+export function createSweep(text = EXAMPLE, title = "New sweep") {
+  return dialog(title, (close) => {
+    const area = h("textarea", {spellcheck: false, "aria-label": "Spec as JSON", wrap: "off"}), gutter = h("pre", {"aria-hidden": "true"}), list = h("ul", {class: "faults"}), summary = h("p", {class: "error summary", role: "alert"});
+    const button = h("button", {type: "button", class: "primary", onclick: submit}, "Create");
+    area.value = text;
+    let marked = new Map(); // line → true
+    const number = () => put(gutter, area.value.split("\n").map((_, place) => marked.has(place) ? h("b", {}, `${place + 1}`) : `${place + 1}`).flatMap((one) => [one, "\n"]));
+    area.addEventListener("input", () => { marked = new Map(); number(); });
+    area.addEventListener("scroll", () => { gutter.scrollTop = area.scrollTop; });
+    const lineOf = (offset) => area.value.slice(0, offset).split("\n").length - 1;
+    const go = ([start, end]) => { area.focus(); area.setSelectionRange(start, end); area.scrollTop = Math.max(0, lineOf(start) * 21 - 120); };
+
+    function show(error) {
+      const places = locate(area.value), faults = error.errors.length ? error.errors : [];
+      marked = new Map();
+      summary.textContent = faults.length ? `${faults.length === 1 ? "One fault" : `${faults.length} faults`}; nothing was created.` : error.message;
+      put(list, faults.map((fault) => {
+        let pointer = fault.pointer;
+        while (!places.has(pointer) && pointer) pointer = pointer.slice(0, pointer.lastIndexOf("/")); // a missing key: what it is missing in
+        const place = places.get(pointer) || [0, 0];
+        marked.set(lineOf(place[0]), true);
+        return h("li", {}, h("button", {type: "button", onclick: () => go(place)}, h("b", {}, `line ${lineOf(place[0]) + 1}`), " ", h("code", {}, fault.pointer || "/"), ` ${fault.detail}`));
+      }));
+      number();
+    }
+
+    async function submit() {
+      summary.textContent = "";
+      put(list);
+      try {
+        JSON.parse(area.value);
+      } catch (error) {
+        const offset = Number(error.message.match(/position (\d+)/)?.[1] ?? NaN);
+        marked = new Map(Number.isNaN(offset) ? [] : [[lineOf(offset), true]]);
+        summary.textContent = `This is not JSON: ${error.message}. YAML files are for sweepctl create.`;
+        number();
+        if (!Number.isNaN(offset)) go([offset, offset + 1]);
+        return;
+      }
+      button.disabled = true;
+      try {
+        const sweep = await call("POST", "/v1/sweeps", area.value); // as typed: 1.0 stays a real number
+        close(sweep);
+      } catch (error) { show(error); }
+      button.disabled = false;
+    }
+
+    number();
+    return [h("p", {class: "note"}, "A sweep's spec as JSON; a Weights & Biases sweep means what it means there."), h("div", {class: "editor"}, gutter, area), summary, list,
+      h("div", {class: "row end"}, h("button", {type: "button", onclick: () => close(null)}, "Back"), button)];
+  }, true);
+}
+
+// --- the list -----------------------------------------------------------------------------------------------------------
+
+export async function sweepsPage(main, context) {
+  const sweeps = new Map(), body = h("div", {});
+  let gone = false, filter = "";
+  const fresh = h("button", {type: "button", class: "primary", onclick: async () => { const sweep = await createSweep(); if (sweep) location.hash = `#/sweep/${sweep.id}`; }}, "New sweep");
+  const search = h("input", {type: "search", class: "filter", placeholder: "Filter", "aria-label": "Filter", oninput: (event) => { filter = event.target.value.toLowerCase(); show(); }});
+  put(main, h("div", {class: "row head"}, h("h1", {}, "Sweeps"), h("span", {class: "grow"}), search, h("span", {class: "actions"}, fresh)), body);
+
+  function line(sweep) {
+    const study = new Study(sweep.id);
+    study.sweep = sweep;
+    const {ended, total} = study.progress, at = sweep.stage?.count > 1 && sweep.state === "running" ? `stage ${sweep.stage.index + 1} of ${sweep.stage.count}: ${sweep.stage.method}` : sweep.method;
+    return h("tr", {class: "link", "data-id": sweep.id}, h("td", {}, h("a", {href: `#/sweep/${sweep.id}`}, sweep.name || sweep.id)), h("td", {}, pill(sweep.state)), h("td", {class: "hide-narrow"}, at),
+      h("td", {}, progressBar(study), h("span", {class: "soft"}, `${ended}${total ? ` / ${total}` : ""}${sweep.counts.failed ? `, ${sweep.counts.failed} failed` : ""}${sweep.eta_s ? `, ${duration(sweep.eta_s)} left` : ""}`)),
+      h("td", {class: "num"}, sweep.best ? [h("b", {}, num(sweep.best.value)), h("div", {class: "soft"}, study.metricName)] : "–"), h("td", {class: "hide-narrow"}, ago(sweep.created)));
+  }
+
+  function show() {
+    if (gone) return;
+    const list = [...sweeps.values()].filter((one) => !filter || `${one.name} ${one.id} ${one.state} ${one.method}`.toLowerCase().includes(filter)).reverse();
+    if (!sweeps.size) {
+      put(body, h("section", {class: "card empty"}, h("h2", {}, "No sweep yet"), h("p", {}, "Create one here, or with sweepctl:"), h("pre", {}, `sweepctl --coordinator ${location.origin} create sweep.yaml`)));
+      return;
+    }
+    put(body, h("section", {class: "card scroll"}, h("table", {class: "sweeps"}, h("thead", {}, h("tr", {}, h("th", {}, "name"), h("th", {}, "state"), h("th", {class: "hide-narrow"}, "method"), h("th", {}, "trials"), h("th", {class: "num"}, "best"), h("th", {class: "hide-narrow"}, "created"))),
+      h("tbody", {}, list.map(line)))));
+  }
+
+  async function load() {
+    try {
+      const now = new Map();
+      await pages("/v1/sweeps", (items) => { for (const one of items) now.set(one.id, one); });
+      sweeps.clear();
+      for (const [id, one] of now) sweeps.set(id, one);
+      show();
+      return true;
+    } catch (error) {
+      if (!gone && !sweeps.size) put(body, h("p", {class: "error"}, error.message));
+      return false;
+    }
+  }
+
+  await load();
+  let timer = null;
+  const later = throttle(show, 400);
+  const unfollow = stream("/v1/events", (type, data) => {
+    if (type === "sweep") { sweeps.set(data.id, data); later(); } else if (type === "reset") load();
+  }, (state) => {
+    if (gone) return;
+    context.live(state === "live" ? "live" : state === "none" ? "polling" : "off");
+    if (state === "live") load();
+    if (state === "none") timer ??= setInterval(async () => { if (!document.hidden) context.live(await load() ? "polling" : "off"); }, 3000);
+  });
+  return () => { gone = true; unfollow(); clearInterval(timer); };
+}

@@ -1,0 +1,56 @@
+// Who evaluates: state, what runs, how fast, and why a worker gets nothing.
+import {call, get, getIfThere, pages} from "./api.js";
+import {ago, confirmed, duration, h, num, pill, put, toast} from "./dom.js";
+
+export async function workersPage(main, context) {
+  const body = h("div", {}), known = new Map(); // running trials by id: {number, sweep, progress, speed}
+  put(main, h("div", {class: "row head"}, h("h1", {}, "Workers")), body);
+  let gone = false;
+
+  const drain = (worker) => async () => {
+    if (!await confirmed(`Drain ${worker.name}?`, "It finishes what it runs and is given no more trials until it registers anew.", "Drain")) return;
+    try { await call("POST", `/v1/workers/${worker.id}/drain`); toast(`${worker.name} is draining.`); refresh(); } catch (error) { toast(error.message, true); }
+  };
+
+  async function look(id) {
+    const trial = await getIfThere(`/v1/trials/${id}`);
+    if (!trial) return;
+    const speed = await get(`/v1/trials/${id}/metrics?name=${encodeURIComponent("perf/tokens_per_s")}&limit=1000`).catch(() => null);
+    known.set(id, {trial, speed: speed?.items.at(-1)?.value ?? null});
+  }
+
+  const running = (worker) => worker.trials.length ? worker.trials.map((id) => {
+    const one = known.get(id);
+    return h("div", {}, h("a", {href: `#/trial/${id}`}, one ? `trial ${one.trial.number}` : id), one ? ` ${num(100 * (one.trial.progress || 0), 3)} %` : "", one?.speed ? `, ${num(one.speed, 3)} tokens/s` : "",
+      one?.trial.started ? h("span", {class: "soft"}, `, for ${duration((Date.now() - Date.parse(one.trial.started)) / 1000)}`) : "");
+  }) : h("span", {class: "soft"}, "nothing");
+
+  const facts = (worker) => {
+    const entries = Object.entries(worker.facts || {}).filter(([, value]) => value !== null && typeof value !== "object");
+    return h("details", {}, h("summary", {}, `${worker.trainers.join(", ")}`), h("ul", {class: "bullets"}, entries.map(([key, value]) => h("li", {}, `${key.replaceAll("_", " ")}: ${num(value, 8)}`)), worker.model?.name ? h("li", {}, `model: ${worker.model.name}`) : null));
+  };
+
+  async function refresh() {
+    const workers = [];
+    try {
+      await pages("/v1/workers", (items) => workers.push(...items));
+      await Promise.all(workers.flatMap((worker) => worker.trials).slice(0, 64).map(look));
+    } catch (error) { if (!gone) put(body, h("p", {class: "error"}, error.message)); return; }
+    if (gone) return;
+    const order = {active: 0, draining: 1, quarantined: 2, gone: 3};
+    workers.sort((a, b) => order[a.state] - order[b.state] || a.name.localeCompare(b.name));
+    const open = new Set([...body.querySelectorAll("details[open]")].map((one) => one.closest("tr").dataset.id));
+    if (!workers.length) { put(body, h("section", {class: "card empty"}, h("p", {}, "No worker has registered. Start one on any machine that reaches this address:"), h("pre", {}, `sweep-worker --coordinator ${location.origin} --work-dir /var/lib/sweep-worker`))); return; }
+    put(body, h("section", {class: "card scroll"}, h("table", {class: "workers"},
+      h("thead", {}, h("tr", {}, ["name", "state", "runs", "slots", "last seen", "trainers and facts", "gets nothing of", ""].map((title) => h("th", {}, title)))),
+      h("tbody", {}, workers.map((worker) => h("tr", {"data-id": worker.id}, h("td", {}, h("b", {}, worker.name)), h("td", {}, pill(worker.state)), h("td", {}, running(worker)), h("td", {class: "num"}, `${worker.trials.length} / ${worker.slots}`), h("td", {}, ago(worker.last_seen)),
+        h("td", {}, facts(worker)), h("td", {}, (worker.excluded || []).slice(0, 8).map((one) => h("div", {class: "note"}, h("a", {href: `#/sweep/${one.sweep}`}, one.sweep), `: ${one.why}`))),
+        h("td", {}, worker.state === "active" ? h("button", {type: "button", onclick: drain(worker)}, "Drain") : null)))))));
+    for (const line of body.querySelectorAll("tr[data-id]")) if (open.has(line.dataset.id)) line.querySelector("details").open = true;
+  }
+
+  await refresh();
+  context.live("polling");
+  const timer = setInterval(() => { if (!document.hidden) refresh(); }, 3000);
+  return () => { gone = true; clearInterval(timer); };
+}
