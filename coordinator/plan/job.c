@@ -250,6 +250,24 @@ static json_t *describe(const struct opt_proposal *p) {
         return proposal;
 }
 
+/* The proposed point as params, whole or not at all: NULL without memory. */
+static json_t *params_of(const struct plan *plan, const struct plan_job *job) {
+        json_t *params = params_base(plan, job->stage);
+        int r = params ? 0 : -ENOMEM;
+        for (size_t i = 0; r == 0 && i < job->space.n_dims; i++) {
+                const struct job_dim *name = &job->names[i];
+                if (!job->dims[i].held)
+                        r = json_set_dotted(params, name->name, domain_value(&job->dims[i], name->choices, name->integer, job->proposal.x[i]));
+        }
+        if (r == 0)
+                r = relations_settle(plan, params);
+        if (r < 0) {
+                json_decref(params);
+                return NULL;
+        }
+        return params;
+}
+
 void plan_job_finish(struct plan *plan, struct plan_job *job) {
         plan->job_out = false;
         if (job->question) {
@@ -260,21 +278,13 @@ void plan_job_finish(struct plan *plan, struct plan_job *job) {
         json_decref(plan->ready_params);
         json_decref(plan->ready_proposal);
         plan->ready_params = plan->ready_proposal = NULL;
-        if (job->result == 0) {
-                json_t *params = params_base(plan, job->stage);
-                for (size_t i = 0; params && i < job->space.n_dims; i++) {
-                        const struct job_dim *name = &job->names[i];
-                        if (!job->dims[i].held)
-                                json_set_dotted(params, name->name,
-                                                domain_value(&job->dims[i], name->choices, name->integer, job->proposal.x[i]));
-                }
-                size_t constraint;
-                double sum;
-                if (params)
-                        relations_settle(plan, params);
-                plan->is_barren = params && !relations_allow(plan, params, &constraint, &sum);
-                plan->ready_params = params;
-                plan->ready_proposal = describe(&job->proposal);
+        size_t constraint;
+        double sum;
+        _cleanup_json_ json_t *params = job->result == 0 ? params_of(plan, job) : NULL, *proposal = params ? describe(&job->proposal) : NULL;
+        if (params && proposal) {
+                plan->is_barren = !relations_allow(plan, params, &constraint, &sum);
+                plan->ready_params = TAKE(params);
+                plan->ready_proposal = TAKE(proposal);
                 plan->ready_version = job->version;
         }
         opt_memory_free(plan->memory);
