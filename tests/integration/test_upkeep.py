@@ -316,7 +316,8 @@ def test_new_work_is_refused_before_the_disk_is_full(tmp_path):
         running = study.claim()
         assert server.get("/readyz") == {"status": "ready"}
     with Daemon(tmp_path, "--min-free-mb", 10**9) as server:  # no disk has so much
-        assert server.get("/readyz")["detail"] == "the disk is nearly full: new work is refused"
+        ready = server.wait_until("/readyz", lambda answer: "detail" in answer)  # the first look at the disk follows the start
+        assert ready["detail"] == "the disk is nearly full: new work is refused"
         for path, body in (("/v1/sweeps", {"method": "random", "trainer": "external", "parameters": {"x": {"min": 0.0, "max": 1.0}}}),
                            (f"{study.path}/trials", {"params": {"x": 0.5, "n": 1}})):
             response = server.request("POST", path, body)

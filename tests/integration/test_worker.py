@@ -408,7 +408,9 @@ def test_sigterm_releases_the_trial_and_the_next_worker_resumes_it(server, start
     with server.lock:
         trial.state, trial.points = "queued", {}
     assert start(server, "--max-trials", 1).wait() == 0
-    assert trial.points == {("a", 2): 2} and trial.attempt == 2 and trial.state == "completed"
+    # the first point comes again where its acknowledgement had not reached the worker when it was stopped
+    assert {("a", 2): 2}.items() <= trial.points.items() <= {("a", 1): 1, ("a", 2): 2}.items()
+    assert trial.attempt == 2 and trial.state == "completed"
 
 
 def test_trainer_that_ignores_sigterm_is_killed_in_time(server, start):
