@@ -154,11 +154,13 @@ static bool is_completed(const char *state) {
 static void take_cell(void *text, size_t len, void *data) {
         struct import *import = data;
         struct error err;
-        _cleanup_free_ char *copy = strndup(text, len);
+        _cleanup_free_ char *copy = malloc(len + 1);
         if (!copy) {
                 import->out_of_memory = true;
                 return;
         }
+        memcpy(copy, text ? text : "", len); /* no NUL behind it, nor a text at all where the cell is empty */
+        copy[len] = 0;
         if (import->line == 0) {
                 add_column(import, copy);
                 return;

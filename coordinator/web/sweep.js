@@ -201,7 +201,7 @@ export async function sweepPage(main, {id, tab, query}, context) {
       offer(one, study.axes.map((axis) => [axis.name, axis.name]));
       offer(two, [["", "–"], ...study.axes.map((axis) => [axis.name, axis.name])]);
       for (const plot of plots) plot.draw();
-      if (study.progress.ended !== ended) { ended = study.progress.ended; fetchSlice(); }
+      if (study.progress.ended !== ended || (!cut.asked && one.value)) { ended = study.progress.ended; fetchSlice(); }
     }};
   }
 
