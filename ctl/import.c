@@ -83,9 +83,10 @@ static void add_column(struct import *import, const char *text) {
         }
         struct column *column = &import->columns[import->n_columns++];
         const char *bare = is_parameter(import, text) ? text : without_prefix(text);
-        if (import->value_column && strcmp(text, import->value_column) == 0)
+        if (import->value_column && strcmp(text, import->value_column) == 0) {
                 column->kind = COLUMN_VALUE;
-        else if (is_parameter(import, bare))
+                bare = text;
+        } else if (is_parameter(import, bare))
                 column->kind = COLUMN_PARAMETER;
         else if (strcasecmp(text, "state") == 0 || strcasecmp(text, "status") == 0)
                 column->kind = COLUMN_STATE;
@@ -99,7 +100,8 @@ static void add_column(struct import *import, const char *text) {
 /* Which column holds the value: the one asked for, else the metric's name, else `value`. */
 static void choose_value_column(struct import *import) {
         const char *wanted[] = {import->value_column, import->spec->metric.name, "value"};
-        for (size_t w = 0; w < 3; w++)
+        size_t first = import->value_column ? 0 : 1, end = import->value_column ? 1 : 3;
+        for (size_t w = first; w < end; w++)
                 for (size_t i = 0; wanted[w] && *wanted[w] && i < import->n_columns; i++)
                         if (strcmp(import->columns[i].name, wanted[w]) == 0) {
                                 import->columns[i].kind = COLUMN_VALUE;
@@ -312,8 +314,10 @@ static int import_file(struct ctl *ctl, const struct sweep_spec *spec, const cha
         for (size_t i = 0; i < import->n_columns; i++)
                 has_value |= import->columns[i].kind == COLUMN_VALUE;
         if (code == EXIT_FINE && !has_value) {
-                fprintf(stderr, "sweepctl: %s has no column '%s' nor 'value': --value-column NAME says which\n", import->file,
-                        import->value_column ? import->value_column : spec->metric.name);
+                if (import->value_column)
+                        fprintf(stderr, "sweepctl: %s has no column '%s'\n", import->file, import->value_column);
+                else
+                        fprintf(stderr, "sweepctl: %s has no column '%s' nor 'value': --value-column NAME says which\n", import->file, spec->metric.name);
                 code = EXIT_FAILED;
         }
         for (size_t i = 0; code == EXIT_FINE && i < json_array_size(import->trials); i += BATCH)

@@ -124,6 +124,7 @@ int api_load(struct api *api) {
         if (api->stale) {
                 live_forget_all(api);
                 api->is_loaded = false;
+                api->changes.is_overrun |= api->changes.is_watched; /* what was to be shown went with the caches */
         }
         if (api->is_loaded)
                 return 0;

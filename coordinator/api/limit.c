@@ -39,6 +39,23 @@ static int narrow_claim(struct api_call *call) {
         return json_object_set_new(body, "sweep", json_string(call->request.sweep_limit)) < 0 ? -ENOMEM : 0;
 }
 
+/* A name that runs trials of another sweep is somebody else's: a new instance of it would end those leases. */
+static int check_registration(struct api *api, struct api_call *call) {
+        const char *name = json_string_value(json_object_get(call->request.body, "name"));
+        struct sweep_row row = {0};
+        int r = store_sweep_get(api->store, call->request.sweep_limit, &row);
+        int64_t ours = r == 0 ? row.id : 0;
+        sweep_row_fini(&row);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; name && i < api->leases.n; i++) {
+                const struct peer *peer = peer_by_row(api, api->leases.items[i].worker);
+                if (api->leases.items[i].sweep != ours && peer && strcmp(peer->row.name, name) == 0)
+                        return refuse(call);
+        }
+        return 0;
+}
+
 int limit_check(struct api *api, struct api_call *call) {
         enum route route = call->request.route;
         if (!call->request.sweep_limit)
@@ -53,5 +70,5 @@ int limit_check(struct api *api, struct api_call *call) {
                 const char *sweep = json_string_value(json_object_get(call->request.query, "sweep"));
                 return sweep && strcmp(sweep, call->request.sweep_limit) == 0 ? 0 : refuse(call);
         }
-        return route == ROUTE_WORKER_REGISTER ? 0 : refuse(call);
+        return route == ROUTE_WORKER_REGISTER ? check_registration(api, call) : refuse(call);
 }

@@ -52,7 +52,7 @@ static int insert_sweep(struct api *api, const struct sweep_spec *spec, int64_t 
 static int check_new(struct api *api, struct sweep_spec *spec, struct faults *faults, json_t *warm) {
         struct plan *plan;
         struct error err;
-        if (spec->relations.n_constraints == 0 && !spec->warm_start.sweep && !spec->warm_start.trials)
+        if (spec->relations.n_constraints == 0 && spec->relations.n_conditions == 0 && !spec->warm_start.sweep && !spec->warm_start.trials)
                 return 0;
         int r = plan_new(spec, spec->seed, spec->run_cap, &plan, &err);
         if (r < 0)

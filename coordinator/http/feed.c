@@ -21,10 +21,12 @@
 #define ROUND_MS 50   /* between two rounds of waking */
 #define WATCHED_MS 60000
 #define BLOCK_BYTES 4096
+#define READER_LIFE_MS 120000 /* a revoked or expired token is told so at the latest then */
 #define RETRY_MS 1000 /* what clients are told to wait before they come back */
 
 struct entry {
         char sweep[LIMIT_ID_CHARS + 1]; /* empty = told to all */
+        bool is_worker;                 /* but to readers of one sweep by their token */
         unsigned len;
         char text[]; /* as it goes over the wire */
 };
@@ -39,6 +41,8 @@ struct reader {
         uint64_t position; /* id of the entry that it is at */
         size_t at;         /* bytes of it that are sent */
         bool is_waiting;   /* its connection is suspended */
+        uint64_t ends_ms;  /* it comes again then, and shows its token again */
+        bool is_limited;   /* its token is good for one sweep: workers are none of its business */
 };
 
 struct feed {
@@ -88,6 +92,7 @@ static struct entry *entry_new(uint64_t id, const char *name, const char *sweep,
         if (!entry)
                 return NULL;
         snprintf(entry->sweep, sizeof entry->sweep, "%s", sweep);
+        entry->is_worker = strcmp(name, "worker") == 0;
         memcpy(entry->text, head, (size_t)n);
         memcpy(entry->text + n, text, len);
         memcpy(entry->text + n + len, "\n\n", 2);
@@ -151,7 +156,7 @@ static size_t copy_entries(struct reader *reader, char *to, size_t room) {
         size_t n = 0;
         while (reader->position < feed->next && n < room) {
                 const struct entry *entry = feed->entries[reader->position % ENTRIES];
-                bool is_meant = !*reader->sweep || !*entry->sweep || strcmp(reader->sweep, entry->sweep) == 0;
+                bool is_meant = (!*reader->sweep || !*entry->sweep || strcmp(reader->sweep, entry->sweep) == 0) && !(reader->is_limited && entry->is_worker);
                 if (is_meant)
                         n += copy_some(to + n, room - n, entry->text, entry->len, &reader->at);
                 if (is_meant && reader->at < entry->len)
@@ -171,6 +176,8 @@ static ssize_t read_some(void *cls, uint64_t offset, char *to, size_t room) {
         pthread_mutex_lock(&feed->lock);
         if (feed->closed) {
                 result = MHD_CONTENT_READER_END_OF_STREAM;
+        } else if (reader->at == 0 && reader->head_at == reader->head_len && clock_mono_ms() >= reader->ends_ms) {
+                result = MHD_CONTENT_READER_END_OF_STREAM; /* between two events */
         } else if (reader->head_at < reader->head_len) {
                 result = (ssize_t)copy_some(to, room, reader->head, reader->head_len, &reader->head_at);
         } else if (reader->position < feed->first) {
@@ -216,12 +223,14 @@ static bool find_position(const struct feed *feed, const char *last_event_id, ui
         return true;
 }
 
-struct MHD_Response *feed_follow(struct feed *feed, struct MHD_Connection *connection, const char *last_event_id, const char *sweep) {
+struct MHD_Response *feed_follow(struct feed *feed, struct MHD_Connection *connection, const char *last_event_id, const char *sweep, bool is_limited) {
         struct reader *reader = calloc(1, sizeof *reader);
         if (!reader)
                 return NULL;
         reader->feed = feed;
         reader->connection = connection;
+        reader->ends_ms = clock_mono_ms() + READER_LIFE_MS;
+        reader->is_limited = is_limited;
         snprintf(reader->sweep, sizeof reader->sweep, "%s", sweep ? sweep : "");
         struct MHD_Response *response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK_BYTES, read_some, reader, reader_free);
         if (!response) {

@@ -40,7 +40,8 @@ bool feed_expect(struct feed *feed);
 
 /* The answer that streams: the header of the stream, what came after last_event_id (NULL = from now on), then what comes,
  * of one sweep or of all (NULL). Workers belong to no sweep and are always told. NULL without memory. */
-struct MHD_Response *feed_follow(struct feed *feed, struct MHD_Connection *connection, const char *last_event_id, const char *sweep);
+struct MHD_Response *feed_follow(struct feed *feed, struct MHD_Connection *connection, const char *last_event_id, const char *sweep,
+                                 bool is_limited);
 
 /* Every reader's stream ends, those to come as well. */
 void feed_close(struct feed *feed);

@@ -232,7 +232,7 @@ int tokens_find(struct tokens *tokens, const char *text, uint64_t now_ms, struct
         pthread_mutex_lock(&tokens->lock);
         int r = refresh(tokens);
         const struct token *written = find_in(tokens->file, hash), *drawn = find_in(tokens->drawn, hash);
-        const struct token *token = drawn && !has_expired(drawn, now_ms) ? drawn : written;
+        const struct token *token = r == 0 && drawn && !has_expired(drawn, now_ms) ? drawn : written; /* of what cannot be read, none is known */
         if (token) {
                 *ret = (struct token_holder){.role = token->role, .is_drawn = token == drawn};
                 memcpy(ret->name, token->name, sizeof ret->name);

@@ -88,7 +88,8 @@ static json_t *effect_json(const struct plan *plan, unsigned stage, const struct
 /* Of the latest stage of that kind that has begun. */
 static json_t *ofat_json(struct plan *plan) {
         for (unsigned s = plan->stage + 1; s-- > 0;) {
-                if (plan->spec->stages[s].method != METHOD_OFAT || conclude_ofat(plan, s) < 0)
+                /* an ended stage was concluded when the next one began, which selected by it: a question changes nothing */
+                if (plan->spec->stages[s].method != METHOD_OFAT || (s == plan->stage && conclude_ofat(plan, s) < 0))
                         continue;
                 json_t *list = json_array();
                 for (size_t i = 0; list && i < plan->stages[s].n_impacts; i++)
@@ -137,7 +138,7 @@ static int plan_ask_about(struct plan *plan, enum plan_question kind, unsigned b
         question->kind = kind;
         job->before = before;
         job->options = (struct opt_bayes_options){.maximize = plan->spec->metric.maximize, .seed = plan->seed};
-        question->is_too_long = plan->n_all > MAX_TRIALS;
+        question->is_too_long = kind != ASKS_FINALISTS && plan->n_all > MAX_TRIALS; /* finalists: the model keeps to its own cap */
         int r = question->is_too_long ? 0 : history_need(plan);
         if (r == 0)
                 r = add_parameters(plan, job, &plan->spec->parameters);

@@ -120,7 +120,8 @@ static int add_held(struct plan *plan, struct plan_job *job, unsigned stage) {
         for (size_t i = 0; i < spec->parameters.n; i++) {
                 const struct parameter *p = &spec->parameters.items[i];
                 const json_t *held = params_default(plan, p->name);
-                if (p->distribution == DIST_CONSTANT || !held || relations_leader(&spec->relations, p->name) || job_has_dim(job, p->name) || !evidence_varies(plan, stage, p->name, held))
+                if (p->distribution == DIST_CONSTANT || !held || relations_leader(&spec->relations, p->name) || job_has_dim(job, p->name) ||
+                    (!relations_condition(&spec->relations, p->name) && !evidence_varies(plan, stage, p->name, held))) /* whether it counts depends on the point */
                         continue;
                 int r = job_add_parameter(job, p, held);
                 if (r < 0)
@@ -134,7 +135,8 @@ int job_add_factors(struct plan *plan, struct plan_job *job, unsigned stage) {
         const char *name;
         json_t *held;
         json_object_foreach(spec->baseline, name, held) {
-                if (job_has_dim(job, name) || parameter_find(&spec->parameters, name) || relations_leader(&spec->relations, name) || !evidence_varies(plan, stage, name, held))
+                if (job_has_dim(job, name) || parameter_find(&spec->parameters, name) || relations_leader(&spec->relations, name) ||
+                    (!relations_condition(&spec->relations, name) && !evidence_varies(plan, stage, name, held)))
                         continue;
                 int r = add_factor(plan, job, name, held);
                 if (r < 0)

@@ -116,18 +116,16 @@ static void check_value(const struct plan *plan, const char *name, const json_t 
                 faults_add(faults, at, "%s", detail);
 }
 
-/* What a person gave for tied parameters is the leader's value; two different ones are a fault. */
+/* What a person gave for tied parameters is the leader's value, unless that was given itself. */
 static void take_leader_value(const struct plan *plan, json_t *params, const json_t *given, const char *name, const char *pointer,
                               struct faults *faults) {
         const char *leader = relations_leader(&plan->spec->relations, name);
-        const json_t *value = json_get_dotted(given, name), *other = leader ? json_get_dotted(given, leader) : NULL;
+        const json_t *value = json_get_dotted(given, name);
         char at[1024];
-        if (!leader || !value)
+        if (!leader || !value || json_get_dotted(given, leader))
                 return;
         pointer_of(at, sizeof at, pointer, given, name);
-        if (other && !json_same(other, value))
-                faults_add(faults, at, "must be the same as '%s'", leader);
-        else if (json_set_dotted(params, leader, json_incref((json_t *)value)) < 0)
+        if (json_set_dotted(params, leader, json_incref((json_t *)value)) < 0)
                 faults_add(faults, at, "cannot be combined with the other parameters");
 }
 
@@ -137,6 +135,10 @@ static void check_activity(const struct plan *plan, const json_t *params, const 
         char at[1024];
         pointer_of(at, sizeof at, pointer, given, name);
         bool is_active = relations_is_active(plan, params, name);
+        const char *leader = relations_leader(&plan->spec->relations, name);
+        const json_t *mine = json_get_dotted(given, name), *stored = json_get_dotted(params, name);
+        if (leader && mine && stored && !json_same(mine, stored))
+                faults_add(faults, at, "must be the same as '%s'", leader);
         if (is_active && !json_get_dotted(params, name))
                 faults_add(faults, at, "missing, and the sweep has no baseline value for it");
         else if (!is_active && !imported && json_get_dotted(given, name))

@@ -222,13 +222,35 @@ static void drawn_fini(struct drawn *drawn) {
         relations_free(&drawn->relations);
 }
 
+/* A parameter with a condition that the stage holds: whether it counts, and so its term of a constraint, depends on the point. */
+static void add_held(const struct plan *plan, unsigned stage, struct drawn *drawn) {
+        const struct relations_spec *relations = &plan->spec->relations;
+        for (size_t i = 0; i < plan->spec->parameters.n; i++) {
+                const struct parameter *p = &plan->spec->parameters.items[i];
+                const json_t *held = params_default(plan, p->name);
+                if (!held || p->distribution == DIST_CONSTANT || stage_varies(plan, stage, p->name) || relations_leader(relations, p->name) ||
+                    !relations_condition(relations, p->name))
+                        continue;
+                size_t k = drawn->n_dims;
+                domain_from_parameter(p, &drawn->dims[k]);
+                if (!domain_number(&drawn->dims[k], p->values, held, &drawn->dims[k].held_value))
+                        continue;
+                drawn->dims[k].held = true;
+                drawn->parameters[k] = p;
+                drawn->names[k] = p->name;
+                drawn->choices[k] = p->values;
+                drawn->n_dims++;
+        }
+}
+
 static int drawn_init(const struct plan *plan, unsigned stage, const json_t *base, struct drawn *drawn) {
         const struct parameter_list *list = stage_parameters(plan, stage);
+        size_t most = list->n + plan->spec->parameters.n + 1;
         *drawn = (struct drawn){
-                .parameters = calloc(list->n + 1, sizeof *drawn->parameters),
-                .names = calloc(list->n + 1, sizeof *drawn->names),
-                .choices = calloc(list->n + 1, sizeof *drawn->choices),
-                .dims = calloc(list->n + 1, sizeof *drawn->dims),
+                .parameters = calloc(most, sizeof *drawn->parameters),
+                .names = calloc(most, sizeof *drawn->names),
+                .choices = calloc(most, sizeof *drawn->choices),
+                .dims = calloc(most, sizeof *drawn->dims),
         };
         if (!drawn->parameters || !drawn->names || !drawn->choices || !drawn->dims)
                 return -ENOMEM;
@@ -241,6 +263,7 @@ static int drawn_init(const struct plan *plan, unsigned stage, const json_t *bas
                 drawn->choices[k] = list->items[i].values;
                 domain_from_parameter(&list->items[i], &drawn->dims[k]);
         }
+        add_held(plan, stage, drawn);
         const struct relations_view view = {
                 .names = drawn->names, .dims = drawn->dims, .choices = drawn->choices, .n_dims = drawn->n_dims, .base = base};
         return relations_build(plan, &view, &drawn->relations);
@@ -273,9 +296,52 @@ static int next_drawn(struct plan *plan, json_t **ret_params, json_t **ret_propo
         return 0;
 }
 
+/* Where relations let a grid pass points over, it walks over all of them between two answers. */
+#define WALKED_MAX 100000
+
+static int by_count(const void *a, const void *b) {
+        uint64_t x = ((const struct axis *)a)->count, y = ((const struct axis *)b)->count;
+        return x < y ? 1 : x > y ? -1 : 0;
+}
+
+/* Points of a grid stage at most: of the longest axes where it selects some. */
+static int grid_points(const struct plan *plan, unsigned stage, uint64_t *ret) {
+        const struct stage_spec *spec = &plan->spec->stages[stage];
+        const struct parameter_list *parameters = stage_parameters(plan, stage);
+        size_t n = 0, n_all = spec->n_levels > 0 ? spec->n_levels : parameters->n;
+        _cleanup_free_ struct axis *axes = calloc(n_all + 1, sizeof *axes);
+        if (!axes)
+                return -ENOMEM;
+        for (size_t i = 0; i < n_all; i++)
+                if (spec->n_levels > 0)
+                        axis_from_levels(&spec->levels[i], &axes[n++]);
+                else if (parameters->items[i].distribution != DIST_CONSTANT)
+                        axis_from_parameter(&parameters->items[i], &axes[n++]);
+        qsort(axes, n, sizeof *axes, by_count);
+        *ret = axes_count(axes, spec->select_top > 0 && spec->select_top < n ? spec->select_top : n);
+        return 0;
+}
+
+static int check_grids(const struct plan *plan, const char *pointer, struct faults *faults) {
+        const struct relations_spec *relations = &plan->spec->relations;
+        for (unsigned s = 0; s < plan->spec->n_stages && relations->n_constraints + relations->n_conditions > 0; s++) {
+                uint64_t points;
+                int r = plan->spec->stages[s].method == METHOD_GRID ? grid_points(plan, s, &points) : 1;
+                if (r < 0)
+                        return r;
+                if (r == 0 && points > WALKED_MAX)
+                        faults_add(faults, pointer, "a grid with conditions or constraints has at most %d points, not %llu", WALKED_MAX,
+                                   (unsigned long long)points);
+        }
+        return 0;
+}
+
 /* Configurations are looked for as the stages will: a sweep whose constraints leave none is a mistake. */
 int plan_check(struct plan *plan, const char *pointer, struct faults *faults) {
         size_t before = faults->n_total;
+        int checked = check_grids(plan, plan->spec->relations.n_constraints > 0 ? pointer : "/conditions", faults);
+        if (checked < 0)
+                return checked;
         for (unsigned s = 0; s < plan->spec->n_stages && plan->spec->relations.n_constraints > 0; s++) {
                 enum method method = plan->spec->stages[s].method;
                 if (method == METHOD_GRID || method == METHOD_OFAT || method == METHOD_CONFIRM || plan->spec->stages[s].select_top > 0)

@@ -126,15 +126,18 @@ export function stream(path, on, onState) {
   }
   (async () => {
     while (!stop.signal.aborted) {
+      let ended = false; // by the server, in order: what follows is resumed, and nothing was missed
       try {
-        if (!await once()) { onState("none"); return; }
+        ended = await once();
+        if (!ended) { onState("none"); return; }
       } catch (error) {
         if (stop.signal.aborted) return;
+        if (error.status === 401) { onState("retry"); return; } // nobody wants to log in: a reload asks again
       }
       if (stop.signal.aborted) return;
-      onState("retry");
+      if (!ended) onState("retry");
       await new Promise((resolve) => setTimeout(resolve, wait));
-      wait = Math.min(wait * 2, 15000);
+      wait = ended ? 500 : Math.min(wait * 2, 15000);
     }
   })();
   return () => stop.abort();

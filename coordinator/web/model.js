@@ -112,10 +112,13 @@ export class Study {
 
   async reload() {
     const signal = this.stopped.signal;
+    this.told ??= new Set();
     try {
       this.sweep = await get(`/v1/sweeps/${this.id}`, {signal});
-      await pages(`/v1/sweeps/${this.id}/trials`, (items) => this.take(items), {signal});
-    } catch { return; }
+      await pages(`/v1/sweeps/${this.id}/trials`, (items) => this.take(items.filter((trial) => !this.told?.has(trial.id))), {signal});
+    } catch { return; } finally {
+      if (this.loaded) this.told = null;
+    }
     this.changed();
   }
 

@@ -5,7 +5,7 @@ import {Plot} from "./chart.js";
 import * as draw from "./plots.js";
 import {Study, flat, isEnded} from "./model.js";
 import {TrialTable, comparison, metricsOf} from "./trials.js";
-import {createSweep, progressBar} from "./sweeps.js";
+import {createSweep, indented, locate, progressBar} from "./sweeps.js";
 import {ParallelHover} from "./hover.js";
 
 const TABS = [["overview", "Overview"], ["analysis", "Analysis"], ["curves", "Curves"], ["timeline", "Timeline"], ["trials", "Trials"], ["spec", "Spec"]];
@@ -89,9 +89,19 @@ export async function sweepPage(main, {id, tab, query}, context) {
     if (done) { study.take(done.items); study.tell(); toast(`Trial ${done.items[0].number} is queued.`); }
   }
 
+  // The spec as the server keeps it, character by character.
+  async function specText() {
+    const text = await call("GET", `/v1/sweeps/${id}`, undefined, {raw: true}), [start, end] = locate(text).get("/spec");
+    return text.slice(text.indexOf(":", start) + 1, end);
+  }
+
   async function clone() {
-    const sweep = await createSweep(`${JSON.stringify({...study.sweep.spec, name: `${study.sweep.name} again`}, null, 2)}\n`, "New sweep from this one");
-    if (sweep) location.hash = `#/sweep/${sweep.id}`;
+    try {
+      const text = await specText(), at = locate(text).get("/name"), name = `"name":${JSON.stringify(`${study.sweep.name} again`)}`;
+      const named = at ? text.slice(0, at[0]) + name + text.slice(at[1]) : text.replace("{", `{${name},`);
+      const sweep = await createSweep(`${indented(named)}\n`, "New sweep from this one");
+      if (sweep) location.hash = `#/sweep/${sweep.id}`;
+    } catch (error) { toast(error.message, true); }
   }
 
   async function report() {
@@ -289,7 +299,7 @@ export async function sweepPage(main, {id, tab, query}, context) {
 
   function spec() {
     const text = JSON.stringify(study.sweep.spec, null, 2), more = Object.entries(study.sweep).filter(([key, value]) => !["spec", "best", "counts", "stage", "name"].includes(key) && value !== null && typeof value !== "object");
-    return {plots: [], element: h("div", {class: "cards"}, h("section", {class: "card"}, h("div", {class: "row"}, h("h2", {}, "Spec"), h("span", {class: "grow"}), h("button", {type: "button", onclick: () => save(`${file("spec")()}.json`, "application/json", `${text}\n`)}, "Download")), h("pre", {tabindex: "0"}, text)),
+    return {plots: [], element: h("div", {class: "cards"}, h("section", {class: "card"}, h("div", {class: "row"}, h("h2", {}, "Spec"), h("span", {class: "grow"}), h("button", {type: "button", onclick: async () => { try { save(`${file("spec")()}.json`, "application/json", `${indented(await specText())}\n`); } catch (error) { toast(error.message, true); } }}, "Download")), h("pre", {tabindex: "0"}, text)),
       h("section", {class: "card"}, h("h2", {}, "Sweep"), pairs(more.map(([key, value]) => [key.replaceAll("_", " "), h("code", {}, key === "created" ? clock(value) : String(value))])))), update() {}};
   }
 
@@ -327,13 +337,17 @@ export async function sweepPage(main, {id, tab, query}, context) {
   });
   study.follow((state) => { live = state === "live"; if (!closed) context.live(state); });
   const loading = study.load();
-  loading.catch(() => study.stop());
+  loading.catch(() => { if (!study.sweep) study.stop(); });
   await new Promise((resolve, reject) => { const wait = () => { if (study.sweep) { study.listeners.delete(wait); resolve(); } }; study.listeners.add(wait); loading.then(resolve, reject); });
   go({tab, query});
   loading.then(() => {
     if (closed) return;
     if (current.name === "trials") { close(); current = null; go({tab: "trials", query}); }
     conclude();
-  }, (error) => toast(error.message, true));
+  }, (error) => {
+    if (closed) return;
+    toast(error.message, true);
+    setTimeout(() => { if (!closed) { study.loaded = true; study.reload(); } }, 3000);
+  });
   return {go, leave: () => { closed = true; clearTimeout(timer); close(); study.stop(); }};
 }

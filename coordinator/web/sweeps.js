@@ -51,6 +51,18 @@ export function locate(text) {
   return found;
 }
 
+// JSON in lines, its numbers as they stand: parsed and written again, 1.0 would become 1, which means another distribution.
+export function indented(text) {
+  let depth = 0;
+  const line = () => `\n${"  ".repeat(depth)}`;
+  return text.replace(/"(?:[^"\\]|\\.)*"|\s+|[{}[\],:]/g, (token) => {
+    if (/^\s/.test(token)) return "";
+    if (token === "{" || token === "[") { depth++; return token + line(); }
+    if (token === "}" || token === "]") { depth--; return line() + token; }
+    return token === "," ? token + line() : token === ":" ? ": " : token;
+  });
+}
+
 const EXAMPLE = `{
   "name": "my sweep",
   "method": "bayes",
@@ -139,7 +151,7 @@ export async function sweepsPage(main, context) {
     if (gone) return;
     const list = [...sweeps.values()].filter((one) => !filter || `${one.name} ${one.id} ${one.state} ${one.method}`.toLowerCase().includes(filter)).reverse();
     if (!sweeps.size) {
-      put(body, h("section", {class: "card empty"}, h("h2", {}, "No sweep yet"), h("p", {}, "Create one here, or with sweepctl:"), h("pre", {}, `sweepctl --coordinator ${location.origin} create sweep.yaml`)));
+      put(body, h("section", {class: "card empty"}, h("h2", {}, "No sweep yet"), h("p", {}, "Create one here, or with sweepctl:"), h("pre", {}, `sweepctl --server ${location.origin} create sweep.yaml`)));
       return;
     }
     put(body, h("section", {class: "card scroll"}, h("table", {class: "sweeps"}, h("thead", {}, h("tr", {}, h("th", {}, "name"), h("th", {}, "state"), h("th", {class: "hide-narrow"}, "method"), h("th", {}, "trials"), h("th", {class: "num"}, "best"), h("th", {class: "hide-narrow"}, "created"))),

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import urllib.request
+import uuid
 
 SERVER, SWEEP = sys.argv[1], sys.argv[2]
 TOKEN = os.environ.get("SWEEPD_TOKEN")  # read it from a file of yours, if the coordinator wants one
@@ -30,19 +31,22 @@ def evaluate(params, report):
 
 
 worker = post("/v1/workers", {"name": f"example-{os.getpid()}", "slots": 1, "trainers": ["external"]})["id"]
-for number in range(1, 1_000_000):
-    claimed = post("/v1/claims", {"worker": worker, "claim_id": f"c{number}", "sweep": SWEEP, "wait_s": 5})
+while True:
+    claimed = post("/v1/claims", {"worker": worker, "claim_id": uuid.uuid4().hex, "sweep": SWEEP, "wait_s": 5})
     if not claimed:
         break  # finished, or nothing to do for five seconds
-    trial, seq = claimed["trials"][0], 0
+    trial, seq, command = claimed["trials"][0], 0, None
 
     def report(step, value, outcome=None):
-        global seq
+        global seq, command
         seq += 1
         metrics = [{"name": "loss", "step": step, "value": value}] if outcome is None else []
         body = {"lease": trial["lease"], "seq": seq, "metrics": metrics, "outcome": outcome}
-        return post(f"/v1/trials/{trial['id']}/report", body)["command"] != "continue"
+        command = post(f"/v1/trials/{trial['id']}/report", body)["command"]
+        return command != "continue"
 
     value = evaluate(trial["params"], report)
+    if command == "abort":
+        continue  # cancelled meanwhile: nobody wants to hear of it
     report(0, value, {"state": "completed", "value": value})
     print(f"trial {trial['number']}: {value:.4f} {trial['params']}")

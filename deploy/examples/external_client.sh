@@ -1,7 +1,7 @@
 #!/bin/sh
 # Evaluates trials of a sweep with "trainer": "external", with curl and jq alone: external_client.sh http://127.0.0.1:8484 SWEEP
 set -eu
-server=$1 sweep=$2 number=0
+server=$1 sweep=$2 number=0 run=$(date +%s%N)
 post() { curl -sS --fail-with-body --max-time 90 -H 'Content-Type: application/json' ${SWEEPD_TOKEN:+-H "Authorization: Bearer $SWEEPD_TOKEN"} "$server$1" -d "$2"; }
 
 evaluate() { # the params as JSON on stdin, the value on stdout
@@ -11,7 +11,7 @@ evaluate() { # the params as JSON on stdin, the value on stdout
 worker=$(post /v1/workers "{\"name\":\"example-$$\",\"slots\":1,\"trainers\":[\"external\"]}" | jq -r .id)
 while :; do
         number=$((number + 1))
-        claimed=$(post /v1/claims "{\"worker\":\"$worker\",\"claim_id\":\"c$number\",\"sweep\":\"$sweep\",\"wait_s\":5}")
+        claimed=$(post /v1/claims "{\"worker\":\"$worker\",\"claim_id\":\"c$run-$number\",\"sweep\":\"$sweep\",\"wait_s\":5}")
         [ -n "$claimed" ] || break # finished, or nothing to do for five seconds
         trial=$(echo "$claimed" | jq -c '.trials[0]')
         value=$(echo "$trial" | jq .params | evaluate)

@@ -197,6 +197,7 @@ def test_a_wrong_row_is_told_by_its_line_and_nothing_is_imported(server, ctl, tm
     (tmp_path / "bad.csv").write_text(head + "1e-3,2,adam,true,0.5\nfast,2,adam,true,0.5\n")
     assert "--value-column" in ctl("import", id, "bad.csv", url=server.url, expect=1).stderr
     assert "bad.csv:3: /params/learning_rate: must be a number" in ctl("import", id, "bad.csv", "--value-column", "score", url=server.url, expect=1).stderr
+    assert "no column 'scroe'" in ctl("import", id, "bad.csv", "--value-column", "scroe", url=server.url, expect=1).stderr
     (tmp_path / "torn.csv").write_text(head + '1e-3,2,"adam')
     assert "torn.csv:2" in ctl("import", id, "torn.csv", "--value-column", "score", url=server.url, expect=1).stderr
     assert server.get(f"/v1/sweeps/{id}/trials")["items"] == []

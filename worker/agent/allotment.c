@@ -82,6 +82,9 @@ static void decide(struct allotment *allotment, const char *how) {
         else if (allotment->n == 1) {
                 chosen = allotment->divisions[0];
                 how = "given";
+        } else if (allotment->key && strcmp(how, "guessed") != 0) { /* none of them fits now */
+                chosen = allotment->divisions[0];
+                how = "fewest, as memory is short";
         } else {
                 registration_guess(options, &chosen);
                 how = "guessed";
@@ -103,7 +106,7 @@ static void on_measured(void *data, const struct measurement_result *result) {
                 log_warning("the best number of slots cannot be measured", log_s("why", result->failure));
         else if (division_remember(allotment->path, allotment->key, allotment->divisions, allotment->n, &err) < 0)
                 log_warning("what was measured is not remembered", log_s("why", err.text));
-        decide(allotment, "measured");
+        decide(allotment, result->failure ? "guessed" : "measured");
 }
 
 /* Everything that would fit now was measured before. */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -26,6 +27,7 @@ CLEANUP_DEFINE(DIR *, cleanup_dir, closedir)
 
 struct workdir {
         char *path, *shared, *trials, *outbox, *models;
+        char mark[33]; /* this process among those that share checkpoints */
         int lock;
         unsigned keep_models;
         uint64_t min_free_bytes;
@@ -66,6 +68,13 @@ int workdir_open(const char *path, const char *shared, unsigned keep_models, uin
         if (!workdir)
                 return error_set(err, -ENOMEM, "out of memory");
         *workdir = (struct workdir){.lock = -1, .keep_models = keep_models, .min_free_bytes = min_free_bytes};
+        unsigned char drawn[16];
+        if (getrandom(drawn, sizeof drawn, 0) != sizeof drawn) {
+                workdir_close(workdir);
+                return error_set(err, -EIO, "no random numbers: %s", strerror(errno));
+        }
+        for (size_t i = 0; i < sizeof drawn; i++)
+                snprintf(workdir->mark + 2 * i, 3, "%02x", drawn[i]);
         _cleanup_free_ char *absolute = NULL;
         int r = fs_make_dirs(path, 0700, err);
         if (r == 0 && !(absolute = realpath(path, NULL)))
@@ -132,12 +141,28 @@ static void drop_part(const struct workdir *workdir, const char *trial, const ch
         remove_tree(path);
 }
 
+/* Where checkpoints are shared, the trial's folder belongs to the process that started on it last: one whose lease is gone must
+ * not clear away what another goes on with. */
+static int own(struct workdir *workdir, const char *trial, struct error *err) {
+        _cleanup_free_ char *path = workdir->shared ? workdir_trial(workdir, trial, "owner") : NULL;
+        return path ? fs_write_atomic(path, workdir->mark, strlen(workdir->mark), 0600, err) : 0;
+}
+
+static bool is_own(const struct workdir *workdir, const char *trial) {
+        _cleanup_free_ char *path = workdir_trial(workdir, trial, "owner");
+        _cleanup_buf_ struct buf text = BUF_INIT(sizeof workdir->mark);
+        struct error ignored;
+        return path && fs_read(path, &text, &ignored) == 0 && text.data && strcmp(text.data, workdir->mark) == 0;
+}
+
 int workdir_prepare(struct workdir *workdir, const char *trial, struct error *err) {
         _cleanup_free_ char *checkpoint = workdir_trial(workdir, trial, "checkpoint"), *output = workdir_trial(workdir, trial, "output");
         if (!checkpoint || !output)
                 return error_set(err, -ENOMEM, "out of memory");
         remove_tree(output);
         int r = fs_make_dirs(checkpoint, 0700, err);
+        if (r == 0)
+                r = own(workdir, trial, err);
         return r == 0 ? fs_make_dirs(output, 0700, err) : r;
 }
 
@@ -160,7 +185,7 @@ void workdir_drop_checkpoint(struct workdir *workdir, const char *trial) {
 
 void workdir_drop_trial(struct workdir *workdir, const char *trial) {
         drop_part(workdir, trial, NULL);
-        if (workdir->shared)
+        if (workdir->shared && is_own(workdir, trial))
                 drop_part(workdir, trial, ""); /* the folder in the shared one */
 }
 

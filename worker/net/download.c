@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -109,7 +110,8 @@ static int begin(struct transfer *transfer) {
         _cleanup_free_ char *part = download_part(transfer->download->path);
         if (length > 0 && part && fs_free_bytes(part, &free_bytes, transfer->err) == 0 && (uint64_t)length > free_bytes)
                 return fail(transfer, -ENOSPC, "the file does not fit on the disk");
-        return keep_mark(transfer);
+        int r = keep_mark(transfer);
+        return r < 0 ? fail(transfer, r, strerror(-r)) : 0;
 }
 
 static size_t take_body(char *bytes, size_t size, size_t n, void *data) {
@@ -154,6 +156,8 @@ static int open_part(struct transfer *transfer, char etag[static ETAG_BYTES]) {
         transfer->fd = open(part, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
         if (transfer->fd < 0 || fstat(transfer->fd, &st) < 0)
                 return error_set(transfer->err, -errno, "%s: %s", part, strerror(errno));
+        if (flock(transfer->fd, LOCK_EX | LOCK_NB) < 0)
+                return error_set(transfer->err, -EBUSY, "%s: another fetch is at it", part);
         if (fs_read(mark, &text, &ignored) == 0 && text.len > 0)
                 memcpy(etag, text.data, text.len + 1);
         if (!download->is_known && !etag[0] && ftruncate(transfer->fd, 0) < 0)

@@ -155,6 +155,12 @@ static void checkpoints_may_lie_where_others_find_them(void **state) {
         workdir_prune(second, nothing_in_use, NULL);
         assert_true(!path_exists("shared/trials/t2") && path_exists("shared/trials/t1") && path_exists("shared/trials/photos"));
 
+        /* whoever started on it last may clear it away: not one whose lease went to another */
+        workdir_drop_trial(second, "t1");
+        assert_true(path_exists("shared/trials/t1/checkpoint/state"));
+        assert_int_equal(workdir_prepare(second, "t1", NULL), 0);
+        workdir_drop_trial(first, "t1");
+        assert_true(path_exists("shared/trials/t1/checkpoint/state"));
         workdir_drop_trial(second, "t1");
         assert_false(path_exists("shared/trials/t1"));
         workdir_close(first);

@@ -397,6 +397,9 @@ static void a_warm_start_that_cannot_be_is_a_fault_and_creates_nothing(void **st
         json_decref(house_must(house, 422, ROUTE_SWEEP_CREATE, NULL,
                                "{'method':'random','trainer':'external','parameters':{'x':{'min':0,'max':9}},'constraints':[{'terms':{'x':2},"
                                "'min':7,'max':7}]}"));
+        json_decref(house_must(house, 422, ROUTE_SWEEP_CREATE, NULL, /* it would walk over ten thousand million points */
+                               "{'method':'grid','trainer':'external','parameters':{'a':{'min':0,'max':99999},'b':{'min':0,'max':99999}},"
+                               "'constraints':[{'terms':{'a':1,'b':1},'min':199990}]}"));
         free(old);
 }
 

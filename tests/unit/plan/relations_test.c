@@ -150,6 +150,36 @@ static void constraints_hold_for_every_method(void **state) {
         }
 }
 
+static void a_held_parameter_counts_in_a_constraint_only_where_it_is_there(void **state) {
+        (void)state;
+        static const char *const methods[] = {"random", "sobol", "bayes"};
+        for (size_t i = 0; i < 3; i++) {
+                struct bench b;
+                char text[1024];
+                snprintf(text, sizeof text,
+                         "{\"method\":\"staged\",\"trainer\":\"external\",\"metric\":{\"name\":\"m\"},\"baseline\":{\"momentum\":0.5},"
+                         "\"parameters\":{\"opt\":{\"values\":[\"sgd\",\"adam\"]},\"momentum\":{\"min\":0.0,\"max\":1},\"lr\":{\"min\":0.0,\"max\":1}},"
+                         "\"conditions\":[{\"parameter\":\"momentum\",\"when\":{\"opt\":[\"sgd\"]}}],"
+                         "\"constraints\":[{\"terms\":{\"lr\":1,\"momentum\":1},\"min\":0.7,\"max\":1}],"
+                         "\"stages\":[{\"method\":\"%s\",\"run_cap\":24,\"parameters\":{\"opt\":{\"values\":[\"sgd\",\"adam\"]},\"lr\":{\"min\":0.0,\"max\":1}}}]}",
+                         methods[i]);
+                open_bench(&b, text);
+                size_t n_adam = 0;
+                for (int k = 0; k < 24; k++) {
+                        enum plan_answer answer;
+                        _cleanup_json_ json_t *params = propose(&b, &answer);
+                        assert_non_null(params);
+                        double lr = json_number_value(json_object_get(params, "lr"));
+                        bool is_adam = !json_object_get(params, "momentum");
+                        n_adam += is_adam;
+                        assert_true(lr + (is_adam ? 0 : 0.5) >= 0.7 - 1e-6 && lr + (is_adam ? 0 : 0.5) <= 1 + 1e-6);
+                        plan_trial_state(b.plan, b.n, TRIAL_COMPLETED, true, is_adam ? lr : lr + 0.1);
+                }
+                assert_true(n_adam > 0);
+                close_bench(&b);
+        }
+}
+
 static void a_constraint_that_nothing_meets_is_a_fault(void **state) {
         (void)state;
         struct bench b;
@@ -228,6 +258,7 @@ int main(void) {
                 cmocka_unit_test(drawn_and_modelled_configurations_are_settled),
                 cmocka_unit_test(the_model_tries_every_settled_configuration_before_any_again),
                 cmocka_unit_test(constraints_hold_for_every_method),
+                cmocka_unit_test(a_held_parameter_counts_in_a_constraint_only_where_it_is_there),
                 cmocka_unit_test(a_constraint_that_nothing_meets_is_a_fault),
                 cmocka_unit_test(what_people_give_is_settled_or_refused),
                 cmocka_unit_test(another_sweeps_configuration_is_adopted_where_it_fits),
