@@ -256,7 +256,8 @@ static int serve(const struct config *config, struct settings *settings, struct 
         block_signals(&signals);
         raise_descriptor_limit();
         _cleanup_(cleanup_feed) struct feed *feed = NULL;
-        int r = feed_new(NULL, &feed, err);
+        struct feed_config feed_config = {.tokens = settings->tokens};
+        int r = feed_new(&feed_config, &feed, err);
         if (r < 0)
                 return r;
         struct core_config core_config = {

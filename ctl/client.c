@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "common/cleanup.h"
+#include "common/credential.h"
 #include "common/fs.h"
 #include "common/json.h"
 #include "common/world.h"
@@ -37,7 +38,7 @@ static int read_token(const char *path, char **ret_header, struct error *err) {
         int r = fs_read(path, &text, err);
         if (r < 0)
                 return r;
-        if (stat(path, &status) < 0 || (status.st_mode & 077))
+        if (stat(path, &status) < 0 || (status.st_mode & credential_forbidden_bits(path)))
                 return error_set(err, -EPERM, "%s: others can read the token; chmod 600 it", path);
         char *token = text.data ? text.data : "";
         size_t len = strcspn(token, "\r\n");

@@ -270,7 +270,7 @@ static enum MHD_Result send_events(struct exchange *exchange) {
         const char *last = MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, "Last-Event-ID");
         const char *sweep = json_string_value(json_object_get(exchange->call.request.query, "sweep"));
         return answer_stream(&exchange->answer, exchange->connection,
-                             feed_follow(exchange->http->config.feed, exchange->connection, last, sweep, exchange->holder.sweep[0] != 0));
+                             feed_follow(exchange->http->config.feed, exchange->connection, last, sweep, &exchange->holder));
 }
 
 static void complete_metrics(struct exchange *exchange) {

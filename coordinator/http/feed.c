@@ -14,14 +14,17 @@
 #include <time.h>
 
 #include "common/log.h"
+#include "common/world.h"
 #include "http/clock.h"
+#include "http/tokens.h"
 #include "proto/limits.h"
 
 #define ENTRIES 32768 /* a power of two */
 #define ROUND_MS 50   /* between two rounds of waking */
 #define WATCHED_MS 60000
 #define BLOCK_BYTES 4096
-#define READER_LIFE_MS 120000 /* a revoked or expired token is told so at the latest then */
+#define READER_LIFE_MS 120000
+#define TOKENS_MS 1000 /* between two looks at the readers' tokens, when nothing happens */
 #define RETRY_MS 1000 /* what clients are told to wait before they come back */
 
 struct entry {
@@ -42,7 +45,9 @@ struct reader {
         size_t at;         /* bytes of it that are sent */
         bool is_waiting;   /* its connection is suspended */
         uint64_t ends_ms;  /* it comes again then, and shows its token again */
-        bool is_limited;   /* its token is good for one sweep: workers are none of its business */
+        struct token_holder holder; /* with a sweep: workers are none of its business */
+        bool is_new;  /* its token may have gone between its check and its coming */
+        bool is_over; /* its token no longer counts */
 };
 
 struct feed {
@@ -156,7 +161,7 @@ static size_t copy_entries(struct reader *reader, char *to, size_t room) {
         size_t n = 0;
         while (reader->position < feed->next && n < room) {
                 const struct entry *entry = feed->entries[reader->position % ENTRIES];
-                bool is_meant = (!*reader->sweep || !*entry->sweep || strcmp(reader->sweep, entry->sweep) == 0) && !(reader->is_limited && entry->is_worker);
+                bool is_meant = (!*reader->sweep || !*entry->sweep || strcmp(reader->sweep, entry->sweep) == 0) && !(*reader->holder.sweep && entry->is_worker);
                 if (is_meant)
                         n += copy_some(to + n, room - n, entry->text, entry->len, &reader->at);
                 if (is_meant && reader->at < entry->len)
@@ -174,7 +179,7 @@ static ssize_t read_some(void *cls, uint64_t offset, char *to, size_t room) {
         struct feed *feed = reader->feed;
         ssize_t result = 0;
         pthread_mutex_lock(&feed->lock);
-        if (feed->closed) {
+        if (feed->closed || reader->is_over) {
                 result = MHD_CONTENT_READER_END_OF_STREAM;
         } else if (reader->at == 0 && reader->head_at == reader->head_len && clock_mono_ms() >= reader->ends_ms) {
                 result = MHD_CONTENT_READER_END_OF_STREAM; /* between two events */
@@ -223,14 +228,16 @@ static bool find_position(const struct feed *feed, const char *last_event_id, ui
         return true;
 }
 
-struct MHD_Response *feed_follow(struct feed *feed, struct MHD_Connection *connection, const char *last_event_id, const char *sweep, bool is_limited) {
+struct MHD_Response *feed_follow(struct feed *feed, struct MHD_Connection *connection, const char *last_event_id, const char *sweep,
+                                 const struct token_holder *holder) {
         struct reader *reader = calloc(1, sizeof *reader);
         if (!reader)
                 return NULL;
         reader->feed = feed;
         reader->connection = connection;
         reader->ends_ms = clock_mono_ms() + READER_LIFE_MS;
-        reader->is_limited = is_limited;
+        reader->holder = *holder;
+        reader->is_new = true;
         snprintf(reader->sweep, sizeof reader->sweep, "%s", sweep ? sweep : "");
         struct MHD_Response *response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK_BYTES, read_some, reader, reader_free);
         if (!response) {
@@ -270,20 +277,53 @@ static void wake_all(struct feed *feed, bool sign_of_life) {
         feed->told = feed->next;
 }
 
+/* Ends the streams whose tokens no longer count: all are looked at when the tokens have changed. What cannot be looked up now is
+ * looked up next time. Called with the lock held, which is free while the tokens are asked whether they have changed. */
+static void check_readers(struct feed *feed, int64_t *seen) {
+        struct tokens *tokens = feed->config.tokens;
+        if (!tokens || feed->n_readers == 0)
+                return;
+        pthread_mutex_unlock(&feed->lock);
+        int64_t revision = tokens_revision(tokens);
+        uint64_t now_ms = world_wall_ms(world_real());
+        pthread_mutex_lock(&feed->lock);
+        bool all_known = true;
+        for (struct reader *reader = feed->readers; reader; reader = reader->next) {
+                struct token_holder *holder = &reader->holder;
+                bool has_expired = holder->expires_ms > 0 && holder->expires_ms <= now_ms;
+                if (!*holder->hash || reader->is_over || (!has_expired && !reader->is_new && revision == *seen))
+                        continue;
+                int r = tokens_holds(tokens, holder, now_ms);
+                reader->is_new = r < 0;
+                reader->is_over = r == TOKENS_UNKNOWN;
+                all_known = all_known && r >= 0;
+                if (reader->is_over && reader->is_waiting) {
+                        reader->is_waiting = false;
+                        MHD_resume_connection(reader->connection);
+                }
+        }
+        if (all_known && revision >= 0)
+                *seen = revision;
+}
+
 static void *run(void *data) {
         struct feed *feed = data;
+        int64_t tokens_seen = -1;
         pthread_mutex_lock(&feed->lock);
         uint64_t life_ms = clock_mono_ms() + feed->config.keepalive_ms;
         while (!feed->stopping) {
-                struct timespec until = clock_at(life_ms);
+                uint64_t look_ms = clock_mono_ms() + TOKENS_MS;
+                struct timespec until = clock_at(look_ms < life_ms ? look_ms : life_ms);
                 int r = 0;
                 while (!feed->stopping && feed->told == feed->next && r == 0)
                         r = pthread_cond_timedwait(&feed->changed, &feed->lock, &until);
                 if (feed->stopping)
                         break;
+                check_readers(feed, &tokens_seen); /* before they are told anything */
                 uint64_t now = clock_mono_ms();
                 bool sign_of_life = now >= life_ms;
-                wake_all(feed, sign_of_life);
+                if (sign_of_life || feed->told != feed->next)
+                        wake_all(feed, sign_of_life);
                 if (sign_of_life)
                         life_ms = now + feed->config.keepalive_ms;
                 struct timespec pause = clock_at(now + ROUND_MS);

@@ -1,7 +1,7 @@
 /* The feed: a bounded journal of events, and the readers of /v1/events that follow it.
  *
  * The core thread appends; libmicrohttpd's thread copies to the readers' sockets; a thread of the feed's own wakes the
- * readers that wait, at most every 50 ms, and gives them a sign of life now and then. Readers hold a position in the
+ * readers that wait, at most every 50 ms, gives them a sign of life now and then, and ends the streams of those whose tokens no longer count. Readers hold a position in the
  * journal and no copies: one that is so slow that the journal has left it behind is dropped, and comes back by
  * Last-Event-ID. Everything here is safe from any thread. */
 #pragma once
@@ -14,8 +14,11 @@
 struct feed;
 struct MHD_Connection;
 struct MHD_Response;
+struct token_holder;
+struct tokens;
 
 struct feed_config {
+        struct tokens *tokens; /* of the readers; NULL = they have none. Outlives the feed */
         size_t max_bytes;      /* of the journal; default 8 MiB */
         size_t max_readers;    /* default 2048 */
         unsigned keepalive_ms; /* default 15000 */
@@ -39,9 +42,10 @@ bool feed_is_watched(void *feed);
 bool feed_expect(struct feed *feed);
 
 /* The answer that streams: the header of the stream, what came after last_event_id (NULL = from now on), then what comes,
- * of one sweep or of all (NULL). Workers belong to no sweep and are always told. NULL without memory. */
+ * of one sweep or of all (NULL). Workers belong to no sweep and are told to all but holders of a token for one sweep. The
+ * stream ends within a second after the holder's token was revoked or has expired. NULL without memory. */
 struct MHD_Response *feed_follow(struct feed *feed, struct MHD_Connection *connection, const char *last_event_id, const char *sweep,
-                                 bool is_limited);
+                                 const struct token_holder *holder);
 
 /* Every reader's stream ends, those to come as well. */
 void feed_close(struct feed *feed);

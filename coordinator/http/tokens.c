@@ -35,6 +35,7 @@ struct tokens {
         struct token_set *file, *drawn; /* never NULL */
         struct token_source source;     /* changes NULL = none */
         int64_t changes;                /* of the source, as of drawn; -1 = not read yet */
+        int64_t revision;               /* one more each time that file or drawn became another */
 };
 
 /* --- the file ---------------------------------------------------------------------------------------- */
@@ -134,6 +135,7 @@ static int refresh(struct tokens *tokens) {
                 return r;
         tokens->drawn->n = 0;
         tokens->changes = -1;
+        tokens->revision++;
         r = tokens->source.each(tokens->source.data, take_info, tokens->drawn);
         if (r == 0)
                 tokens->changes = changes;
@@ -191,6 +193,7 @@ int tokens_reload(struct tokens *tokens, struct error *err) {
         pthread_mutex_lock(&tokens->lock);
         before = tokens->file;
         tokens->file = set;
+        tokens->revision++;
         pthread_mutex_unlock(&tokens->lock);
         free(before);
         return 0;
@@ -226,20 +229,42 @@ static const struct token *find_in(const struct token_set *set, const char *hash
         return hit;
 }
 
+/* Under the lock. */
+static int find_hash(struct tokens *tokens, const char *hash, uint64_t now_ms, struct token_holder *ret) {
+        int r = refresh(tokens);
+        const struct token *written = find_in(tokens->file, hash), *drawn = find_in(tokens->drawn, hash);
+        const struct token *token = r == 0 && drawn && !has_expired(drawn, now_ms) ? drawn : written; /* of what cannot be read, none is known */
+        if (!token)
+                return r == 0 ? TOKENS_UNKNOWN : r;
+        *ret = (struct token_holder){.role = token->role, .is_drawn = token == drawn, .expires_ms = token->expires_ms};
+        memcpy(ret->name, token->name, sizeof ret->name);
+        memcpy(ret->sweep, token->sweep, sizeof ret->sweep);
+        memcpy(ret->hash, token->hash, sizeof ret->hash);
+        return TOKENS_KNOWN;
+}
+
 int tokens_find(struct tokens *tokens, const char *text, uint64_t now_ms, struct token_holder *ret) {
         char hash[DIGEST_HEX_SIZE];
         digest_bytes(text, strlen(text), hash);
         pthread_mutex_lock(&tokens->lock);
-        int r = refresh(tokens);
-        const struct token *written = find_in(tokens->file, hash), *drawn = find_in(tokens->drawn, hash);
-        const struct token *token = r == 0 && drawn && !has_expired(drawn, now_ms) ? drawn : written; /* of what cannot be read, none is known */
-        if (token) {
-                *ret = (struct token_holder){.role = token->role, .is_drawn = token == drawn};
-                memcpy(ret->name, token->name, sizeof ret->name);
-                memcpy(ret->sweep, token->sweep, sizeof ret->sweep);
-                r = TOKENS_KNOWN;
-        } else if (r == 0)
-                r = TOKENS_UNKNOWN;
+        int r = find_hash(tokens, hash, now_ms, ret);
         pthread_mutex_unlock(&tokens->lock);
         return r;
+}
+
+int64_t tokens_revision(struct tokens *tokens) {
+        pthread_mutex_lock(&tokens->lock);
+        int r = refresh(tokens);
+        int64_t revision = r < 0 ? r : tokens->revision;
+        pthread_mutex_unlock(&tokens->lock);
+        return revision;
+}
+
+int tokens_holds(struct tokens *tokens, const struct token_holder *holder, uint64_t now_ms) {
+        struct token_holder now;
+        pthread_mutex_lock(&tokens->lock);
+        int r = find_hash(tokens, holder->hash, now_ms, &now);
+        pthread_mutex_unlock(&tokens->lock);
+        bool same = r == TOKENS_KNOWN && now.role == holder->role && strcmp(now.sweep, holder->sweep) == 0;
+        return r == TOKENS_KNOWN && !same ? TOKENS_UNKNOWN : r;
 }

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/digest.h"
 #include "common/error.h"
 #include "proto/limits.h"
 #include "proto/route.h"
@@ -33,6 +34,8 @@ struct token_holder {
         char name[LIMIT_NAME_BYTES + 1];
         char sweep[LIMIT_ID_CHARS + 1]; /* good for this sweep only; empty = for all */
         bool is_drawn;                  /* we drew it: nobody guesses it. Those of the token file are what people think of */
+        uint64_t expires_ms;            /* 0 = never */
+        char hash[DIGEST_HEX_SIZE];     /* empty = without a token */
 };
 
 /* path NULL = no file. The file must be readable by its owner only; blank lines and # comments are skipped. Negative errno
@@ -54,3 +57,10 @@ int tokens_count(struct tokens *tokens, uint64_t now_ms);
 #define TOKENS_KNOWN 0
 #define TOKENS_UNKNOWN 1
 int tokens_find(struct tokens *tokens, const char *token, uint64_t now_ms, struct token_holder *ret);
+
+/* A number that changes with the tokens, for those who let a caller stay for long: another one means that tokens_holds must be
+ * asked again. Negative when the source cannot be read. */
+int64_t tokens_revision(struct tokens *tokens);
+
+/* Does the holder's token still count, with the same rights? TOKENS_KNOWN, TOKENS_UNKNOWN or negative, as tokens_find. */
+int tokens_holds(struct tokens *tokens, const struct token_holder *holder, uint64_t now_ms);

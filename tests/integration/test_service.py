@@ -137,6 +137,21 @@ def test_sweepd_takes_its_tokens_from_the_manager(tmp_path, name):
         assert "sesame" not in open(f"/proc/{server.process.pid}/cmdline").read() + open(f"/proc/{server.process.pid}/environ").read()
 
 
+@pytest.mark.parametrize("mode", [0o400, 0o440])
+def test_sweepctl_takes_a_token_that_the_manager_gave(tmp_path, mode):
+    given = credentials(tmp_path, tokens="admin root sesame-open\n", token="sesame-open\n")
+    token = tmp_path / "credentials" / "token"
+    token.chmod(mode)
+    with Daemon(tmp_path, auth=True, token="sesame-open", env=given) as server:
+        def listing(path, env):
+            return subprocess.run([program("sweepctl"), "--server", server.url, "--token-file", path, "list"], capture_output=True, text=True,
+                                  timeout=PATIENCE_S, env={**os.environ, **env})
+        assert listing(token, given).returncode == 0
+        if mode == 0o440:
+            refused = listing(token, {})
+            assert refused.returncode == 1 and "chmod 600" in refused.stderr
+
+
 def test_a_readable_token_file_elsewhere_is_refused_as_ever(tmp_path):
     path = tmp_path / "tokens"
     path.write_text("admin root sesame-open\n")

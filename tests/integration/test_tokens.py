@@ -1,5 +1,6 @@
 """Tokens kept in the database: `sweepd token`, beside a running server; what wrong ones meet; tokens for one sweep."""
 import re
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -62,6 +63,60 @@ def test_a_revoked_token_ends_on_an_open_connection(place):
         assert session.get(server.url + "/v1/sweeps", timeout=PATIENCE_S).status_code == 200
         token_command(folder, "revoke", "keepalive")
         assert session.get(server.url + "/v1/sweeps", timeout=PATIENCE_S).status_code == 401
+
+
+def open_stream(server, secret):
+    """What comes in a stream of events that has begun, and its session."""
+    session = requests.Session()
+    session.trust_env = False
+    response = session.get(server.url + "/v1/events", headers={"Authorization": f"Bearer {secret}"}, stream=True, timeout=PATIENCE_S)
+    assert response.status_code == 200
+    pieces = response.iter_content(None)
+    assert next(pieces)
+    return pieces, session
+
+
+def read_until_its_end(pieces):
+    return b"".join(pieces)  # its timeout is shorter than the life of a stream
+
+
+def test_an_open_stream_of_events_ends_with_its_token(place):
+    server, folder = place
+    secret, other = create(folder, "viewer", "watcher"), create(folder, "viewer", "bystander")
+    (watching, first), (bystanding, second) = open_stream(server, secret), open_stream(server, other)
+    with first, second:
+        token_command(folder, "revoke", "watcher")
+        begun = time.monotonic()
+        read_until_its_end(watching)
+        assert time.monotonic() - begun < PATIENCE_S
+        server.create_sweep(name="unseen by the watcher")
+        seen = b""
+        while b"unseen by the watcher" not in seen:
+            seen += next(bystanding)
+    assert ask(server, secret).status_code == 401 and ask(server, other).status_code == 200
+    token_command(folder, "revoke", "bystander")
+
+
+def test_an_open_stream_of_events_ends_when_its_token_expires(place):
+    server, folder = place
+    soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 4))
+    secret = create(folder, "viewer", "brief", "--expires", soon)
+    pieces, session = open_stream(server, secret)
+    with session:
+        read_until_its_end(pieces)
+    assert ask(server, secret).status_code == 401
+
+
+def test_an_open_stream_of_events_ends_with_its_line_in_the_token_file(tmp_path):
+    path = tmp_path / "tokens"
+    path.write_text("admin root secret-of-root\nviewer eve secret-of-eve\n")
+    path.chmod(0o600)
+    with Daemon(tmp_path, "--token-file", path, auth=True, token="secret-of-root") as server:
+        pieces, session = open_stream(server, "secret-of-eve")
+        with session:
+            path.write_text("admin root secret-of-root\n")
+            server.process.send_signal(signal.SIGHUP)
+            read_until_its_end(pieces)
 
 
 def test_only_hashes_are_stored_and_secrets_are_nowhere(place):
