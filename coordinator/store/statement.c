@@ -56,9 +56,20 @@ static int bind_one(sqlite3_stmt *statement, int index, const struct bind *bind)
         }
 }
 
+/* SQLite rolls back a whole transaction by itself on some failures (disk full, I/O, memory). What its unit, or the units
+ * after it, would write then must not be committed one statement at a time. */
+static int check_transaction(struct store *store) {
+        if (!store->is_begun || !sqlite3_get_autocommit(store->db))
+                return 0;
+        snprintf(store->fault, sizeof store->fault, "the transaction was rolled back");
+        return -EIO;
+}
+
 int store_query_binds(struct store *store, const char *sql, sqlite3_stmt **ret, const struct bind *binds) {
         sqlite3_stmt *statement = NULL;
-        int r = find_statement(store, sql, &statement);
+        int r = check_transaction(store);
+        if (r == 0)
+                r = find_statement(store, sql, &statement);
         if (r < 0)
                 return r;
         sqlite3_reset(statement);

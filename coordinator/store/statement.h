@@ -22,6 +22,7 @@ struct store {
                 sqlite3_stmt *statement;
         } statements[STORE_STATEMENTS];
         size_t n_statements;
+        bool is_begun;   /* between store_begin and store_commit or store_rollback: nothing is executed outside of a transaction */
         char fault[256]; /* what SQLite said last */
 };
 

@@ -229,28 +229,40 @@ void store_close(struct store *store) {
 
 /* --- transactions ------------------------------------------------------------------------------------------ */
 
+static int begin(struct store *store, int r) {
+        store->is_begun = r == 0;
+        return r;
+}
+
 /* A database that cannot be written still answers reads. */
 int store_begin(struct store *store) {
         int r = store_execute(store, "BEGIN IMMEDIATE");
-        return r < 0 && !store_in_transaction(store) ? store_execute(store, "BEGIN") : r;
+        return begin(store, r < 0 && !store_in_transaction(store) ? store_execute(store, "BEGIN") : r);
 }
 
 int store_begin_read(struct store *store) {
-        return store_execute(store, "BEGIN");
+        return begin(store, store_execute(store, "BEGIN"));
 }
 
 int store_commit(struct store *store) {
         int r = store_in_transaction(store) ? store_execute(store, "COMMIT") : -EIO;
         if (r < 0)
                 store_rollback(store);
+        store->is_begun = false;
         return r;
 }
 
-void store_rollback(struct store *store) {
+/* The transaction ends here; what is tried in it afterwards fails, until store_commit (which fails, too) or store_rollback. */
+static void abandon(struct store *store) {
         for (size_t i = 0; i < store->n_statements; i++)
                 sqlite3_reset(store->statements[i].statement);
-        if (store_in_transaction(store))
-                sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
+        if (store_in_transaction(store) && sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL) != SQLITE_OK)
+                sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL); /* no memory for the statement itself: SQLite gave some back */
+}
+
+void store_rollback(struct store *store) {
+        abandon(store);
+        store->is_begun = false;
 }
 
 bool store_in_transaction(const struct store *store) {
@@ -261,13 +273,21 @@ int store_savepoint(struct store *store) {
         return store_execute(store, "SAVEPOINT unit");
 }
 
+/* A unit that can be neither kept nor undone as a whole takes the transaction with it: half of it must not be committed. */
 int store_savepoint_release(struct store *store) {
-        return store_execute(store, "RELEASE unit");
+        int r = store_execute(store, "RELEASE unit");
+        if (r < 0)
+                abandon(store);
+        return r;
 }
 
 int store_savepoint_undo(struct store *store) {
         int r = store_in_transaction(store) ? store_execute(store, "ROLLBACK TO unit") : -EIO;
-        return r < 0 ? r : store_execute(store, "RELEASE unit");
+        if (r == 0)
+                r = store_execute(store, "RELEASE unit");
+        if (r < 0)
+                abandon(store);
+        return r;
 }
 
 int store_probe(struct store *store) {

@@ -5,8 +5,9 @@
  * a row, changes it and stores it. Every function returns 0 or a negative errno (-ENOSPC, -EROFS, -EIO, -ENOMEM, -EBUSY)
  * unless it says more; store_error tells what SQLite said. ret_ arguments are untouched on failure.
  *
- * Writes happen between store_begin and store_commit. A statement that fails may have ended the transaction
- * (store_in_transaction): then all of it is gone, which is the caller's signal to forget what it cached. */
+ * Writes happen between store_begin and store_commit. A statement that fails, a query too, may have ended the transaction
+ * (store_in_transaction): then all of it is gone, which is the caller's signal to forget what it cached. Whatever is tried after
+ * that and before store_commit (which fails) or store_rollback fails as well: nothing is kept outside of the transaction. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -36,7 +37,7 @@ int store_commit(struct store *store); /* on failure everything since store_begi
 void store_rollback(struct store *store);
 bool store_in_transaction(const struct store *store);
 
-/* One nested unit inside a transaction: savepoint, then release or undo. */
+/* One nested unit inside a transaction: savepoint, then release or undo. A unit for which that fails takes the transaction with it. */
 int store_savepoint(struct store *store);
 int store_savepoint_release(struct store *store);
 int store_savepoint_undo(struct store *store);

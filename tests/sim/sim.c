@@ -496,6 +496,11 @@ static void turn(struct sim *sim) {
                 return;
         }
         sim->disk.crash_in = 0;
+        if (sim->options.verbose > 2 && sqlite3_get_autocommit(sim->store->db)) {
+                sim_quiet(sim, true);
+                oracle_check(sim, false);
+                sim_quiet(sim, false);
+        }
         if (sim->disk.n_faults > faults_before || starved)
                 sim->commit_failed = true; /* frames of a commit that failed may come back whole */
         disk_mark_told(&sim->disk);

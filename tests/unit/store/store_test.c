@@ -181,6 +181,88 @@ static void a_failed_unit_leaves_the_others_of_its_transaction(void **state) {
         store_close(store);
 }
 
+static int sum_tally(void *data, const struct trial_tally *tally) {
+        uint64_t *sums = data;
+        assert_int_equal(tally->origin, 1);
+        assert_int_equal(tally->stage, 0);
+        sums[tally->state] += tally->n;
+        return 0;
+}
+
+static void assert_counts(struct store *store, int64_t sweep, uint64_t queued, uint64_t completed) {
+        uint64_t counts[N_TRIAL_STATES], sums[N_TRIAL_STATES] = {0};
+        assert_int_equal(store_trial_counts(store, sweep, counts), 0);
+        assert_int_equal(store_trial_tallies(store, sweep, sum_tally, sums), 0);
+        assert_int_equal(counts[TRIAL_QUEUED], queued);
+        assert_int_equal(counts[TRIAL_COMPLETED], completed);
+        for (int i = 0; i < N_TRIAL_STATES; i++)
+                assert_int_equal(counts[i], sums[i]);
+}
+
+static int stop_now(void *unused) {
+        (void)unused;
+        return 1;
+}
+
+/* SQLite rolls a transaction back by itself when a query or a write inside it fails badly (here: interrupted). */
+static void nothing_is_kept_of_a_transaction_that_was_lost(void **state) {
+        (void)state;
+        struct store *store = open_store();
+        int64_t sweep = add_sweep(store, "s1"), row;
+        uint64_t number = 0;
+        assert_int_equal(store_begin(store), 0);
+        assert_int_equal(store_savepoint(store), 0);
+        add_trial(store, sweep, "t1", PLACE_ENQUEUED);
+        sqlite3_progress_handler(store->db, 1, stop_now, NULL);
+        assert_int_equal(store_trial_cancel_all(store, sweep, 9), -EIO);
+        sqlite3_progress_handler(store->db, 0, NULL, NULL);
+        assert_false(store_in_transaction(store));
+        assert_int_equal(store_sweep_take_number(store, sweep, &number), -EIO);
+        assert_int_equal(store_sweep_insert(store, &(struct sweep_row){.public_id = "s2", .name = "n", .method = "m", .spec = "{}"}, &row), -EIO);
+        assert_int_equal(store_savepoint(store), -EIO);
+        assert_int_equal(store_savepoint_undo(store), -EIO);
+        assert_int_equal(store_commit(store), -EIO);
+        assert_int_equal(store_begin(store), 0);
+        assert_int_equal(store_sweep_take_number(store, sweep, &number), 0);
+        assert_int_equal(number, 1);
+        assert_int_equal(store_commit(store), 0);
+        struct sweep_row found = {0};
+        assert_int_equal(store_sweep_get(store, "s2", &found), STORE_NONE);
+        store_close(store);
+}
+
+static int refuse_savepoint(void *operation, int action, const char *what, const char *name, const char *c, const char *d) {
+        (void)name, (void)c, (void)d;
+        return action == SQLITE_SAVEPOINT && strcmp(what, operation) == 0 ? SQLITE_DENY : SQLITE_OK;
+}
+
+static void a_unit_that_cannot_be_ended_takes_its_transaction_with_it(void **state) {
+        (void)state;
+        static const char *const operations[] = {"ROLLBACK", "RELEASE"};
+        struct store *store = open_store();
+        int64_t sweep = add_sweep(store, "s1");
+        for (int i = 0; i < 4; i++) {
+                assert_int_equal(store_begin(store), 0);
+                assert_int_equal(store_savepoint(store), 0);
+                add_trial(store, sweep, "t1", PLACE_ENQUEUED);
+                sqlite3_set_authorizer(store->db, refuse_savepoint, (void *)operations[i % 2]);
+                if (i == 2) /* kept as a whole */
+                        assert_int_equal(store_savepoint_release(store), 0);
+                else
+                        assert_true((i == 3 ? store_savepoint_release(store) : store_savepoint_undo(store)) < 0);
+                sqlite3_set_authorizer(store->db, NULL, NULL);
+                assert_true(store_in_transaction(store) == (i == 2));
+                if (i == 2)
+                        store_rollback(store);
+                else
+                        assert_int_equal(store_commit(store), -EIO);
+        }
+        assert_int_equal(store_begin(store), 0);
+        assert_counts(store, sweep, 0, 0);
+        store_rollback(store);
+        store_close(store);
+}
+
 static void a_full_disk_is_reported_and_loses_nothing(void **state) {
         (void)state;
         struct store *store = open_store();
@@ -430,24 +512,6 @@ static void deleting_a_sweep_removes_all_its_rows(void **state) {
         store_close(store);
 }
 
-static int sum_tally(void *data, const struct trial_tally *tally) {
-        uint64_t *sums = data;
-        assert_int_equal(tally->origin, 1);
-        assert_int_equal(tally->stage, 0);
-        sums[tally->state] += tally->n;
-        return 0;
-}
-
-static void assert_counts(struct store *store, int64_t sweep, uint64_t queued, uint64_t completed) {
-        uint64_t counts[N_TRIAL_STATES], sums[N_TRIAL_STATES] = {0};
-        assert_int_equal(store_trial_counts(store, sweep, counts), 0);
-        assert_int_equal(store_trial_tallies(store, sweep, sum_tally, sums), 0);
-        assert_int_equal(counts[TRIAL_QUEUED], queued);
-        assert_int_equal(counts[TRIAL_COMPLETED], completed);
-        for (int i = 0; i < N_TRIAL_STATES; i++)
-                assert_int_equal(counts[i], sums[i]);
-}
-
 static void counters_follow_every_trial(void **state) {
         (void)state;
         struct store *store = open_store();
@@ -555,6 +619,8 @@ int main(void) {
                 behaviour(rows_read_back_as_they_were_written),
                 behaviour(a_commit_survives_kill_9_and_frees_the_lock),
                 behaviour(a_failed_unit_leaves_the_others_of_its_transaction),
+                behaviour(nothing_is_kept_of_a_transaction_that_was_lost),
+                behaviour(a_unit_that_cannot_be_ended_takes_its_transaction_with_it),
                 behaviour(a_full_disk_is_reported_and_loses_nothing),
                 behaviour(a_state_that_is_not_in_the_table_cannot_be_stored),
                 behaviour(an_older_database_is_backed_up_and_migrated),
