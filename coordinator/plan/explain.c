@@ -15,7 +15,6 @@
 #define SIDE_POINTS 21 /* along two */
 #define MAX_SLICE (SIDE_POINTS * SIDE_POINTS)
 #define MAX_SHOWN_PAIRS 5
-#define MAX_TRIALS 20000 /* of a sweep: more are not even looked at, so that a question about a million costs nobody else time */
 
 #define ASKS_FINALISTS ((enum plan_question)3) /* the plan's own: which configurations a confirm stage repeats */
 #define MAX_FINALISTS 100
@@ -28,7 +27,7 @@ struct question {
         size_t sliced[2];  /* dimensions */
         size_t n_sliced;
         /* the computed answer */
-        bool is_too_long; /* more than MAX_TRIALS */
+        bool is_too_long; /* more than TRIALS_MODELLED_MAX */
         bool has_model;
         size_t n; /* trials behind it */
         double noise;
@@ -138,7 +137,7 @@ static int plan_ask_about(struct plan *plan, enum plan_question kind, unsigned b
         question->kind = kind;
         job->before = before;
         job->options = (struct opt_bayes_options){.maximize = plan->spec->metric.maximize, .seed = plan->seed};
-        question->is_too_long = kind != ASKS_FINALISTS && plan->n_all > MAX_TRIALS; /* finalists: the model keeps to its own cap */
+        question->is_too_long = kind != ASKS_FINALISTS && plan->n_all > TRIALS_MODELLED_MAX; /* finalists: the model keeps to its own cap */
         int r = question->is_too_long ? 0 : history_need(plan);
         if (r == 0)
                 r = add_parameters(plan, job, &plan->spec->parameters);

@@ -48,6 +48,26 @@ void plan_tally(struct plan *plan, const struct plan_tally *tally) {
                 plan->counts[0].unended += tally->n;
 }
 
+static void drop_trials(struct plan *plan) {
+        while (plan->n_trials > 0)
+                json_decref(plan->trials[--plan->n_trials].params);
+        json_object_clear(plan->by_key);
+}
+
+/* A question has brought the trials here, and by now there are more than any question looks at. Random and Sobol points need
+ * none, so they go: a sweep that runs for weeks must not gather them. */
+static void forget_long_history(struct plan *plan) {
+        enum method method = plan->spec->stages[0].method;
+        if (!plan->reload || plan->n_trials < TRIALS_MODELLED_MAX || plan->spec->repeats > 1 || (method != METHOD_RANDOM && method != METHOD_SOBOL))
+                return;
+        drop_trials(plan);
+        free(plan->trials);
+        plan->trials = NULL;
+        plan->cap_trials = 0;
+        plan->load = plan->reload;
+        plan->reload = NULL;
+}
+
 int history_need(struct plan *plan) {
         if (!plan->load)
                 return 0;
@@ -60,11 +80,11 @@ int history_need(struct plan *plan) {
         int r = load(plan->load_data);
         plan->version = version; /* nothing has changed */
         plan->evidence = evidence;
-        if (r == 0)
+        if (r == 0) {
+                plan->reload = load;
                 return 0;
-        while (plan->n_trials > 0)
-                json_decref(plan->trials[--plan->n_trials].params);
-        json_object_clear(plan->by_key);
+        }
+        drop_trials(plan);
         plan->counts[0] = counts;
         plan->n_counted = n_counted;
         plan->n_all = n_all;
@@ -84,6 +104,7 @@ static int remember_key(struct plan *plan, const json_t *params, size_t index) {
 }
 
 int plan_trial_added(struct plan *plan, uint64_t number, unsigned stage, enum trial_origin origin, const json_t *params) {
+        forget_long_history(plan);
         if (plan->load) {
                 plan->counts[0].unended++;
                 count_added(plan, 0, origin, 1);

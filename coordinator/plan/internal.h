@@ -53,6 +53,7 @@ struct plan {
         bool closed;
 
         int (*load)(void *data); /* the trials are still in the store: history_need before looking at them; NULL = they are here */
+        int (*reload)(void *data); /* as load, of a history that was read from the store and can be again; else NULL */
         void *load_data;
         struct plan_trial *trials; /* by ascending number */
         size_t n_trials, cap_trials;
@@ -74,6 +75,10 @@ struct plan {
         uint64_t ready_version;
         bool is_barren; /* ready_params breaks a constraint: none was found that does not */
 };
+
+/* Of a sweep: questions about more get no model, so that one about a million costs nobody else time; a plan that does not
+ * propose from its trials then keeps none. */
+#define TRIALS_MODELLED_MAX 20000
 
 /* history.c */
 int history_need(struct plan *plan); /* trials and by_key are there when it returns 0; may move the trials */

@@ -1,15 +1,16 @@
 /* A load on the coordinator's HTTP interface, from one thread with epoll and little work of its own, since it shares the
  * machine with what it measures. load.py prepares the coordinator and calls it.
  *
- *     load_client reports PORT SECONDS FILE   a connection for each line "TRIAL LEASE" of FILE; each reports one metric
- *                                             point after the other, without pause
- *     load_client claims PORT SECONDS FILE    a connection for each line "WORKER SWEEP"; each claims a trial and completes
- *                                             it, four times a second
+ *     load_client reports PORT SECONDS FILE [PAUSE_MS]   a connection for each line "TRIAL LEASE" of FILE; each reports one
+ *                                                        metric point after the other (PAUSE_MS 0: without pause)
+ *     load_client claims PORT SECONDS FILE [PAUSE_MS]    a connection for each line "WORKER SWEEP"; each claims a trial and
+ *                                                        completes it, then pauses (250: four times a second)
  *
  * One line of JSON: requests a second, and latencies of the reports or claims in ms. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -22,7 +23,6 @@
 
 #define MAX_CONNECTIONS 1024
 #define MAX_SAMPLES 4000000
-#define PAUSE_NS 250000000 /* of claims */
 
 struct connection {
         int fd;
@@ -32,13 +32,17 @@ struct connection {
         bool is_claiming, is_waiting;
         uint64_t sent_ns, due_ns;
         size_t length;
-        char answer[16384];
+        char answer[16384], request[2048]; /* the last one; sent again when the connection is lost */
+        size_t request_length;
 };
 
 static struct connection connections[MAX_CONNECTIONS];
-static size_t n_connections, n_samples, n_answers;
+static size_t n_connections, n_samples, n_answers, n_lost; /* connections that were closed under us */
+static uint16_t port;
+static int epoll;
 static float *samples;
 static bool is_claims;
+static uint64_t pause_ns; /* of a connection, from one round's due time to the next */
 
 static uint64_t now_ns(void) {
         struct timespec t;
@@ -51,16 +55,20 @@ static void die(const char *what) {
         exit(1);
 }
 
+static void send_request(struct connection *c) {
+        c->length = 0;
+        if (write(c->fd, c->request, c->request_length) != (ssize_t)c->request_length && errno != EPIPE && errno != ECONNRESET)
+                die("cannot send");
+}
+
 static void post(struct connection *c, const char *path, const char *body) {
-        char request[2048];
-        int n = snprintf(request, sizeof request,
+        int n = snprintf(c->request, sizeof c->request,
                          "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s", path,
                          strlen(body), body);
-        c->length = 0;
+        c->request_length = (size_t)n;
         c->is_waiting = true;
         c->sent_ns = now_ns();
-        if (write(c->fd, request, (size_t)n) != n)
-                die("cannot send");
+        send_request(c);
 }
 
 static void send_report(struct connection *c) {
@@ -109,20 +117,47 @@ static void take_answer(struct connection *c, const char *body) {
         uint64_t now = now_ns();
         if ((!is_claims || c->is_claiming) && n_samples < MAX_SAMPLES)
                 samples[n_samples++] = (float)(now - c->sent_ns) / 1e6f;
-        if (!is_claims)
+        if (!is_claims && pause_ns == 0)
                 send_report(c);
-        else if (c->is_claiming) {
+        else if (is_claims && c->is_claiming) {
                 take_text(body, "id", c->trial);
                 take_text(body, "lease", c->lease);
                 send_completion(c);
         } else
-                c->due_ns = c->due_ns + PAUSE_NS > now ? c->due_ns + PAUSE_NS : now;
+                c->due_ns = c->due_ns + pause_ns > now ? c->due_ns + pause_ns : now;
+}
+
+static int open_connection(void) {
+        struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        int fd = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+        if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
+                die("cannot connect");
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        return fd;
+}
+
+static void connect_client(struct connection *c) {
+        c->fd = open_connection();
+        epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &(struct epoll_event){.events = EPOLLIN, .data.ptr = c});
+}
+
+/* A server may close a connection that was silent for long; whatever was asked is asked again. */
+static void connect_again(struct connection *c) {
+        close(c->fd);
+        connect_client(c);
+        n_lost++;
+        if (c->is_waiting)
+                send_request(c);
 }
 
 static void receive(struct connection *c) {
         ssize_t n = read(c->fd, c->answer + c->length, sizeof c->answer - 1 - c->length);
-        if (n <= 0)
+        if (n <= 0 && pause_ns == 0)
                 die("a connection was closed");
+        if (n <= 0) {
+                connect_again(c);
+                return;
+        }
         c->length += (size_t)n;
         c->answer[c->length] = 0;
         const char *body = strstr(c->answer, "\r\n\r\n"), *length = strcasestr(c->answer, "content-length:");
@@ -133,28 +168,17 @@ static void receive(struct connection *c) {
                 take_answer(c, body);
 }
 
-static int open_connection(int port) {
-        struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-        int fd = socket(AF_INET, SOCK_STREAM, 0), one = 1;
-        if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
-                die("cannot connect");
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-        return fd;
-}
-
-static void start(int port, const char *path, int epoll) {
+static void start(const char *path) {
         FILE *file = fopen(path, "r");
         if (!file)
                 die("no such file");
         struct connection *c = connections;
-        for (; n_connections < MAX_CONNECTIONS && fscanf(file, "%47s %47s", c->first, c->second) == 2; c++, n_connections++) {
-                c->fd = open_connection(port);
-                epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &(struct epoll_event){.events = EPOLLIN, .data.ptr = c});
-        }
+        for (; n_connections < MAX_CONNECTIONS && fscanf(file, "%47s %47s", c->first, c->second) == 2; c++, n_connections++)
+                connect_client(c);
         fclose(file);
         for (size_t i = 0; i < n_connections; i++)
-                connections[i].due_ns = now_ns() + (is_claims ? PAUSE_NS * i / n_connections : 0);
-        for (size_t i = 0; i < n_connections && !is_claims; i++)
+                connections[i].due_ns = now_ns() + pause_ns * i / n_connections;
+        for (size_t i = 0; i < n_connections && pause_ns == 0; i++)
                 send_report(&connections[i]);
 }
 
@@ -162,7 +186,7 @@ static void send_due(void) {
         uint64_t now = now_ns();
         for (size_t i = 0; i < n_connections; i++)
                 if (!connections[i].is_waiting && connections[i].due_ns <= now)
-                        send_claim(&connections[i]);
+                        is_claims ? send_claim(&connections[i]) : send_report(&connections[i]);
 }
 
 static int compare(const void *left, const void *right) {
@@ -171,20 +195,25 @@ static int compare(const void *left, const void *right) {
 }
 
 int main(int argc, char **argv) {
-        if (argc != 5)
-                die("usage: load_client reports|claims PORT SECONDS FILE");
+        if (argc != 5 && argc != 6)
+                die("usage: load_client reports|claims PORT SECONDS FILE [PAUSE_MS]");
         is_claims = strcmp(argv[1], "claims") == 0;
+        pause_ns = argc == 6 ? strtoul(argv[5], NULL, 10) * 1000000 : is_claims ? 250000000 : 0;
+        if (is_claims && pause_ns == 0)
+                die("claims need a pause");
         samples = malloc(MAX_SAMPLES * sizeof *samples);
-        int epoll = epoll_create1(0);
+        signal(SIGPIPE, SIG_IGN);
+        port = (uint16_t)strtol(argv[2], NULL, 10);
+        epoll = epoll_create1(0);
         if (!samples || epoll < 0)
                 die("no memory");
-        start((int)strtol(argv[2], NULL, 10), argv[4], epoll);
+        start(argv[4]);
         uint64_t begin = now_ns(), end = begin + (uint64_t)(strtod(argv[3], NULL) * 1e9);
         while (now_ns() < end) {
                 struct epoll_event events[64];
-                if (is_claims)
+                if (pause_ns > 0)
                         send_due();
-                int n = epoll_wait(epoll, events, 64, is_claims ? 1 : 100);
+                int n = epoll_wait(epoll, events, 64, pause_ns > 0 ? 1 : 100);
                 for (int i = 0; i < n; i++)
                         receive(events[i].data.ptr);
         }
@@ -192,7 +221,7 @@ int main(int argc, char **argv) {
         qsort(samples, n_samples, sizeof *samples, compare);
         if (n_samples == 0)
                 die("no answer");
-        printf("{\"requests_s\": %.0f, \"n\": %zu, \"p50_ms\": %.2f, \"p99_ms\": %.2f, \"max_ms\": %.2f}\n", (double)n_answers / seconds, n_samples,
-               samples[n_samples / 2], samples[n_samples * 99 / 100], samples[n_samples - 1]);
+        printf("{\"requests_s\": %.0f, \"n\": %zu, \"p50_ms\": %.2f, \"p99_ms\": %.2f, \"max_ms\": %.2f, \"lost\": %zu}\n", (double)n_answers / seconds, n_samples,
+               samples[n_samples / 2], samples[n_samples * 99 / 100], samples[n_samples - 1], n_lost);
         return 0;
 }

@@ -471,6 +471,33 @@ static void questions_about_very_long_histories_are_answered_without_reading_the
         close_bench(&b);
 }
 
+static void random_points_keep_no_history_that_no_question_looks_at(void **state) {
+        (void)state;
+        struct bench b;
+        open_bench(&b, "{\"method\":\"random\",\"trainer\":\"external\",\"metric\":{\"name\":\"m\"},\"seed\":3,\"run_cap\":30000,"
+                       "\"parameters\":{\"x\":{\"min\":0.0,\"max\":1.0}}}");
+        struct events events = {.to = b.plan};
+        assert_true(plan_defer(b.plan, load_events, &events));
+        struct plan_job *job = NULL;
+        assert_int_equal(plan_ask(b.plan, PLAN_ASKS_BEST, NULL, NULL, &job), 0);
+        plan_job_free(job);
+        assert_int_equal(events.n_loads, 1);
+        _cleanup_json_ json_t *params = json_pack("{s:f}", "x", 0.5);
+        for (uint64_t i = 1; i <= 20001; i++) {
+                _cleanup_json_ json_t *snapshot = i == 20000 ? plan_snapshot(b.plan, 1) : NULL;
+                if (snapshot)
+                        assert_true(json_is_false(json_object_get(snapshot, "deferred")));
+                assert_int_equal(plan_trial_added(b.plan, i, 0, ORIGIN_PROPOSED, params), 0);
+                plan_trial_state(b.plan, i, TRIAL_COMPLETED, true, (double)i);
+        }
+        _cleanup_json_ json_t *snapshot = plan_snapshot(b.plan, 1);
+        assert_true(json_is_true(json_object_get(snapshot, "deferred")));
+        assert_int_equal(json_array_size(json_object_get(snapshot, "trials")), 0);
+        assert_int_equal(plan_remaining(b.plan), 30000 - 20001);
+        assert_int_equal(events.n_loads, 1);
+        close_bench(&b);
+}
+
 static void a_plan_of_several_stages_is_not_deferred(void **state) {
         (void)state;
         struct bench b;
@@ -616,6 +643,7 @@ int main(void) {
                 cmocka_unit_test(trial_seeds_depend_on_seed_and_number_only),
                 cmocka_unit_test(a_deferred_plan_answers_as_one_that_was_fed),
                 cmocka_unit_test(questions_about_very_long_histories_are_answered_without_reading_them),
+                cmocka_unit_test(random_points_keep_no_history_that_no_question_looks_at),
                 cmocka_unit_test(a_plan_of_several_stages_is_not_deferred),
                 cmocka_unit_test(every_configuration_gets_its_repeats),
                 cmocka_unit_test(a_confirm_stage_repeats_the_best_and_names_a_winner),
