@@ -7,6 +7,7 @@
 static const struct command commands[] = {
         {"backup", command_backup},
         {"check", command_check},
+        {"doctor", command_doctor},
         {"dump", command_dump},
         {"token", token_command},
 };

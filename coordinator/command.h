@@ -15,3 +15,6 @@ const struct command *command_find(const char *name);
 int command_backup(int argc, char **argv);
 int command_check(int argc, char **argv);
 int command_dump(int argc, char **argv);
+
+/* doctor.c */
+int command_doctor(int argc, char **argv);

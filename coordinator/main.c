@@ -21,7 +21,6 @@
 #include "command.h"
 #include "common/cleanup.h"
 #include "common/config.h"
-#include "common/credential.h"
 #include "common/fs.h"
 #include "common/log.h"
 #include "common/notify.h"
@@ -30,135 +29,18 @@
 #include "http/feed.h"
 #include "http/http.h"
 #include "http/tokens.h"
+#include "settings.h"
 #include "store/store.h"
-#include "token_source.h"
 
 #define PROPOSER_TIMEOUT_MS 2000
 #define SEND_TIMEOUT_MS 1500
 #define CALLS_MAX 8192
 #define PARKED_MAX 10000
-#define PEM_BYTES_MAX (1u << 20)
 #define TEND_MS 5000
-
-static const struct config_option options[] = {
-        {"config", CONFIG_TEXT, "FILE", NULL, 0, 0, "read options from FILE: 'key = value' lines", true},
-        {"listen", CONFIG_TEXT, "ADDR:PORT", "127.0.0.1:8484", 0, 0, "where to listen; port 0 is any free one", false},
-        {"address-file", CONFIG_TEXT, "FILE", NULL, 0, 0, "write the URL to FILE once ready", false},
-        {"database", CONFIG_TEXT, "FILE", "./sweepd.db", 0, 0, "the SQLite database", false},
-        {"token-file", CONFIG_TEXT, "FILE", NULL, 0, 0, "who may call: 'role name token' lines, mode 0600", false},
-        {"no-auth", CONFIG_FLAG, NULL, NULL, 0, 0, "serve requests without a token; loopback addresses only", false},
-        {"tls-cert", CONFIG_TEXT, "FILE", NULL, 0, 0, "PEM certificate chain; with --tls-key: HTTPS", false},
-        {"tls-key", CONFIG_TEXT, "FILE", NULL, 0, 0, "PEM private key", false},
-        {"min-free-mb", CONFIG_INTEGER, "N", "64", 0, INT64_MAX >> 20, "take no new work with less free space on the database's disk; 0: do not watch", false},
-        {"lease-s", CONFIG_INTEGER, "SECONDS", "60", 1, 86400, "a trial whose worker is silent for so long is lost", false},
-        {"max-body-bytes", CONFIG_INTEGER, "N", "8388608", 1024, 1 << 30, "larger request bodies are refused", false},
-        {"max-connections", CONFIG_INTEGER, "N", "4096", 8, 60000, "open connections, waiting claims included", false},
-        {"max-connections-per-address", CONFIG_INTEGER, "N", "2048", 0, 60000, "of them from one address, unless --listen is loopback; 0: all",
-         false},
-        {"log-level", CONFIG_TEXT, "LEVEL", "info", 0, 0, "debug, info, warning or error", false},
-        {"dump-config", CONFIG_FLAG, NULL, NULL, 0, 0, "print the effective configuration and end", true},
-        {"check-config", CONFIG_FLAG, NULL, NULL, 0, 0, "check the configuration and the files it names, and end", true},
-        {0},
-};
-
-static const struct config_program program = {
-        .name = "sweepd",
-        .usage = "[OPTION…]\n       sweepd backup|check|dump|token …  (each has its own --help)",
-        .summary = "The coordinator of hyperparameter sweeps: serves HTTP/JSON, keeps every trial in one SQLite database.",
-        .environment = "SWEEPD_",
-        .options = options,
-};
 
 CLEANUP_DEFINE(struct config *, cleanup_config, config_free)
 CLEANUP_DEFINE(struct feed *, cleanup_feed, feed_free)
-
-/* What the options mean, loaded from the files they name. A file that is not named is looked for among the credentials that
- * the service manager gave: `tokens`, `tls-cert`, `tls-key`. */
-struct settings {
-        struct tokens *tokens;
-        char *token_path, *cert_path, *key_path; /* NULL = none */
-        struct buf cert, key;                    /* PEM */
-        struct http_config http;
-        struct store *token_store; /* the HTTP thread's own */
-};
-
-static void pem_fini(struct buf *pem) {
-        if (pem->data)
-                explicit_bzero(pem->data, pem->len);
-        buf_fini(pem);
-}
 #define _cleanup_pem_ _cleanup_(pem_fini)
-
-static void settings_fini(struct settings *settings) {
-        tokens_free(settings->tokens);
-        store_close(settings->token_store);
-        pem_fini(&settings->cert);
-        pem_fini(&settings->key);
-        free(settings->token_path);
-        free(settings->cert_path);
-        free(settings->key_path);
-}
-
-static int read_pem(const char *path, struct buf *buf, struct error *err) {
-        *buf = BUF_INIT(PEM_BYTES_MAX);
-        return path ? fs_read(path, buf, err) : 0;
-}
-
-static char *path_of(const struct config *config, const char *option, const char *credential) {
-        const char *path = config_text(config, option);
-        return path ? strdup(path) : credential_path("sweepd", credential);
-}
-
-static int use_token_store(const char *database, struct settings *settings, struct error *err) {
-        int r = store_open_beside(database, &settings->token_store, err);
-        if (r < 0)
-                return r;
-        struct token_source source = token_source_of(settings->token_store);
-        tokens_set_source(settings->tokens, &source);
-        return 0;
-}
-
-static int settings_load(const struct config *config, struct settings *settings, struct error *err) {
-        enum log_level level;
-        if (log_level_parse(config_text(config, "log-level"), &level) < 0)
-                return error_set(err, -EINVAL, "log-level: expected debug, info, warning or error");
-        log_set_level(level);
-        settings->token_path = path_of(config, "token-file", "tokens");
-        settings->cert_path = path_of(config, "tls-cert", "tls-cert");
-        settings->key_path = path_of(config, "tls-key", "tls-key");
-        int listen_fd;
-        int r = notify_take_socket(&listen_fd, err);
-        if (r == 0)
-                r = tokens_new(settings->token_path, &settings->tokens, err);
-        if (r == 0)
-                r = read_pem(settings->cert_path, &settings->cert, err);
-        if (r == 0)
-                r = read_pem(settings->key_path, &settings->key, err);
-        if (r < 0)
-                return r;
-        settings->http = (struct http_config){
-                .listen = config_text(config, "listen"),
-                .listen_fd = listen_fd,
-                .tokens = settings->tokens,
-                .no_auth = config_flag(config, "no-auth"),
-                .tls_cert = settings->cert.data,
-                .tls_key = settings->key.data,
-                .max_body_bytes = (size_t)config_integer(config, "max-body-bytes"),
-                .max_connections = (unsigned)config_integer(config, "max-connections"),
-                .max_connections_per_address = (unsigned)config_integer(config, "max-connections-per-address"),
-        };
-        r = http_check(&settings->http, err);
-        if (r < 0)
-                return r;
-        /* Only what is there is opened here; what must be migrated first may hold tokens, which http_open will see. */
-        struct error ignored;
-        return use_token_store(config_text(config, "database"), settings, &ignored) == -EPROTO ? 0 : http_check_callers(&settings->http, err);
-}
-
-/* Once the server's own store has made or migrated the database. */
-static int open_token_store(const struct config *config, struct settings *settings, struct error *err) {
-        return settings->token_store ? 0 : use_token_store(config_text(config, "database"), settings, err);
-}
 
 /* SIGHUP: the token file and the certificate are read again, each taken only when it is whole. */
 static void reload(struct settings *settings, struct http *http) {
@@ -170,9 +52,9 @@ static void reload(struct settings *settings, struct http *http) {
                 log_error("the token file stays as it was read before", log_s("error", err.text));
         bool tokens_taken = r == 0;
         if (settings->cert_path) {
-                r = read_pem(settings->cert_path, &cert, &err);
+                r = pem_read(settings->cert_path, &cert, &err);
                 if (r == 0)
-                        r = read_pem(settings->key_path, &key, &err);
+                        r = pem_read(settings->key_path, &key, &err);
                 if (r == 0)
                         r = http_set_certificate(http, cert.data, key.data, &err);
                 if (r < 0)
@@ -304,7 +186,7 @@ int main(int argc, char **argv) {
         const struct command *command = argc > 1 ? command_find(argv[1]) : NULL;
         if (command)
                 return command->run(argc - 1, argv + 1);
-        int r = config_parse(&program, argc, argv, &config, &err);
+        int r = config_parse(&settings_program, argc, argv, &config, &err);
         if (r == CONFIG_DONE)
                 return EXIT_SUCCESS;
         if (r < 0)
@@ -322,7 +204,7 @@ int main(int argc, char **argv) {
         struct store *store = NULL;
         if (store_open(config_text(config, "database"), &store, &err) < 0)
                 return fail(&err, EXIT_FAILURE);
-        r = open_token_store(config, &settings, &err);
+        r = settings_open_token_store(config, &settings, &err);
         if (r == 0)
                 r = serve(config, &settings, store, &err);
         store_close(store);

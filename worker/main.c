@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
+#include "agent/doctor.h"
 #include "agent/launch.h"
 #include "common/cleanup.h"
 #include "common/config.h"
@@ -46,9 +47,9 @@ static const struct config_option options_table[] = {
 
 static const struct config_program program = {
         .name = "sweep-worker",
-        .usage = "[OPTION…]",
+        .usage = "[OPTION…]\n       sweep-worker doctor|fetch …  (each has its own --help)",
         .summary = "Runs trials for a sweepd coordinator: pulls them, trains, reports. Ends cleanly on SIGTERM.\n"
-                   "sweep-worker fetch NAME… --to DIR fetches models and data; sweep-worker fetch --help tells more.",
+                   "sweep-worker doctor [OPTION…] says what such a worker would find wrong; sweep-worker fetch NAME… --to DIR fetches models and data.",
         .environment = "SWEEP_WORKER_",
         .options = options_table,
         .max_positional = 1,
@@ -257,7 +258,63 @@ static int run(const struct config *config) {
         return r == 0 ? 0 : fail(&err, status);
 }
 
+/* --- doctor ------------------------------------------------------------------------------------------ */
+
+#define OPTIONS_MAX 64
+
+/* The worker's own options, and --json. */
+static void make_doctor_options(struct config_option ret[static OPTIONS_MAX]) {
+        size_t n = 0;
+        for (const struct config_option *o = options_table; o->name && n < OPTIONS_MAX - 2; o++)
+                if (strcmp(o->name, "dump-config") != 0)
+                        ret[n++] = *o;
+        ret[n++] = (struct config_option){"json", CONFIG_FLAG, .help = "print {\"ok\",\"checks\":[{\"check\",\"verdict\",\"detail\",\"remedy\"}]}", .command_line_only = true};
+        ret[n] = (struct config_option){0};
+}
+
+static int doctor(const struct config *config) {
+        struct paths paths = {0};
+        struct agent_options options;
+        struct error err = {0}, fault = {0};
+        int r = find_self(&paths, &err);
+        if (r == 0)
+                r = read_options(config, &paths, &options, &err);
+        if (r == 0)
+                find_training(config, &paths, &options, &fault);
+        int status = r == 0 ? agent_doctor(&options, &fault, config_flag(config, "json")) : fail(&err, 2);
+        paths_fini(&paths);
+        return status;
+}
+
+static int doctor_main(int argc, char **argv) {
+        struct config_option options[OPTIONS_MAX];
+        make_doctor_options(options);
+        const struct config_program program = {
+                .name = "sweep-worker doctor",
+                .usage = "[OPTION…]",
+                .summary = "Looks at all that a worker with these options would need: coordinator, certificate, token, clock, disk, cores, BLAS,\n"
+                           "model, data. One line a check: ok, warning or wrong, and what to do. Changes nothing; the worker may be running. Ends\n"
+                           "with 1 when something is wrong.",
+                .environment = "SWEEP_WORKER_",
+                .options = options,
+        };
+        struct config *config;
+        struct error err;
+        int r = config_parse(&program, argc, argv, &config, &err);
+        if (r == CONFIG_DONE)
+                return 0;
+        if (r < 0) {
+                fprintf(stderr, "sweep-worker doctor: %s\n", err.text);
+                return 2;
+        }
+        int status = doctor(config);
+        config_free(config);
+        return status;
+}
+
 int main(int argc, char **argv) {
+        if (argc > 1 && strcmp(argv[1], "doctor") == 0)
+                return doctor_main(argc - 1, argv + 1);
         if (argc > 1 && strcmp(argv[1], LAUNCH_WORD) == 0)
                 return launch_exec(argc, argv);
         if (argc > 1 && strcmp(argv[1], "fetch") == 0)

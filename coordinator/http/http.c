@@ -132,6 +132,19 @@ static int listen_on(const struct listen_address *address, const char *text, str
         return listening;
 }
 
+int http_check_address(const struct http_config *config, struct error *err) {
+        struct listen_address address = {0};
+        int r = check(config, &address, err);
+        if (r < 0 || config->listen_fd > 0)
+                return r;
+        _cleanup_fd_ int fd = listen_on(&address, config->listen, err);
+        return fd < 0 ? fd : 0;
+}
+
+int http_check_certificate(const char *cert, const char *key, int64_t *ret_from_s, int64_t *ret_to_s, struct error *err) {
+        return tls_check(cert, key, ret_from_s, ret_to_s, err);
+}
+
 static int bound_port(int fd) {
         struct sockaddr_storage address;
         socklen_t len = sizeof address;

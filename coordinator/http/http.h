@@ -5,6 +5,7 @@
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "common/error.h"
 
@@ -31,6 +32,12 @@ int http_check(const struct http_config *config, struct error *err);
 
 /* Could anyone call? -EACCES with a sentence when there is no token and --no-auth was not given. */
 int http_check_callers(const struct http_config *config, struct error *err);
+
+/* Could http_open listen there now? -EADDRINUSE, -EACCES and the like with a sentence. */
+int http_check_address(const struct http_config *config, struct error *err);
+
+/* Would the PEM texts do as a certificate and its key? When the certificate begins and ceases to be valid, seconds since 1970. */
+int http_check_certificate(const char *cert, const char *key, int64_t *ret_from_s, int64_t *ret_to_s, struct error *err);
 
 /* Listens and serves. */
 int http_open(const struct http_config *config, struct http **ret, struct error *err);

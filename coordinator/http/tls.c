@@ -55,20 +55,37 @@ static int check_pair(const char *cert, const char *key, struct error *err) {
         return r < 0 ? error_set(err, -EINVAL, "tls-cert and tls-key: %s", gnutls_strerror(r)) : 0;
 }
 
-static void warn_of_dates(const gnutls_datum_t *text) {
+static int read_dates(const gnutls_datum_t *text, int64_t *ret_from_s, int64_t *ret_to_s) {
         gnutls_x509_crt_t leaf;
         if (gnutls_x509_crt_init(&leaf) < 0)
-                return;
-        if (gnutls_x509_crt_import(leaf, text, GNUTLS_X509_FMT_PEM) == 0) {
-                time_t now = time(NULL), end = gnutls_x509_crt_get_expiration_time(leaf);
-                if (end < now)
-                        log_warning("the certificate has expired: clients will refuse it");
-                else if (end - now < WARN_BEFORE_S)
-                        log_warning("the certificate expires soon", log_i("days", (end - now) / 86400));
-                if (gnutls_x509_crt_get_activation_time(leaf) > now)
-                        log_warning("the certificate is not valid yet: clients will refuse it");
+                return -ENOMEM;
+        int r = gnutls_x509_crt_import(leaf, text, GNUTLS_X509_FMT_PEM) == 0 ? 0 : -EINVAL;
+        if (r == 0) {
+                *ret_from_s = gnutls_x509_crt_get_activation_time(leaf);
+                *ret_to_s = gnutls_x509_crt_get_expiration_time(leaf);
         }
         gnutls_x509_crt_deinit(leaf);
+        return r;
+}
+
+static void warn_of_dates(const gnutls_datum_t *text) {
+        int64_t from, to, now = time(NULL);
+        if (read_dates(text, &from, &to) < 0)
+                return;
+        if (to < now)
+                log_warning("the certificate has expired: clients will refuse it");
+        else if (to - now < WARN_BEFORE_S)
+                log_warning("the certificate expires soon", log_i("days", (to - now) / 86400));
+        if (from > now)
+                log_warning("the certificate is not valid yet: clients will refuse it");
+}
+
+int tls_check(const char *cert, const char *key, int64_t *ret_from_s, int64_t *ret_to_s, struct error *err) {
+        gnutls_datum_t text = datum(cert);
+        int r = check_pair(cert, key, err);
+        if (r == 0 && read_dates(&text, ret_from_s, ret_to_s) < 0)
+                r = error_set(err, -EINVAL, "tls-cert: it cannot be read");
+        return r;
 }
 
 static int make_identity(const char *cert, const char *key, struct identity **ret, struct error *err) {

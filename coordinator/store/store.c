@@ -16,6 +16,7 @@
 #include "common/fs.h"
 #include "store/migrate.h"
 #include "store/statement.h"
+#include "store/upkeep.h"
 
 #define BUSY_MS 2000              /* another process may read (a backup); nobody else writes */
 
@@ -135,6 +136,19 @@ static int take_lock(struct store *store, struct error *err) {
                 return error_set(err, -errno, "%s: %s", path.data, strerror(errno));
         if (flock(store->lock_fd, LOCK_EX | LOCK_NB) < 0)
                 return error_set(err, -EBUSY, "%s: another server has this database open", store->path);
+        return 0;
+}
+
+int store_is_served(const char *path, bool *ret, struct error *err) {
+        _cleanup_buf_ struct buf lock = BUF_INIT(0);
+        if (access(path, F_OK) < 0)
+                return error_set(err, -errno, "%s: %s", path, strerror(errno));
+        if (buf_printf(&lock, "%s.lock", path) < 0)
+                return error_set(err, -ENOMEM, "out of memory");
+        _cleanup_fd_ int fd = open(lock.data, O_RDONLY | O_CLOEXEC);
+        if (fd < 0 && errno != ENOENT)
+                return error_set(err, -errno, "%s: %s", lock.data, strerror(errno));
+        *ret = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0;
         return 0;
 }
 

@@ -32,6 +32,9 @@ struct store_checked {
 int store_check(const char *path, uint64_t max_per_kind, void (*say)(void *data, const struct store_fault_text *fault), void *data,
                 struct store_checked *ret, struct error *err);
 
+/* Does a server work on it? It must not be started at this very instant. -ENOENT when there is no such file. */
+int store_is_served(const char *path, bool *ret, struct error *err);
+
 /* Every row as a JSON object {"table":…, column:…}, JSON columns as JSON, in the order in which things came to exist; of one
  * sweep only, or (NULL) of all. Secrets (lease tokens, token hashes, kept answers) are left out. row returns 0 to go on.
  * -ENOENT when there is no such sweep. */

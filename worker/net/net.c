@@ -12,6 +12,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include "common/buf.h"
 #include "common/cleanup.h"
@@ -246,6 +247,14 @@ void net_cancel(struct net_request *request) {
         request_free(request);
 }
 
+static int64_t date_of(CURL *easy) {
+        struct curl_header *header;
+        if (curl_easy_header(easy, "Date", 0, CURLH_HEADER, -1, &header) != CURLHE_OK)
+                return 0;
+        time_t date = curl_getdate(header->value, NULL);
+        return date > 0 ? date : 0;
+}
+
 static void answer_request(struct net_request *request, CURLcode result) {
         struct net_answer answer = {0};
         long status = 0;
@@ -254,6 +263,7 @@ static void answer_request(struct net_request *request, CURLcode result) {
         if (result == CURLE_OK) {
                 curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
                 curl_easy_getinfo(request->easy, CURLINFO_RETRY_AFTER, &retry_after);
+                answer.date_s = date_of(request->easy);
                 if (request->answer.len > 0 && json_read(request->answer.data, request->answer.len, &body, NULL) < 0)
                         body = NULL;
         } else

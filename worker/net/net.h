@@ -5,6 +5,7 @@
  * One thread. A request holds its body and its answer (capped); at most NET_REQUESTS_MAX are open at once. */
 #pragma once
 #include <jansson.h>
+#include <stdint.h>
 
 #include "common/error.h"
 
@@ -31,6 +32,7 @@ struct net_answer {
         const char *failure;  /* of status 0: why, for a log line */
         json_t *body;         /* borrowed, NULL when empty or not JSON */
         double retry_after_s; /* the header; 0 when absent */
+        int64_t date_s;       /* the server's clock (Date), seconds since 1970; 0 when absent */
 };
 
 struct net;

@@ -18,6 +18,7 @@
 #include "kernels/kernels.h"
 #include "train/train.h"
 #include "trainer/bench.h"
+#include "trainer/doctor.h"
 #include "trainer/evaluate.h"
 #include "trainer/predict.h"
 #include "trainer/tokenize.h"
@@ -28,13 +29,14 @@ static const struct config_option options[] = {{0}};
 
 static const struct config_program program = {
         .name = "sweep-trainer",
-        .usage = "[tokenize|predict|evaluate|bench] [OPTION…]",
+        .usage = "[tokenize|predict|evaluate|bench|doctor] [OPTION…]",
         .summary = "Without a word: one training, as the JSON object on standard input says; metrics and outcome as JSON\n"
                    "lines on standard output. SIGTERM: checkpoint, release, exit 0.\n"
                    "  tokenize  sentence pairs to token ids\n"
                    "  predict   sentence pairs to labels, by a finished model\n"
                    "  evaluate  score of a finished model on labelled rows\n"
                    "  bench     how fast a training step is on this machine\n"
+                   "  doctor    what a training here would find: BLAS, threads, model, data\n"
                    "Each has its own --help.",
         .options = options,
 };
@@ -47,6 +49,7 @@ static const struct {
         {"predict", predict_main},
         {"evaluate", evaluate_main},
         {"bench", bench_main},
+        {"doctor", doctor_main},
 };
 
 static void request_stop(int signal) {
