@@ -75,6 +75,8 @@ int command_reproduce(struct ctl *ctl);
 
 int command_workers(struct ctl *ctl);
 int command_drain(struct ctl *ctl);
+int command_undrain(struct ctl *ctl);
+int command_forget(struct ctl *ctl);
 
 /* Shared by commands: the lines that describe one trial. */
 void print_trial(const json_t *trial, FILE *out);

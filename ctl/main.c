@@ -31,6 +31,8 @@ static const struct ctl_command commands[] = {
         {"report", "SWEEP", " output ", false, command_report, "what the sweep found: --output report.html or report.md (default: Markdown on stdout)"},
         {"workers", "", " state limit ", false, command_workers, "workers and what they do"},
         {"drain", "WORKER", " limit ", false, command_drain, "hand a worker (id or name) no more trials"},
+        {"undrain", "WORKER", " limit ", false, command_undrain, "hand a drained or quarantined worker trials again"},
+        {"forget", "WORKER", " limit ", false, command_forget, "forget a worker that is gone"},
         {"importance", "SWEEP", "", false, command_importance, "which parameters matter, and which cannot be told from noise"},
         {"completion", "bash|zsh", "", true, command_completion, "a completion script for the shell"},
         {"reproduce", "TRIAL", " model data threads ", false, command_reproduce, "what sweep-trainer needs on stdin to run a trial again"},

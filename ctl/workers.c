@@ -29,18 +29,20 @@ int command_workers(struct ctl *ctl) {
                 ctl_print_json(list);
                 return EXIT_FINE;
         }
-        int r = table_init(&table, (const char *[]){"WORKER", "NAME", "STATE", ">SLOTS", ">RUNNING", "LAST SEEN", NULL});
+        int r = table_init(&table, (const char *[]){"WORKER", "NAME", "STATE", ">SLOTS", ">RUNNING", "LAST SEEN", "WHY NOT", NULL});
         size_t i;
         json_t *worker;
         json_array_foreach(json_object_get(list, "items"), i, worker) {
-                char id[CELL_BYTES], name[CELL_BYTES], state[CELL_BYTES], slots[CELL_BYTES], running[32], seen[CELL_BYTES];
+                char id[CELL_BYTES], name[CELL_BYTES], state[CELL_BYTES], slots[CELL_BYTES], running[32], seen[CELL_BYTES], why[CELL_BYTES];
+                const json_t *quarantine = json_object_get(json_object_get(worker, "quarantine"), "why");
                 snprintf(running, sizeof running, "%zu", json_array_size(json_object_get(worker, "trials")));
                 if (r == 0)
                         r = table_add(&table, (const char *[]){text_of(json_object_get(worker, "id"), id, sizeof id),
                                                                text_of(json_object_get(worker, "name"), name, sizeof name),
                                                                text_of(json_object_get(worker, "state"), state, sizeof state),
                                                                text_of(json_object_get(worker, "slots"), slots, sizeof slots), running,
-                                                               text_of(json_object_get(worker, "last_seen"), seen, sizeof seen)});
+                                                               text_of(json_object_get(worker, "last_seen"), seen, sizeof seen),
+                                                               quarantine ? text_of(quarantine, why, sizeof why) : NULL});
         }
         table_print(&table, stdout);
         return r < 0 ? EXIT_FAILED : EXIT_FINE;
@@ -61,24 +63,45 @@ static const char *find_worker(const json_t *list, const char *wanted) {
         return by_name;
 }
 
-int command_drain(struct ctl *ctl) {
-        __attribute__((cleanup(answer_fini))) struct answer answer = {0};
-        _cleanup_json_ json_t *list = NULL;
-        int code = get_workers(ctl, &list);
+static int tell_worker(struct ctl *ctl, const char *method, const char *action, struct answer *answer, const char **ret_id, json_t **ret_list) {
+        int code = get_workers(ctl, ret_list);
         if (code != EXIT_FINE)
                 return code;
-        const char *id = find_worker(list, ctl->args[0]);
-        if (!id) {
+        *ret_id = find_worker(*ret_list, ctl->args[0]);
+        if (!*ret_id) {
                 fprintf(stderr, "sweepctl: no worker is called '%s'\n", ctl->args[0]);
                 return EXIT_FAILED;
         }
-        _cleanup_free_ char *path = ctl_path("workers", id, "/drain");
-        code = path ? ctl_call(ctl, "POST", path, NULL, false, NULL, &answer) : EXIT_FAILED;
-        if (code != EXIT_FINE)
-                return code;
-        if (ctl->json)
+        _cleanup_free_ char *path = ctl_path("workers", *ret_id, action);
+        return path ? ctl_call(ctl, method, path, NULL, false, NULL, answer) : EXIT_FAILED;
+}
+
+static int change_worker(struct ctl *ctl, const char *action) {
+        __attribute__((cleanup(answer_fini))) struct answer answer = {0};
+        _cleanup_json_ json_t *list = NULL;
+        const char *id;
+        int code = tell_worker(ctl, "POST", action, &answer, &id, &list);
+        if (code == EXIT_FINE && ctl->json)
                 ctl_print_json(answer.body);
-        else
+        else if (code == EXIT_FINE)
                 printf("%s  %s\n", id, field_text(answer.body, "state"));
-        return EXIT_FINE;
+        return code;
+}
+
+int command_drain(struct ctl *ctl) {
+        return change_worker(ctl, "/drain");
+}
+
+int command_undrain(struct ctl *ctl) {
+        return change_worker(ctl, "/undrain");
+}
+
+int command_forget(struct ctl *ctl) {
+        __attribute__((cleanup(answer_fini))) struct answer answer = {0};
+        _cleanup_json_ json_t *list = NULL;
+        const char *id;
+        int code = tell_worker(ctl, "DELETE", "", &answer, &id, &list);
+        if (code == EXIT_FINE && !ctl->json)
+                printf("%s  forgotten\n", id);
+        return code;
 }

@@ -14,6 +14,8 @@
 #define LIMIT_LIST_MAX 1000
 #define LIMIT_WAIT_S 60.0
 #define LIMIT_SLOTS 1024                 /* of a registration and of a claim */
+#define LIMIT_WORKERS 10000              /* that are known */
+#define LIMIT_UNFIT_BYTES 1024           /* what a worker says of itself */
 #define LIMIT_PARAMETERS 256
 #define LIMIT_CHOICES 10000              /* of one categorical */
 #define LIMIT_STAGES 32
@@ -29,3 +31,4 @@
 #define DEFAULT_MAX_ATTEMPTS 3
 #define DEFAULT_LEASE_S 60
 #define KEPT_KEYS_S (24 * 3600)          /* idempotency keys and claim ids */
+#define FORGET_WORKERS_S (14 * 24 * 3600) /* after they were last seen */

@@ -53,7 +53,7 @@ static int trainers_decode(const struct reader *reader, struct worker_registrati
 }
 
 int worker_registration_decode(json_t *document, struct faults *faults, struct worker_registration *ret) {
-        static const char *const keys[] = {"name", "instance", "slots", "trainers", "model", "data", "facts", NULL};
+        static const char *const keys[] = {"name", "instance", "slots", "trainers", "model", "data", "facts", "unfit", NULL};
         struct worker_registration message = {0};
         size_t before = faults->n_total;
         struct reader reader;
@@ -70,6 +70,7 @@ int worker_registration_decode(json_t *document, struct faults *faults, struct w
         message.model_sha256 = fingerprint_decode(&reader, "model", &message.model);
         message.data_sha256 = fingerprint_decode(&reader, "data", &message.data);
         message.facts = reader_object(&reader, "facts");
+        message.unfit = reader_text(&reader, "unfit", LIMIT_UNFIT_BYTES);
         int r = trainers_decode(&reader, &message);
         if (r == 0)
                 r = verdict(faults, before);

@@ -21,6 +21,7 @@ struct worker_registration {
         json_t *trainers_json;
         json_t *model, *data, *facts; /* objects or NULL */
         const char *model_sha256, *data_sha256; /* NULL when left out */
+        const char *unfit; /* why it must not be given trials; NULL when it may */
 };
 int worker_registration_decode(json_t *document, struct faults *faults, struct worker_registration *ret);
 void worker_registration_fini(struct worker_registration *message);

@@ -26,6 +26,8 @@ enum role { ROLE_NONE, ROLE_VIEWER, ROLE_WORKER, ROLE_ADMIN }; /* admin ⊃ work
         X(ROUTE_WORKER_REGISTER, "POST", "/v1/workers", ROLE_WORKER) \
         X(ROUTE_WORKER_LIST, "GET", "/v1/workers", ROLE_VIEWER) \
         X(ROUTE_WORKER_DRAIN, "POST", "/v1/workers/{id}/drain", ROLE_ADMIN) \
+        X(ROUTE_WORKER_UNDRAIN, "POST", "/v1/workers/{id}/undrain", ROLE_ADMIN) \
+        X(ROUTE_WORKER_FORGET, "DELETE", "/v1/workers/{id}", ROLE_ADMIN) \
         X(ROUTE_CLAIM, "POST", "/v1/claims", ROLE_WORKER) \
         X(ROUTE_EVENTS, "GET", "/v1/events", ROLE_VIEWER) \
         X(ROUTE_SWEEP_SNAPSHOT, "GET", "/v1/sweeps/{id}/snapshot", ROLE_ADMIN) \

@@ -25,6 +25,7 @@ static const struct {
         [ROUTE_TRIAL_RETRY] = {trials_retry, true, true, true},         [ROUTE_TRIAL_REPORT] = {reports_post, true, false},
         [ROUTE_WORKER_REGISTER] = {workers_register, true, true}, [ROUTE_WORKER_LIST] = {workers_list, false, false},
         [ROUTE_WORKER_DRAIN] = {workers_drain, true, true},       [ROUTE_CLAIM] = {claims_post, true, false},
+        [ROUTE_WORKER_UNDRAIN] = {workers_undrain, true, true},   [ROUTE_WORKER_FORGET] = {workers_forget, true, true},
         [ROUTE_EVENTS] = {events_get, false, false},
         [ROUTE_METRICS] = {measure_get, false, false},
         [ROUTE_DEBUG_STATE] = {debug_state, false, false},
@@ -289,7 +290,8 @@ static int prune(struct api *api, void *unused) {
         (void)unused;
         uint64_t wall = api_wall(api), kept = (uint64_t)KEPT_KEYS_S * 1000;
         api->prune_ms = api_now(api) + PRUNE_EVERY_MS;
-        return wall > kept ? store_keys_prune(api->store, wall - kept) : 0;
+        int r = wall > kept ? store_keys_prune(api->store, wall - kept) : 0;
+        return r < 0 ? r : health_forget_old(api);
 }
 
 /* Released trials whose time for their worker is over are anybody's now; when the next one will be. */

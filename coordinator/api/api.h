@@ -38,6 +38,7 @@ struct api_response {
         const char *content_type; /* static; NULL = application/json, or application/problem+json from 400 up */
         unsigned retry_after_s;   /* 0 = no such header */
         char sweep_state[16];     /* header Sweep-State; empty = no such header */
+        char worker_state[16];    /* the same for Worker-State */
 };
 
 struct api_call {

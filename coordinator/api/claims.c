@@ -20,7 +20,8 @@ static int take_queued(struct api *api, struct live *live, const struct peer *pe
         if (live->n_queued == 0)
                 return STORE_NONE;
         uint64_t now = api_wall(api), lease = api_lease_ms(api);
-        return store_trial_next_queued(api->store, live->row.id, peer->row.id, now > lease ? now - lease : 0, now, ret);
+        return store_trial_next_queued(api->store, live->row.id, peer->row.id, now > lease ? now - lease : 0, now,
+                                       health_failed_since(api, peer, live), ret);
 }
 
 static int take_proposal(struct api *api, struct live *live, const json_t *params, const json_t *proposal, unsigned stage,
@@ -206,7 +207,8 @@ static int serve(struct api *api, struct parked *claim) {
                 return answer_nothing(claim->call, (int)live->row.state) < 0 ? -ENOMEM : 1;
         struct peer *peer = peer_by_row(api, claim->worker);
         enum pick result = PICK_NOTHING;
-        if (peer && !peer->row.draining && !api->is_room_short)
+        bool is_welcome = peer && !peer->row.draining && !peer->row.quarantine;
+        if (is_welcome && !api->is_room_short)
                 r = grant(api, claim, peer, &result);
         if (r < 0)
                 return r;
@@ -217,7 +219,14 @@ static int serve(struct api *api, struct parked *claim) {
                 api->wake |= claim->is_repeated; /* the other call is answered at once */
                 return 1;
         }
-        return api_now(api) >= deadline ? answer_nothing(claim->call, -1) < 0 ? -ENOMEM : 1 : 0;
+        if (api_now(api) < deadline)
+                return 0;
+        if (answer_nothing(claim->call, -1) < 0)
+                return -ENOMEM;
+        if (peer && !is_welcome)
+                snprintf(claim->call->response.worker_state, sizeof claim->call->response.worker_state, "%s",
+                         worker_state_name(peer->row.quarantine ? WORKER_QUARANTINED : WORKER_DRAINING));
+        return 1;
 }
 
 struct service {
@@ -391,6 +400,7 @@ int claims_post(struct api *api, struct api_call *call) {
         if (r != 0)
                 return r < 0 ? r : 0;
         claim.worker = peer->row.id;
+        peer->claims_of = claim.sweep;
         claim.deadline_ms = call->deadline_ms = api_now(api) + (uint64_t)(claim.message.wait_s * 1000);
         claim.is_repeated = mark_repeated(api, claim.worker, claim.message.claim_id);
         return park(api, &claim);

@@ -20,6 +20,7 @@
 #include "proto/message.h"
 #include "proto/spec.h"
 #include "store/store.h"
+#include "sweep/blame.h"
 #include "sweep/curves.h"
 #include "sweep/ending.h"
 #include "sweep/lease.h"
@@ -61,12 +62,16 @@ struct live {
         struct showing showing;
 };
 
+#define NO_CLAIM_YET (-1)
+
 /* A worker as registered, and when it was last heard of. */
 struct peer {
         struct worker_row row;
         json_t *trainers; /* array of strings */
         uint64_t seen_ms; /* mono; 0 = not since this process started */
         uint64_t seen_wall_ms;
+        unsigned n_failed;    /* trials that failed here, in a way that a machine may cause, since one succeeded */
+        int64_t claims_of;    /* which sweep it last asked for: 0 any, NO_CLAIM_YET */
         enum worker_state shown; /* to watchers */
         struct showing showing;
 };
@@ -104,7 +109,7 @@ struct changes {
 /* Since the process started, for /metrics. */
 struct counts {
         uint64_t moves[N_TRIAL_STATES]; /* into the state */
-        uint64_t leases_expired, leases_timed_out, points, commit_failures;
+        uint64_t leases_expired, leases_timed_out, points, commit_failures, quarantines;
         struct histogram commit_s, turn_s, writes;
 };
 
@@ -175,6 +180,8 @@ int reports_post(struct api *api, struct api_call *call);
 int workers_register(struct api *api, struct api_call *call);
 int workers_list(struct api *api, struct api_call *call);
 int workers_drain(struct api *api, struct api_call *call);
+int workers_undrain(struct api *api, struct api_call *call);
+int workers_forget(struct api *api, struct api_call *call);
 int claims_post(struct api *api, struct api_call *call);
 int events_get(struct api *api, struct api_call *call);
 int measure_get(struct api *api, struct api_call *call);
@@ -245,6 +252,7 @@ void events_note_sweep(struct api *api, struct live *live, bool at_once);
 void events_note_worker(struct api *api, struct peer *peer, bool at_once); /* NULL is nobody */
 void events_note_point(struct api *api, const struct trial_row *trial, const struct metric_row *point);
 void events_note_deleted(struct api *api, const char *sweep);
+void events_note_forgotten(struct api *api, const char *worker);
 size_t events_mark(const struct api *api); /* of what is noted; a unit that fails goes back to it */
 void events_undo(struct api *api, size_t mark);
 void events_drop(struct api *api);    /* the commit failed */
@@ -328,8 +336,21 @@ struct peer *peer_find(struct api *api, const char *public_id);
 struct peer *peer_by_row(struct api *api, int64_t id);
 void peer_seen(struct api *api, struct peer *peer); /* written to the store now and then */
 enum worker_state peer_state(const struct api *api, const struct peer *peer);
+void peer_remove(struct api *api, struct peer *peer); /* from memory; claims of it that wait are answered */
+int reply_worker(struct api *api, struct api_call *call, int status, const struct peer *peer);
 /* NULL when the worker may have trials of the sweep; else why not, in text. */
 const char *peer_excluded(const struct peer *peer, const struct live *live, char text[static 256]);
+
+/* --- whether they are in order (health.c) ------------------------------------------------------------------ */
+
+int health_load(struct api *api, struct peer *peer); /* what is held against it, from the store */
+/* An attempt of a trial ended at this worker. May bring it, or another one, into quarantine. */
+int health_note_end(struct api *api, int64_t worker, const struct ending *ending, const char *detail);
+int health_forget_old(struct api *api); /* workers that nobody has seen for FORGET_WORKERS_S */
+/* 0 · STORE_NONE: there are LIMIT_WORKERS of them, and all are there. Forgets the one that is gone for longest. */
+int health_make_room(struct api *api);
+/* A trial that failed here at once is better tried elsewhere: not before this moment (wall) again here; 0 = any time. */
+uint64_t health_failed_since(const struct api *api, const struct peer *peer, const struct live *live);
 
 /* --- claims (claims.c) ------------------------------------------------------------------------------------ */
 

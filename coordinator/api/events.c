@@ -106,6 +106,11 @@ void events_note_deleted(struct api *api, const char *sweep) {
                 note(api, "deleted", sweep, json_pack("{s:s}", "sweep", sweep));
 }
 
+void events_note_forgotten(struct api *api, const char *worker) {
+        if (api->changes.is_watched && !api->changes.is_overrun)
+                note(api, "deleted", "", json_pack("{s:s}", "worker", worker));
+}
+
 static void show(const struct api *api, struct showing *showing, bool at_once) {
         showing->is_changed |= api->changes.is_watched;
         showing->is_urgent |= api->changes.is_watched && at_once;

@@ -69,6 +69,7 @@ static void write_counted(const struct api *api, struct buf *buf) {
         metrics_family(buf, "sweepd_lease_ends", "counter", NULL, "Leases that ended without a report.");
         metrics_sample(buf, "sweepd_lease_ends", "_total", "reason=\"expired\"", (double)counts->leases_expired);
         metrics_sample(buf, "sweepd_lease_ends", "_total", "reason=\"timeout\"", (double)counts->leases_timed_out);
+        write_counter(buf, "sweepd_quarantines", "Workers that were given no more trials since theirs failed.", counts->quarantines);
         write_counter(buf, "sweepd_metric_points", "Points of metrics that were accepted.", counts->points);
         write_counter(buf, "sweepd_commit_failures", "Transactions that could not be committed.", counts->commit_failures);
         metrics_family(buf, "sweepd_commit_seconds", "histogram", "seconds", "Commits, with their fsync, of turns that wrote for somebody.");

@@ -157,7 +157,12 @@ int move_lease(struct api *api, struct live *live, struct trial_row *row, const 
         if (r == 0)
                 r = add_lease(api, live, row);
         live->n_served++;
-        events_note_worker(api, peer_by_row(api, row->worker), false);
+        struct peer *served = peer_by_row(api, row->worker);
+        events_note_worker(api, served, false);
+        if (r == 0 && served && !served->row.served) {
+                served->row.served = true;
+                r = store_worker_update(api->store, &served->row);
+        }
         return r;
 }
 
@@ -192,8 +197,11 @@ int move_end(struct api *api, struct live *live, struct trial_row *row, const st
                 return r;
         lease_table_remove(&api->leases, row->id);
         events_note_worker(api, peer_by_row(api, row->worker), false);
-        if (ending->state == TRIAL_QUEUED)
-                return requeue(api, live, row, ending, resume);
+        int64_t worker = row->worker;
+        if (ending->state == TRIAL_QUEUED) {
+                r = requeue(api, live, row, ending, resume);
+                return r < 0 ? r : health_note_end(api, worker, ending, detail);
+        }
         char *copy = detail ? strdup(detail) : NULL;
         if (detail && !copy)
                 return -ENOMEM;
@@ -204,7 +212,9 @@ int move_end(struct api *api, struct live *live, struct trial_row *row, const st
         row->reason = ending->reason;
         row->finished_ms = api_wall(api);
         r = save(api, live, row, ending->state);
-        return r < 0 ? r : remember(api, live, row);
+        if (r == 0)
+                r = remember(api, live, row);
+        return r < 0 ? r : health_note_end(api, worker, ending, detail);
 }
 
 int move_cancel(struct api *api, struct live *live, struct trial_row *row) {

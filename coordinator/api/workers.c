@@ -5,6 +5,7 @@
 #include "api/core.h"
 
 #define PAGE 64
+#define TOO_MANY 3
 
 /* --- in memory ----------------------------------------------------------------------------------------------- */
 
@@ -21,8 +22,8 @@ void peers_fini(struct api *api) {
         api->n_peers = api->cap_peers = 0;
 }
 
-/* Takes the row. Ids only grow, so appending keeps the order. */
-static int peer_add(struct api *api, struct worker_row *row) {
+/* Takes the row. */
+static int peer_add(struct api *api, struct worker_row *row, struct peer **ret) {
         if (api->n_peers == api->cap_peers) {
                 size_t cap = api->cap_peers ? api->cap_peers * 2 : 16;
                 struct peer *peers = realloc(api->peers, cap * sizeof *peers);
@@ -34,9 +35,21 @@ static int peer_add(struct api *api, struct worker_row *row) {
         json_t *trainers = encode_stored(row->trainers);
         if (!trainers)
                 return -ENOMEM;
-        api->peers[api->n_peers++] = (struct peer){.row = *row, .trainers = trainers, .seen_wall_ms = row->last_seen_ms};
+        size_t at = api->n_peers;
+        while (at > 0 && api->peers[at - 1].row.id > row->id) /* most are new, and go to the end */
+                at--;
+        memmove(api->peers + at + 1, api->peers + at, (api->n_peers++ - at) * sizeof *api->peers);
+        api->peers[at] = (struct peer){.row = *row, .trainers = trainers, .seen_wall_ms = row->last_seen_ms, .claims_of = NO_CLAIM_YET};
         *row = (struct worker_row){0};
-        return 0;
+        *ret = &api->peers[at];
+        return health_load(api, *ret);
+}
+
+void peer_remove(struct api *api, struct peer *peer) {
+        claims_release_worker(api, peer->row.id);
+        peer_fini(peer);
+        size_t at = (size_t)(peer - api->peers);
+        memmove(peer, peer + 1, (--api->n_peers - at) * sizeof *peer);
 }
 
 struct peer *peer_by_row(struct api *api, int64_t id) {
@@ -73,8 +86,9 @@ int peers_load(struct api *api) {
                 r = store_worker_list(api->store, after, PAGE, rows, &n);
                 for (size_t i = 0; i < n; i++) {
                         after = rows[i].id;
+                        struct peer *added;
                         if (r == 0)
-                                r = peer_add(api, &rows[i]);
+                                r = peer_add(api, &rows[i], &added);
                         worker_row_fini(&rows[i]);
                 }
         }
@@ -82,8 +96,10 @@ int peers_load(struct api *api) {
                 struct peer *peer = &api->peers[i];
                 const struct peer *old = peer_by_row(&before, peer->row.id);
                 peer->seen_ms = old ? old->seen_ms : peer->row.last_seen_ms + 2 * api_lease_ms(api) > latest ? api_now(api) : 0;
-                if (old)
+                if (old) {
                         peer->seen_wall_ms = old->seen_wall_ms;
+                        peer->claims_of = old->claims_of;
+                }
                 peer->shown = peer_state(api, peer);
         }
         peers_fini(&before);
@@ -102,6 +118,8 @@ void peer_seen(struct api *api, struct peer *peer) {
 enum worker_state peer_state(const struct api *api, const struct peer *peer) {
         if (peer->seen_ms == 0 || api_now(api) - peer->seen_ms > 2 * api_lease_ms(api))
                 return WORKER_GONE;
+        if (peer->row.quarantine)
+                return WORKER_QUARANTINED;
         return peer->row.draining ? WORKER_DRAINING : WORKER_ACTIVE;
 }
 
@@ -160,12 +178,15 @@ int encode_worker(struct api *api, const struct peer *peer, json_t **ret) {
         if (r < 0)
                 return r;
         const struct worker_row *row = &peer->row;
-        json_t *worker = json_pack("{s:s, s:s, s:i, s:o, s:s, s:O, s:o, s:o, s:O, s:o, s:o, s:o, s:o, s:o}", "id", row->public_id, "name",
+        json_t *quarantine = row->quarantine ? json_pack("{s:s, s:o, s:s}", "why", row->quarantine, "since", encode_time(row->quarantined_ms),
+                                                         "by", row->unfit ? "worker" : "coordinator")
+                                             : json_null();
+        json_t *worker = json_pack("{s:s, s:s, s:i, s:o, s:s, s:O, s:o, s:o, s:O, s:o, s:o, s:o, s:o, s:o, s:o}", "id", row->public_id, "name",
                                    row->name, "slots", (int)row->slots, "lease_s", json_number(api->config.lease_s, 1), "state",
                                    worker_state_name(peer_state(api, peer)), "trials", trials, "last_seen", encode_time(peer->seen_wall_ms),
                                    "instance", encode_text(row->instance), "trainers", peer->trainers, "model", encode_stored(row->model),
                                    "data", encode_stored(row->data), "facts", encode_stored(row->facts), "registered",
-                                   encode_time(row->registered_ms), "excluded", list_excluded(api, peer));
+                                   encode_time(row->registered_ms), "excluded", list_excluded(api, peer), "quarantine", quarantine);
         if (!worker)
                 return -ENOMEM;
         *ret = worker;
@@ -190,7 +211,8 @@ static int replace_json(char **text, const json_t *with, int *r) {
         return *r;
 }
 
-static int fill_row(struct worker_row *row, const struct worker_registration *message) {
+/* What a worker said of itself holds until it says otherwise; what the coordinator found stays, whatever it says. */
+static int fill_row(struct worker_row *row, const struct worker_registration *message, uint64_t now_ms) {
         int r = 0;
         row->slots = message->slots;
         replace(&row->instance, message->instance, &r);
@@ -200,6 +222,11 @@ static int fill_row(struct worker_row *row, const struct worker_registration *me
         replace_json(&row->facts, message->facts, &r);
         replace(&row->model_sha256, message->model_sha256, &r);
         replace(&row->data_sha256, message->data_sha256, &r);
+        if (message->unfit && !row->unfit)
+                row->quarantined_ms = now_ms;
+        if (message->unfit || row->unfit)
+                replace(&row->quarantine, message->unfit, &r);
+        row->unfit = message->unfit != NULL;
         return r;
 }
 
@@ -207,15 +234,13 @@ static int register_new(struct api *api, const struct worker_registration *messa
         char id[ID_CHARS + 2];
         world_make_id(api->world, "w", ID_CHARS, id);
         struct worker_row row = {
-                .public_id = strdup(id), .name = strdup(message->name), .registered_ms = api_wall(api), .last_seen_ms = api_wall(api)};
-        int r = row.public_id && row.name ? fill_row(&row, message) : -ENOMEM;
+                .public_id = strdup(id), .name = strdup(message->name), .registered_ms = api_wall(api), .last_seen_ms = api_wall(api), .trusted_ms = api_wall(api)};
+        int r = row.public_id && row.name ? fill_row(&row, message, api_wall(api)) : -ENOMEM;
         if (r == 0)
                 r = store_worker_insert(api->store, &row, &row.id);
         if (r == 0)
-                r = peer_add(api, &row);
+                r = peer_add(api, &row, ret);
         worker_row_fini(&row);
-        if (r == 0)
-                *ret = &api->peers[api->n_peers - 1];
         return r;
 }
 
@@ -247,8 +272,9 @@ static int register_again(struct api *api, struct peer *peer, const struct worke
                 claims_release_worker(api, peer->row.id);
         if (other || !message->instance)
                 peer->row.draining = false;
-        r = fill_row(&peer->row, message);
+        r = fill_row(&peer->row, message, api_wall(api));
         peer->row.last_seen_ms = api_wall(api);
+        peer->row.forgotten = false;
         if (r == 0)
                 r = store_worker_update(api->store, &peer->row);
         json_t *trainers = r == 0 ? encode_stored(peer->row.trainers) : NULL;
@@ -259,14 +285,25 @@ static int register_again(struct api *api, struct peer *peer, const struct worke
         return 0;
 }
 
-static struct peer *find_name(struct api *api, const char *name) {
+/* 0 and the worker, which may have been forgotten meanwhile · STORE_NONE · negative. */
+static int find_name(struct api *api, const char *name, struct peer **ret) {
         for (size_t i = 0; i < api->n_peers; i++)
-                if (strcmp(api->peers[i].row.name, name) == 0)
-                        return &api->peers[i];
-        return NULL;
+                if (strcmp(api->peers[i].row.name, name) == 0) {
+                        *ret = &api->peers[i];
+                        return 0;
+                }
+        struct worker_row row = {0};
+        int r = store_worker_find_name(api->store, name, &row);
+        int room = r < 0 ? r : health_make_room(api);
+        if (r == 0)
+                r = room == 0 ? peer_add(api, &row, ret) : room < 0 ? room : TOO_MANY;
+        else if (room != 0)
+                r = room < 0 ? room : TOO_MANY;
+        worker_row_fini(&row);
+        return r;
 }
 
-static int answer_worker(struct api *api, struct api_call *call, int status, const struct peer *peer) {
+int reply_worker(struct api *api, struct api_call *call, int status, const struct peer *peer) {
         json_t *body = NULL;
         int r = encode_worker(api, peer, &body);
         return r < 0 ? r : reply_json(call, status, body);
@@ -278,10 +315,19 @@ int workers_register(struct api *api, struct api_call *call) {
         int r = reply_decoded(call, worker_registration_decode(call->request.body, &faults, &message), &faults);
         if (r != 0)
                 return r < 0 ? r : 0;
-        struct peer *peer = find_name(api, message.name);
-        bool is_new = !peer;
-        r = is_new ? register_new(api, &message, &peer) : register_again(api, peer, &message);
+        struct peer *peer = NULL;
+        r = find_name(api, message.name, &peer);
+        bool is_new = r == STORE_NONE;
+        if (r == STORE_NONE)
+                r = register_new(api, &message, &peer);
+        else if (r == 0)
+                r = register_again(api, peer, &message);
+        bool is_unfit = message.unfit != NULL;
         worker_registration_fini(&message);
+        if (r == TOO_MANY) {
+                reply_unavailable(call, "too many workers are registered");
+                return 0;
+        }
         if (r < 0)
                 return r;
         peer->seen_ms = api_now(api);
@@ -289,7 +335,10 @@ int workers_register(struct api *api, struct api_call *call) {
         api->wake = true;
         events_note_worker(api, peer, true);
         log_info("worker registered", log_s("worker", peer->row.public_id), log_s("name", peer->row.name), log_i("slots", peer->row.slots));
-        return answer_worker(api, call, is_new ? 201 : 200, peer);
+        if (is_unfit)
+                log_warning("worker says that it is not fit: it gets no trials", log_s("worker", peer->row.public_id), log_s("name", peer->row.name),
+                            log_s("why", peer->row.quarantine));
+        return reply_worker(api, call, is_new ? 201 : 200, peer);
 }
 
 int workers_drain(struct api *api, struct api_call *call) {
@@ -303,7 +352,7 @@ int workers_drain(struct api *api, struct api_call *call) {
         peer->row.draining = true;
         r = store_worker_update(api->store, &peer->row);
         events_note_worker(api, peer, true);
-        return r < 0 ? r : answer_worker(api, call, 200, peer);
+        return r < 0 ? r : reply_worker(api, call, 200, peer);
 }
 
 int workers_list(struct api *api, struct api_call *call) {

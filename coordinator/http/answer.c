@@ -47,6 +47,7 @@ void answer_faults(struct answer *answer, const char *detail, const struct fault
 void answer_from_response(struct answer *answer, struct api_response *response) {
         answer->retry_after_s = response->retry_after_s;
         memcpy(answer->sweep_state, response->sweep_state, sizeof answer->sweep_state);
+        memcpy(answer->worker_state, response->worker_state, sizeof answer->worker_state);
         if (response->text) {
                 answer->status = response->status;
                 answer->text = TAKE(response->text);
@@ -73,6 +74,8 @@ static void add_headers(const struct answer *answer, struct MHD_Response *respon
         }
         if (answer->sweep_state[0])
                 MHD_add_response_header(response, "Sweep-State", answer->sweep_state);
+        if (answer->worker_state[0])
+                MHD_add_response_header(response, "Worker-State", answer->worker_state);
         if (answer->allow[0])
                 MHD_add_response_header(response, "Allow", answer->allow);
         if (answer->challenge)

@@ -100,6 +100,15 @@ static const struct check {
          "WHEN 'workers' THEN (SELECT max(id) FROM workers) WHEN 'claims' THEN (SELECT max(id) FROM claims) "
          "WHEN 'history' THEN (SELECT max(seq) FROM history) END AS last FROM sqlite_sequence) q WHERE q.seq < q.last",
          "the next would be one above the last"},
+        {4,
+         "SELECT 'worker ' || public_id || ': it is ' || CASE forgotten WHEN 1 THEN 'forgotten, but holds a lease' ELSE 'unfit, but not said why' END "
+         "FROM workers w WHERE (unfit = 1 AND quarantine IS NULL) OR (forgotten = 1 AND "
+         "EXISTS (SELECT 1 FROM attempts a WHERE a.worker = w.id AND a.ended_ms IS NULL))",
+         "it would be known again, and fit"},
+        {4,
+         "SELECT 'worker ' || w.public_id || ': ' || count(*) || ' attempts were its own, but it never served' FROM workers w "
+         "JOIN attempts a ON a.worker = w.id WHERE w.served = 0 GROUP BY w.id",
+         "it would have served"},
         {2, "SELECT n || ' rows count the changes of tokens' FROM (SELECT count(*) AS n FROM token_changes) WHERE n <> 1",
          "there would be one row"},
         {3,

@@ -110,9 +110,10 @@ int store_trial_get(struct store *store, const char *public_id, struct trial_row
 int store_trial_load(struct store *store, int64_t id, struct trial_row *ret);           /* or STORE_NONE */
 
 /* First in line for this worker; a trial released after reserved_since_ms is only for the worker that released it.
- * Or STORE_NONE. */
+ * failed_since_ms > 0: without those that failed at once at this worker after that. Or STORE_NONE. */
+#define FAILED_AT_ONCE_MS 60000
 int store_trial_next_queued(struct store *store, int64_t sweep, int64_t worker, uint64_t reserved_since_ms, uint64_t now_ms,
-                            struct trial_row *ret);
+                            uint64_t failed_since_ms, struct trial_row *ret);
 
 /* When the first of the trials that were released after since_ms, and still wait, was released. Or STORE_NONE. */
 int store_trial_first_release(struct store *store, uint64_t since_ms, uint64_t *ret_ms);
@@ -220,18 +221,34 @@ struct worker_row {
         unsigned slots;
         char *trainers, *model, *data, *facts; /* JSON; the last three may be NULL */
         char *model_sha256, *data_sha256;
-        bool draining;
-        uint64_t registered_ms, last_seen_ms;
+        bool draining, unfit;     /* unfit: it said so itself, and quarantine is what it said */
+        bool served, forgotten;   /* trials name it · not listed, but here for them and for its name */
+        char *quarantine;                /* why it gets no trials; NULL = it does */
+        uint64_t registered_ms, last_seen_ms, quarantined_ms, trusted_ms;
 };
 void worker_row_fini(struct worker_row *row);
 
-int store_worker_insert(struct store *store, const struct worker_row *row, int64_t *ret_id);
+int store_worker_insert(struct store *store, const struct worker_row *row, int64_t *ret_id); /* in the place of a forgotten one that never served */
 int store_worker_update(struct store *store, const struct worker_row *row);
 int store_worker_get(struct store *store, const char *public_id, struct worker_row *ret);  /* or STORE_NONE */
 int store_worker_find_name(struct store *store, const char *name, struct worker_row *ret); /* or STORE_NONE */
-int store_worker_list(struct store *store, int64_t after, size_t max, struct worker_row *rows, size_t *ret_n);
+int store_worker_list(struct store *store, int64_t after, size_t max, struct worker_row *rows, size_t *ret_n); /* not forgotten ones */
 int store_worker_touch(struct store *store, int64_t worker, uint64_t now_ms);
 int store_worker_last_seen(struct store *store, uint64_t *ret_ms); /* of any worker: when this coordinator was last used */
+/* It is not listed any more. What it claimed is forgotten, and why it got no trials. */
+int store_worker_forget(struct store *store, int64_t worker);
+
+/* A trial whose attempt at a worker failed: how that attempt ended, and what became of the trial's attempts elsewhere. */
+struct failed_row {
+        int64_t trial, sweep;
+        enum failure_reason reason;
+        uint64_t ended_ms;
+        bool failed_elsewhere, succeeded_elsewhere;
+};
+/* Those that ended after since_ms, oldest first, each trial once. */
+int store_worker_failures(struct store *store, int64_t worker, uint64_t since_ms, size_t max, struct failed_row *rows, size_t *ret_n);
+/* Has another worker, not a quarantined one, begun one of the sweep's trials since then and ended it with a value? */
+int store_worker_others_succeed(struct store *store, int64_t worker, int64_t sweep, uint64_t since_ms, bool *ret);
 
 /* --- metrics (store_metrics.c) ------------------------------------------------------------------------- */
 

@@ -12,6 +12,24 @@ export async function workersPage(main, context) {
     try { await call("POST", `/v1/workers/${worker.id}/drain`); toast(`${worker.name} is draining.`); refresh(); } catch (error) { toast(error.message, true); }
   };
 
+  const undrain = (worker) => async () => {
+    if (!await confirmed(`Give ${worker.name} trials again?`, "What failed there so far is forgiven.", "Undrain")) return;
+    try { await call("POST", `/v1/workers/${worker.id}/undrain`); toast(`${worker.name} gets trials again.`); refresh(); } catch (error) { toast(error.message, true); }
+  };
+
+  const forget = (worker) => async () => {
+    if (!await confirmed(`Forget ${worker.name}?`, "Its trials keep its name. It is listed again when it comes back.", "Forget")) return;
+    try { await call("DELETE", `/v1/workers/${worker.id}`); toast(`${worker.name} is forgotten.`); refresh(); } catch (error) { toast(error.message, true); }
+  };
+
+  const actions = {active: ["Drain", drain], draining: ["Undrain", undrain], quarantined: ["Undrain", undrain], gone: ["Forget", forget]};
+  const action = (worker) => {
+    if (worker.state === "quarantined" && worker.quarantine?.by === "worker") return null; // it says so itself: repair it, and start it again
+    const [label, what] = actions[worker.state];
+    return h("button", {type: "button", onclick: what(worker)}, label);
+  };
+  const whyNot = (worker) => worker.quarantine ? h("div", {class: "note"}, `${worker.quarantine.why} (${ago(worker.quarantine.since)})`) : null;
+
   async function look(id) {
     const trial = await getIfThere(`/v1/trials/${id}`);
     if (!trial) return;
@@ -43,9 +61,9 @@ export async function workersPage(main, context) {
     if (!workers.length) { put(body, h("section", {class: "card empty"}, h("p", {}, "No worker has registered. Start one on any machine that reaches this address:"), h("pre", {}, `sweep-worker --coordinator ${location.origin} --work-dir /var/lib/sweep-worker`))); return; }
     put(body, h("section", {class: "card scroll"}, h("table", {class: "workers"},
       h("thead", {}, h("tr", {}, ["name", "state", "runs", "slots", "last seen", "trainers and facts", "gets nothing of", ""].map((title) => h("th", {}, title)))),
-      h("tbody", {}, workers.map((worker) => h("tr", {"data-id": worker.id}, h("td", {}, h("b", {}, worker.name)), h("td", {}, pill(worker.state)), h("td", {}, running(worker)), h("td", {class: "num"}, `${worker.trials.length} / ${worker.slots}`), h("td", {}, ago(worker.last_seen)),
+      h("tbody", {}, workers.map((worker) => h("tr", {"data-id": worker.id}, h("td", {}, h("b", {}, worker.name)), h("td", {}, pill(worker.state), whyNot(worker)), h("td", {}, running(worker)), h("td", {class: "num"}, `${worker.trials.length} / ${worker.slots}`), h("td", {}, ago(worker.last_seen)),
         h("td", {}, facts(worker)), h("td", {}, (worker.excluded || []).slice(0, 8).map((one) => h("div", {class: "note"}, h("a", {href: `#/sweep/${one.sweep}`}, one.sweep), `: ${one.why}`))),
-        h("td", {}, worker.state === "active" ? h("button", {type: "button", onclick: drain(worker)}, "Drain") : null)))))));
+        h("td", {}, action(worker))))))));
     for (const line of body.querySelectorAll("tr[data-id]")) if (open.has(line.dataset.id)) line.querySelector("details").open = true;
   }
 

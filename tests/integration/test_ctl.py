@@ -209,6 +209,11 @@ def test_workers_are_drained_by_name(server, ctl):
     ctl("drain", "hand", url=server.url)
     assert server.get("/v1/workers")["items"][0]["state"] == "draining"
     ctl("drain", "nobody", url=server.url, expect=1)
+    assert "active" in ctl("undrain", "hand", url=server.url).stdout
+    assert "409" in ctl("forget", "hand", url=server.url, expect=1).stderr
+    server.register("broken", unfit="self-test: the loss is 0.7")
+    assert "self-test: the loss is 0.7" in ctl("workers", "--state", "quarantined", url=server.url).stdout
+    assert "not fit" in ctl("undrain", "broken", url=server.url, expect=1).stderr
 
 
 def test_what_does_not_exist_is_named(server, ctl):

@@ -231,11 +231,12 @@ def test_answers_fit_their_schemas(server, contract):
     api.call("changeSweep", sweep["id"], body={"state": "cancelled"})
     api.call("claim", body={"worker": worker["id"], "claim_id": "c3", "wait_s": 0, "sweep": sweep["id"]}, expect=204)
     api.call("drainWorker", worker["id"])
+    assert api.call("undrainWorker", worker["id"])["state"] == "active"
     api.call("deleteSweep", sweep["id"], expect=204)
     api.call("getAsset", "app.js")
     for operation in ("getHealth", "getReadiness", "getContract", "getPage"):
         api.call(operation)
-    assert api.seen | {"registerWorker"} == set(api.by_id), "every operation was walked"
+    assert api.seen | {"registerWorker", "forgetWorker"} == set(api.by_id), "every operation was walked"
 
 
 # --- the spec's schema and the server's parser agree --------------------------------------------------

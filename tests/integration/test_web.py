@@ -255,6 +255,11 @@ def test_what_happens_is_seen_without_a_reload(tmp_path):
         browser.click("button", "Drain")
         browser.click("dialog button", "Drain")
         browser.wait("document.querySelector('.workers .pill').textContent === 'draining'")
+        browser.click("button", "Undrain")
+        browser.click("dialog button", "Undrain")
+        browser.wait("document.querySelector('.workers .pill').textContent === 'active'")
+        server.register("broken", unfit="self-test: the loss is 0.7")
+        browser.wait("document.querySelector('.workers').textContent.includes('self-test: the loss is 0.7')")
         assert not browser.complaints()
 
 

@@ -52,6 +52,7 @@ struct agent {
         json_t *registration; /* body */
         char *worker;         /* id, NULL before the first registration */
         bool was_registered;
+        bool is_quarantined; /* as the coordinator said last */
         char claim_id[LIMIT_ID_CHARS + 1]; /* empty: the next claim makes a new one */
         struct net_request *request;       /* registration or claim; at most one of them is under way */
         uint64_t request_ms;               /* mono, when it was sent */
@@ -170,6 +171,16 @@ static void take_refusal(struct agent *agent, const struct net_answer *answer) {
                   pointer ? ": " : "", pointer ? pointer : "", detail ? " " : "", detail ? detail : "");
 }
 
+/* Says why this worker gets no trials, or that it gets some again. */
+static void note_quarantine(struct agent *agent, const json_t *registered) {
+        const char *reason = json_string_value(json_object_get(json_object_get(registered, "quarantine"), "why"));
+        if (reason)
+                log_error("the coordinator gives this worker no trials until somebody undrains it", log_s("worker", agent->worker), log_s("why", reason));
+        else if (agent->is_quarantined)
+                log_info("the coordinator gives this worker trials again", log_s("worker", agent->worker));
+        agent->is_quarantined = reason != NULL;
+}
+
 static void on_registered(void *data, const struct net_answer *answer) {
         struct agent *agent = data;
         agent->request = NULL;
@@ -182,6 +193,7 @@ static void on_registered(void *data, const struct net_answer *answer) {
                 if (!agent->was_registered)
                         agent->idle_since_ms = world_mono_ms(agent->world);
                 agent->was_registered = true;
+                note_quarantine(agent, answer->body);
                 set_phase(agent, PHASE_SERVING);
         } else if (is_refusal(answer->status) && !agent->was_registered) {
                 take_refusal(agent, answer);
@@ -259,6 +271,9 @@ static void on_claimed(void *data, const struct net_answer *answer) {
                 delivery_hurry(agent->delivery);
                 json_array_foreach(json_object_get(answer->body, "trials"), i, trial) take_trial(agent, trial);
                 bool got_none = json_array_size(json_object_get(answer->body, "trials")) == 0;
+                bool is_quarantined = answer->worker_state && strcmp(answer->worker_state, "quarantined") == 0;
+                if (is_quarantined != agent->is_quarantined)
+                        set_phase(agent, PHASE_REGISTERING); /* the answer says why */
                 if (got_none && now_ms - agent->request_ms < CLAIM_PAUSE_MS)
                         agent->backoff.due_ms = now_ms + CLAIM_PAUSE_MS;
         } else if (status == 404 || status == 410) {

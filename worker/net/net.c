@@ -271,6 +271,9 @@ static void answer_request(struct net_request *request, CURLcode result) {
         answer.status = (int)status;
         answer.body = body;
         answer.retry_after_s = (double)retry_after;
+        struct curl_header *header = NULL;
+        if (result == CURLE_OK && curl_easy_header(request->easy, "Worker-State", 0, CURLH_HEADER, -1, &header) == CURLHE_OK)
+                answer.worker_state = header->value;
         unlink_request(request);
         request->callback(request->data, &answer);
         request_free(request);

@@ -33,6 +33,7 @@ struct net_answer {
         json_t *body;         /* borrowed, NULL when empty or not JSON */
         double retry_after_s; /* the header; 0 when absent */
         int64_t date_s;       /* the server's clock (Date), seconds since 1970; 0 when absent */
+        const char *worker_state; /* the header Worker-State; NULL when absent */
 };
 
 struct net;

@@ -34,7 +34,7 @@ struct ask {
         int status;
         json_t *body; /* parsed answer, owned */
         char *text;   /* as sent */
-        char sweep_state[16];
+        char sweep_state[16], worker_state[16];
         unsigned retry_after_s;
 };
 

@@ -23,6 +23,8 @@ static void paths_and_methods_find_their_route(void **state) {
                 {"GET", "/v1/sweeps/s-1/best", ROUTE_SWEEP_BEST, "s-1"},
                 {"POST", "/v1/trials/t~1/report", ROUTE_TRIAL_REPORT, "t~1"},
                 {"POST", "/v1/workers/w.1/drain", ROUTE_WORKER_DRAIN, "w.1"},
+                {"POST", "/v1/workers/w.1/undrain", ROUTE_WORKER_UNDRAIN, "w.1"},
+                {"DELETE", "/v1/workers/w.1", ROUTE_WORKER_FORGET, "w.1"},
                 {"GET", "/healthz", ROUTE_HEALTH, ""},
         };
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -368,13 +368,13 @@ static void the_queue_is_released_then_requeued_then_enqueued(void **state) {
         row.released_ms = 1000;
         assert_int_equal(store_trial_update(store, &row), 0);
         trial_row_fini(&row);
-        assert_int_equal(store_trial_next_queued(store, sweep, mine, 500, 1500, &row), 0);
+        assert_int_equal(store_trial_next_queued(store, sweep, mine, 500, 1500, 0, &row), 0);
         assert_string_equal(row.public_id, "released");
         trial_row_fini(&row);
-        assert_int_equal(store_trial_next_queued(store, sweep, other, 500, 1500, &row), 0);
+        assert_int_equal(store_trial_next_queued(store, sweep, other, 500, 1500, 0, &row), 0);
         assert_string_equal(row.public_id, "requeued");
         trial_row_fini(&row);
-        assert_int_equal(store_trial_next_queued(store, sweep, other, 1000, 2000, &row), 0);
+        assert_int_equal(store_trial_next_queued(store, sweep, other, 1000, 2000, 0, &row), 0);
         assert_string_equal(row.public_id, "released");
         trial_row_fini(&row);
         store_close(store);
@@ -594,7 +594,7 @@ static void queries_of_long_sweeps_use_indexes(void **state) {
         store_trial_list(store, sweep, TRIAL_FAILED, 0, 1, &row, &n);
         store_trial_list_by_value(store, sweep, -1, true, 0, NULL, 1, &row, &n, &position);
         store_trial_list_by_value(store, sweep, -1, false, 0, NULL, 1, &row, &n, &position);
-        store_trial_next_queued(store, sweep, 1, 0, 0, &row);
+        store_trial_next_queued(store, sweep, 1, 0, 0, 0, &row);
         for (size_t i = 0; i < store->n_statements; i++) {
                 char *sql = sqlite3_mprintf("EXPLAIN QUERY PLAN %s", store->statements[i].sql);
                 sqlite3_stmt *plan = NULL;

@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 
+#include "sweep/blame.h"
 #include "sweep/ending.h"
 #include "sweep/lease.h"
 #include "sweep/order.h"
@@ -109,6 +110,45 @@ static void priority_comes_before_fairness_before_age(void **state) {
         assert_false(order_has_room(2, 2));
 }
 
+static void only_what_a_machine_may_cause_speaks_against_it(void **state) {
+        (void)state;
+        struct blame blame;
+        struct blame_case cases[8];
+        for (int i = 0; i < 8; i++)
+                cases[i] = (struct blame_case){.reason = i % 2 ? REASON_IO : REASON_DIVERGED, .sweep_succeeds = true};
+        assert_false(blame_judge(cases, 8, &blame));
+        assert_int_equal(blame.n_trials, 4);
+        cases[0].reason = REASON_IO;
+        assert_true(blame_judge(cases, 8, &blame));
+        assert_int_equal(blame.reason, REASON_IO);
+        assert_false(blame_fits(REASON_LEASE_LOST));
+        assert_false(blame_fits(REASON_NO_METRIC));
+}
+
+static void trials_that_fail_elsewhere_too_speak_for_the_worker(void **state) {
+        (void)state;
+        struct blame blame;
+        struct blame_case cases[5];
+        for (int i = 0; i < 5; i++)
+                cases[i] = (struct blame_case){.reason = REASON_CRASHED, .succeeded_elsewhere = i == 0};
+        assert_true(blame_judge(cases, 5, &blame));
+        assert_int_equal(blame.n_succeeded, 1);
+        cases[3].failed_elsewhere = true;
+        assert_false(blame_judge(cases, 5, &blame));
+}
+
+static void nobody_is_blamed_while_nobody_else_succeeds(void **state) {
+        (void)state;
+        struct blame blame;
+        struct blame_case cases[16] = {{0}};
+        for (int i = 0; i < 16; i++)
+                cases[i].reason = REASON_OUT_OF_MEMORY;
+        assert_false(blame_judge(cases, 16, &blame));
+        cases[7].sweep_succeeds = true;
+        assert_true(blame_judge(cases, 16, &blame));
+        assert_int_equal(blame.n_trials, 16);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_outcomes_own_value_wins_over_the_series),
@@ -120,6 +160,9 @@ int main(void) {
                 cmocka_unit_test(leases_are_found_replaced_and_removed_by_trial),
                 cmocka_unit_test(each_limit_of_a_lease_ends_it_in_its_own_way),
                 cmocka_unit_test(priority_comes_before_fairness_before_age),
+                cmocka_unit_test(only_what_a_machine_may_cause_speaks_against_it),
+                cmocka_unit_test(trials_that_fail_elsewhere_too_speak_for_the_worker),
+                cmocka_unit_test(nobody_is_blamed_while_nobody_else_succeeds),
         };
         return cmocka_run_group_tests_name("sweep", tests, NULL, NULL);
 }
