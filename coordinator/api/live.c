@@ -253,6 +253,17 @@ void live_submit(struct api *api, struct live *live, struct plan_job *job) {
         api->config.submit_job(api->config.job_data, job);
 }
 
+/* The worker whose trial has just ended asks for the next one soon. */
+static int prepare_ahead(struct api *api, struct live *live) {
+        struct plan_job *job = NULL;
+        if (!order_has_room(live->spec->parallelism, live->n_running))
+                return 0;
+        int r = plan_ahead(live->plan, &job);
+        if (job)
+                live_submit(api, live, job);
+        return r;
+}
+
 /* A proposal that comes at once is not taken here: the plan gives the same one again when a worker asks. A computation
  * is worth starting: the next claim finds it done. */
 int live_settle(struct api *api, struct live *live) {
@@ -263,8 +274,10 @@ int live_settle(struct api *api, struct live *live) {
                         return r;
                 live->closed_wall_ms = 0;
         }
-        if (live->row.state != SWEEP_RUNNING || live->n_queued > 0 || live->n_running > 0 || live->job)
+        if (live->row.state != SWEEP_RUNNING || live->n_queued > 0 || live->job)
                 return 0;
+        if (live->n_running > 0)
+                return prepare_ahead(api, live);
         enum plan_answer answer;
         _cleanup_json_ json_t *params = NULL, *proposal = NULL;
         unsigned stage;

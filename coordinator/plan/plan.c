@@ -458,3 +458,23 @@ int plan_next(struct plan *plan, enum plan_answer *ret, json_t **ret_params, jso
                         return error_set(err, r, "cannot begin stage %u: %s", plan->stage + 1, strerror(-r));
         }
 }
+
+/* Only after a result: the next one makes it worthless, so what could be prepared after a claim seldom lives to be used. */
+int plan_ahead(struct plan *plan, struct plan_job **ret_job) {
+        const struct stage_spec *spec = &plan->spec->stages[plan->stage];
+        const struct stage_counts *counts = &plan->counts[plan->stage];
+        *ret_job = NULL;
+        if (plan->load || plan->closed || plan->job_out || plan->ahead_evidence == plan->evidence || spec->method != METHOD_BAYES ||
+            (plan->run_cap > 0 && plan->n_counted >= plan->run_cap) ||
+            (plan->spec->method == METHOD_STAGED && spec->run_cap > 0 && counts->proposed + counts->enqueued >= spec->run_cap) ||
+            (plan->ready_params && plan->ready_version == plan->version))
+                return 0;
+        _cleanup_json_ json_t *params = NULL, *proposal = NULL;
+        int r = next_repeat(plan, &params, &proposal);
+        if (r != CONFIRM_NOTHING) /* a repeat is due, which needs no model */
+                return r < 0 ? r : 0;
+        plan->ahead_evidence = plan->evidence;
+        r = job_new(plan, plan->stage, ret_job);
+        plan->job_out = r == 0;
+        return r;
+}

@@ -67,6 +67,10 @@ enum plan_answer {
 int plan_next(struct plan *plan, enum plan_answer *ret, json_t **ret_params, json_t **ret_proposal, unsigned *ret_stage,
               struct plan_job **ret_job, struct error *err);
 
+/* While trials run: the job whose proposal the next plan_next may give at once, when results came since one was last prepared; else
+ * NULL. Computed or not, proposals are the same. 0 or negative errno. */
+int plan_ahead(struct plan *plan, struct plan_job **ret_job);
+
 /* A pause_after was taken note of; the next plan_next goes on with the next stage. Kept by the store as the number of
  * stages that may start, so that it survives a restart: plan_allow_stage(stage) with the first stage that may start. */
 void plan_allow_stage(struct plan *plan, unsigned stage);

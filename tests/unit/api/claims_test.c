@@ -306,6 +306,36 @@ static void a_claim_without_waiting_still_computes_a_proposal(void **state) {
 #define BAYES(rest) \
         "{'method':'bayes','trainer':'external','seed':1,'metric':{'name':'loss'},'parameters':{'lr':{'min':0.0,'max':1.0}}" rest "}"
 
+static void a_result_starts_the_next_proposal_before_anybody_asks(void **state) {
+        struct house *house = *state;
+        char *worker = house_worker(house, "w"), *sweep = house_sweep(house, BAYES(""));
+        json_t *first = house_claim(house, worker, "c1"), *second = house_claim(house, worker, "c2");
+        house->hold_jobs = true;
+        house_turn(house);
+        assert_int_equal(house->n_jobs, 0); /* claims alone prepare nothing */
+        house_complete(house, first, 1);
+        assert_int_equal(house->n_jobs, 1);
+        house->hold_jobs = false;
+        house_turn(house);
+        house->hold_jobs = true;
+        struct ask *ask = wait_for_work(house, worker, "c3", NULL, 0);
+        assert_int_equal(ask->status, 200); /* without a computation */
+        assert_int_equal(house->n_jobs, 0);
+        house_complete(house, second, 2);
+        house_complete(house, json_array_get(json_object_get(ask->body, "trials"), 0), 3); /* overtakes what is being computed */
+        assert_int_equal(house->n_jobs, 1);
+        house->hold_jobs = false;
+        house_turn(house);
+        json_t *last = house_claim(house, worker, "c4");
+        assert_non_null(last);
+        json_decref(last);
+        json_decref(first);
+        json_decref(second);
+        ask_free(ask);
+        free(worker);
+        free(sweep);
+}
+
 static void a_worker_waits_for_the_proposal_of_a_higher_priority_but_not_of_an_equal_one(void **state) {
         struct house *house = *state;
         char *worker = house_worker(house, "w");
@@ -427,6 +457,7 @@ int main(void) {
                 behaviour(the_higher_priority_comes_first_then_the_least_running),
                 behaviour(parallelism_limits_what_runs_at_once),
                 behaviour(a_claim_without_waiting_still_computes_a_proposal),
+                behaviour(a_result_starts_the_next_proposal_before_anybody_asks),
                 behaviour(a_worker_waits_for_the_proposal_of_a_higher_priority_but_not_of_an_equal_one),
                 behaviour(workers_that_cannot_evaluate_a_sweep_get_none_and_are_told_why),
                 behaviour(a_draining_worker_waits_in_vain),

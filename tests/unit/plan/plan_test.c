@@ -304,6 +304,53 @@ static void a_stale_job_is_computed_again(void **state) {
         close_bench(&b);
 }
 
+static void proposals_computed_ahead_are_the_ones_that_would_have_been_made(void **state) {
+        (void)state;
+        static const char spec[] = "{\"method\":\"bayes\",\"trainer\":\"external\",\"metric\":{\"name\":\"m\"},\"run_cap\":14,"
+                                   "\"parameters\":{\"a\":{\"min\":0.0,\"max\":1.0},\"b\":{\"values\":[1,2,3]}}}";
+        struct bench plain, ahead;
+        open_bench(&plain, spec);
+        open_bench(&ahead, spec);
+        unsigned n_used = 0;
+        for (uint64_t i = 0; i < 14; i++) {
+                char source[32];
+                enum plan_answer answer;
+                struct plan_job *job = NULL;
+                if (i >= 2) { /* two run at a time; the older one ends */
+                        plan_trial_state(plain.plan, i - 1, TRIAL_COMPLETED, true, (double)(i * 7 % 5));
+                        plan_trial_state(ahead.plan, i - 1, TRIAL_COMPLETED, true, (double)(i * 7 % 5));
+                }
+                assert_int_equal(plan_ahead(ahead.plan, &job), 0);
+                assert_int_equal(job != NULL, i >= 2);
+                if (job) {
+                        struct plan_job *again;
+                        assert_int_equal(plan_ahead(ahead.plan, &again), 0);
+                        assert_null(again);
+                        plan_job_compute(job);
+                        plan_job_finish(ahead.plan, job);
+                        json_t *params, *proposal;
+                        unsigned stage;
+                        struct error err;
+                        assert_int_equal(plan_next(ahead.plan, &answer, &params, &proposal, &stage, &job, &err), 0);
+                        assert_int_equal(answer, PLAN_TRIAL); /* at once */
+                        json_decref(params);
+                        json_decref(proposal);
+                        n_used++;
+                }
+                _cleanup_json_ json_t *one = propose(&plain, &answer, source, NULL), *other = propose(&ahead, &answer, source, NULL);
+                assert_true(one && other && json_equal(one, other));
+                assert_int_equal(plan_ahead(ahead.plan, &job), 0);
+                assert_null(job); /* no result since */
+        }
+        assert_int_equal(n_used, 12);
+        plan_trial_state(ahead.plan, 13, TRIAL_COMPLETED, true, 1);
+        struct plan_job *job;
+        assert_int_equal(plan_ahead(ahead.plan, &job), 0);
+        assert_null(job); /* run_cap */
+        close_bench(&plain);
+        close_bench(&ahead);
+}
+
 static void pause_after_waits_for_permission(void **state) {
         (void)state;
         struct bench b;
@@ -638,6 +685,7 @@ int main(void) {
                 cmocka_unit_test(a_failed_level_counts_as_the_worst_seen),
                 cmocka_unit_test(a_rebuilt_plan_proposes_the_same),
                 cmocka_unit_test(a_stale_job_is_computed_again),
+                cmocka_unit_test(proposals_computed_ahead_are_the_ones_that_would_have_been_made),
                 cmocka_unit_test(pause_after_waits_for_permission),
                 cmocka_unit_test(completing_names_every_fault_and_fills_in_the_baseline),
                 cmocka_unit_test(trial_seeds_depend_on_seed_and_number_only),
