@@ -31,6 +31,10 @@ json_t *json_number(double value, int prefer_integer);
 /* Looks up `a.b.c` in nested objects: exact key first, then by dots. Borrowed, NULL when absent. */
 json_t *json_get_dotted(const json_t *object, const char *path);
 
+/* What a merge patch (RFC 7396) makes of target: members of objects are replaced one by one, null takes a member out, everything
+ * else is replaced as a whole. target and patch are borrowed and stay as they are. New reference; NULL without memory. */
+json_t *json_merge_patch(const json_t *target, const json_t *patch);
+
 /* Removes what json_get_dotted finds, and groups that are empty then. False when there is nothing. */
 bool json_del_dotted(json_t *object, const char *path);
 

@@ -16,12 +16,13 @@ struct ctl {
         struct client *client;   /* NULL for commands that need no server */
         bool json;               /* --json: print what the server answered */
         const char *const *args; /* after the command's name */
+        size_t n_args;
 };
 
 /* One row of the table of commands in main.c. */
 struct ctl_command {
         const char *name;
-        const char *arguments;
+        const char *arguments; /* those that may be left out in brackets, at the end */
         const char *options; /* " sort state ": beside the common ones */
         bool offline;
         int (*run)(struct ctl *ctl);
@@ -66,6 +67,8 @@ int command_export(struct ctl *ctl);
 int command_importance(struct ctl *ctl);
 int command_report(struct ctl *ctl);
 int command_watch(struct ctl *ctl);
+int command_edit(struct ctl *ctl);
+int command_history(struct ctl *ctl);
 
 int command_trials(struct ctl *ctl);
 int command_trial(struct ctl *ctl);

@@ -25,6 +25,8 @@ static const struct ctl_command commands[] = {
         {"resume", "SWEEP", "", false, command_resume, "go on"},
         {"cancel", "SWEEP", "", false, command_cancel, "stop for good"},
         {"extend", "SWEEP", " run-cap ", false, command_extend, "change how many trials it may run: --run-cap N"},
+        {"edit", "SWEEP [FILE|-]", " set ", false, command_edit, "change the spec: a merge patch in YAML or JSON, --set PATH=VALUE, or $EDITOR"},
+        {"history", "SWEEP", " limit ", false, command_history, "what was changed, when and by whom"},
         {"enqueue", "SWEEP FILE|-", "", false, command_enqueue, "add configurations, or finished ones with their value"},
         {"import", "SWEEP FILE.csv", " value-column ", false, command_import, "finished trials from a CSV: ours, W&B's, or any with named columns"},
         {"export", "SWEEP", " format ", false, command_export, "all trials: --format csv, json or jsonl"},
@@ -46,8 +48,9 @@ static const struct config_option options[] = {
         {"json", CONFIG_FLAG, NULL, NULL, 0, 0, "print the server's answer", true},
         {"sort", CONFIG_TEXT, "ORDER", NULL, 0, 0, "trials: created, value or -value", true},
         {"state", CONFIG_TEXT, "STATE", NULL, 0, 0, "list, trials, workers: only those in this state", true},
-        {"limit", CONFIG_INTEGER, "N", "1000", 1, 1000000, "list, trials, workers: at most so many", true},
+        {"limit", CONFIG_INTEGER, "N", "1000", 1, 1000000, "list, trials, workers, history: at most so many", true},
         {"run-cap", CONFIG_INTEGER, "N", NULL, 1, 1000000000, "extend: the new number", true},
+        {"set", CONFIG_LIST, "PATH=VALUE", NULL, 0, 0, "edit: parameters.lr.max=1e-4, stages.1.run_cap=30, …; null takes out", true},
         {"format", CONFIG_TEXT, "FORMAT", "csv", 0, 0, "export: csv, json or jsonl", true},
         {"value-column", CONFIG_TEXT, "NAME", NULL, 0, 0, "import: the column of the value (default: the metric's name, else 'value')", true},
         {"output", CONFIG_TEXT, "FILE", NULL, 0, 0, "report: the file to write; its name ends in .html or .md", true},
@@ -81,10 +84,11 @@ static const struct ctl_command *find_command(const char *name) {
         return NULL;
 }
 
-static size_t count_words(const char *text) {
-        size_t n = *text ? 1 : 0;
+/* Words of text, without those in brackets where `needed`. */
+static size_t count_words(const char *text, bool needed) {
+        size_t n = *text && !(needed && *text == '[') ? 1 : 0;
         for (; *text; text++)
-                n += *text == ' ';
+                n += *text == ' ' && !(needed && text[1] == '[');
         return n;
 }
 
@@ -96,7 +100,7 @@ static int usage(const char *format, const char *what) {
 }
 
 static int check_usage(const struct config *config, const struct ctl_command *command, size_t n_arguments) {
-        if (n_arguments != count_words(command->arguments)) {
+        if (n_arguments < count_words(command->arguments, true) || n_arguments > count_words(command->arguments, false)) {
                 fprintf(stderr, "usage: sweepctl %s%s%s\n", command->name, *command->arguments ? " " : "", command->arguments);
                 return EXIT_USAGE;
         }
@@ -108,8 +112,8 @@ static int check_usage(const struct config *config, const struct ctl_command *co
         return EXIT_FINE;
 }
 
-static int run(const struct config *config, const struct ctl_command *command, const char *const *arguments) {
-        struct ctl ctl = {.config = config, .json = config_flag(config, "json"), .args = arguments};
+static int run(const struct config *config, const struct ctl_command *command, const char *const *arguments, size_t n_arguments) {
+        struct ctl ctl = {.config = config, .json = config_flag(config, "json"), .args = arguments, .n_args = n_arguments};
         struct error err;
         const char *url = config_text(config, "server");
         if (!url)
@@ -163,7 +167,7 @@ int main(int argc, char **argv) {
                 code = check_usage(config, command, n - 1);
         if (code == EXIT_FINE) {
                 curl_global_init(CURL_GLOBAL_DEFAULT);
-                code = run(config, command, words + 1);
+                code = run(config, command, words + 1, n - 1);
                 curl_global_cleanup();
         }
         config_free(config);

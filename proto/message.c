@@ -315,7 +315,7 @@ void enqueue_request_fini(struct enqueue_request *message) {
 /* --- patch, nothing, queries ------------------------------------------------------------------------- */
 
 int sweep_patch_decode(json_t *document, struct faults *faults, struct sweep_patch *ret) {
-        static const char *const keys[] = {"state", "run_cap", "priority", NULL};
+        static const char *const keys[] = {"state", "run_cap", "priority", "spec", NULL};
         struct sweep_patch message = {.state = -1};
         size_t before = faults->n_total;
         struct reader reader;
@@ -323,7 +323,7 @@ int sweep_patch_decode(json_t *document, struct faults *faults, struct sweep_pat
                 return MESSAGE_FAULTY;
         reader_refuse_unknown(&reader, keys);
         if (json_object_size(document) == 0)
-                faults_add(faults, "", "must have at least one of state, run_cap and priority");
+                faults_add(faults, "", "must have at least one of state, run_cap, priority and spec");
         const char *state = reader_text(&reader, "state", LIMIT_NAME_BYTES);
         if (state) {
                 message.state = sweep_state_from_name(state);
@@ -335,6 +335,7 @@ int sweep_patch_decode(json_t *document, struct faults *faults, struct sweep_pat
         message.run_cap = (uint64_t)n;
         message.has_priority = reader_integer(&reader, "priority", -PRIORITY_MAX, PRIORITY_MAX, &n);
         message.priority = message.has_priority ? (int)n : 0;
+        message.spec = reader_object(&reader, "spec");
         int r = verdict(faults, before);
         if (r == 0)
                 *ret = message;
@@ -393,7 +394,7 @@ int list_query_decode(json_t *query, enum list_kind kind, struct faults *faults,
         static const char *const known[][5] = {
                 [LIST_SWEEPS] = {"limit", "after", "state"}, [LIST_TRIALS] = {"limit", "after", "state", "sort"},
                 [LIST_WORKERS] = {"limit", "after", "state"}, [LIST_METRICS] = {"limit", "after", "name"},
-                [LIST_EXPORT] = {"format"}, [LIST_REPORT] = {"format"}, [LIST_SLICE] = {"parameter", "parameter2"}, [LIST_EVENTS] = {"sweep"}, [LIST_NOTHING] = {NULL},
+                [LIST_EXPORT] = {"format"}, [LIST_REPORT] = {"format"}, [LIST_SLICE] = {"parameter", "parameter2"}, [LIST_EVENTS] = {"sweep"}, [LIST_HISTORY] = {"limit", "after"}, [LIST_NOTHING] = {NULL},
         };
         struct list_query message = {.limit = LIMIT_LIST_DEFAULT, .state = -1, .sort = SORT_CREATED, .format = kind == LIST_REPORT ? "html" : "json"};
         size_t before = faults->n_total;

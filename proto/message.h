@@ -81,6 +81,7 @@ struct sweep_patch {
         bool has_run_cap, has_priority;
         uint64_t run_cap; /* 0 = null given: no cap */
         int priority;
+        json_t *spec; /* a merge patch (RFC 7396) of the spec; NULL when left out */
 };
 int sweep_patch_decode(json_t *document, struct faults *faults, struct sweep_patch *ret);
 
@@ -98,5 +99,5 @@ struct list_query {
         const char *parameter, *parameter2; /* of …/slice; the first is there, the second may be NULL */
         const char *format; /* of …/export: "json" (default), "csv", "jsonl"; of …/report: "html" (default), "md" */
 };
-enum list_kind { LIST_SWEEPS, LIST_TRIALS, LIST_WORKERS, LIST_METRICS, LIST_EXPORT, LIST_REPORT, LIST_SLICE, LIST_EVENTS, LIST_NOTHING };
+enum list_kind { LIST_SWEEPS, LIST_TRIALS, LIST_WORKERS, LIST_METRICS, LIST_EXPORT, LIST_REPORT, LIST_SLICE, LIST_EVENTS, LIST_HISTORY, LIST_NOTHING };
 int list_query_decode(json_t *query, enum list_kind kind, struct faults *faults, struct list_query *ret);

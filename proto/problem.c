@@ -54,6 +54,16 @@ void faults_add(struct faults *faults, const char *pointer, const char *format, 
         faults->items[faults->n++] = (struct fault){.pointer = TAKE(at), .detail = TAKE(detail)};
 }
 
+void faults_prefix(struct faults *faults, const char *prefix) {
+        for (size_t i = 0; i < faults->n; i++) {
+                char *pointer;
+                if (asprintf(&pointer, "%s%s", prefix, faults->items[i].pointer) < 0)
+                        continue;
+                free(faults->items[i].pointer);
+                faults->items[i].pointer = pointer;
+        }
+}
+
 char *pointer_join(char *ret, size_t size, const char *pointer, const char *token) {
         size_t n = 0;
 #define PUT(c) (n + 1 < size ? (void)(ret[n++] = (c)) : (void)0)

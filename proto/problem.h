@@ -19,6 +19,9 @@ void faults_fini(struct faults *faults);
 /* Adds one fault; the detail is formatted. Faults past the cap or without memory are counted, never lost silently. */
 void faults_add(struct faults *faults, const char *pointer, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* The faults belong to a document that stands at `prefix` of another one. */
+void faults_prefix(struct faults *faults, const char *prefix);
+
 /* Appends "/token" to pointer with RFC 6901 escapes (~0, ~1) into ret (size bytes); returns ret. */
 char *pointer_join(char *ret, size_t size, const char *pointer, const char *token);
 char *pointer_join_index(char *ret, size_t size, const char *pointer, size_t index);

@@ -16,6 +16,7 @@ enum role { ROLE_NONE, ROLE_VIEWER, ROLE_WORKER, ROLE_ADMIN }; /* admin ⊃ work
         X(ROUTE_SWEEP_BEST, "GET", "/v1/sweeps/{id}/best", ROLE_VIEWER) \
         X(ROUTE_SWEEP_IMPORTANCE, "GET", "/v1/sweeps/{id}/importance", ROLE_VIEWER) \
         X(ROUTE_SWEEP_SLICE, "GET", "/v1/sweeps/{id}/slice", ROLE_VIEWER) \
+        X(ROUTE_SWEEP_HISTORY, "GET", "/v1/sweeps/{id}/history", ROLE_VIEWER) \
         X(ROUTE_SWEEP_EXPORT, "GET", "/v1/sweeps/{id}/export", ROLE_VIEWER) \
         X(ROUTE_SWEEP_REPORT, "GET", "/v1/sweeps/{id}/report", ROLE_VIEWER) \
         X(ROUTE_TRIAL_GET, "GET", "/v1/trials/{id}", ROLE_VIEWER) \

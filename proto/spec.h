@@ -43,6 +43,7 @@ struct parameter {
         json_t *value;         /* constant */
         json_t *values;        /* categorical: array of any JSON */
         double *probabilities; /* categorical with probabilities: json_array_size(values) of them, else NULL */
+        json_t *fallback;      /* `default`: what a configuration has that does not say, and what trials of before the parameter had; NULL */
 };
 
 struct parameter_list {
@@ -118,6 +119,8 @@ void sweep_spec_free(struct sweep_spec *spec);
 
 const char *method_name(enum method method);
 const char *distribution_name(enum distribution distribution);
+/* RFC 6901 of a parameter in the document of a spec that stands at `pointer`: dots of nested ones are steps there. */
+void parameter_pointer(char *ret, size_t size, const json_t *document, const char *pointer, const char *name);
 const struct parameter *parameter_find(const struct parameter_list *list, const char *name);
 bool distribution_is_quantised(enum distribution distribution);
 

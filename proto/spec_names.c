@@ -70,6 +70,11 @@ static void check_fixed(const struct reader *reader, const json_t *names, const 
         }
 }
 
+static bool has_fallback(const struct sweep_spec *spec, const char *name) {
+        const struct parameter *parameter = parameter_find(&spec->parameters, name);
+        return parameter && parameter->fallback;
+}
+
 static bool is_constant(const struct sweep_spec *spec, const char *name) {
         const struct parameter *parameter = parameter_find(&spec->parameters, name);
         return parameter && parameter->distribution == DIST_CONSTANT;
@@ -100,6 +105,9 @@ static void check_kinds(const struct reader *reader, const struct sweep_spec *sp
         for (size_t i = 0; i < spec->parameters.n; i++) {
                 const struct parameter *parameter = &spec->parameters.items[i];
                 const json_t *value = json_object_get(spec->baseline, parameter->name);
+                if (value && parameter->fallback && !json_equal(value, parameter->fallback) &&
+                    !(json_is_number(value) && json_number_value(value) == json_number_value(parameter->fallback)))
+                        faults_add(reader->faults, pointer_join(pointer, sizeof pointer, base, parameter->name), "is not the parameter's default");
                 if (parameter->distribution != DIST_CATEGORICAL && parameter->distribution != DIST_CONSTANT && value && !json_is_number(value))
                         faults_add(reader->faults, pointer_join(pointer, sizeof pointer, base, parameter->name), "must be a number");
         }
@@ -122,7 +130,7 @@ static void check_baseline(const struct reader *reader, const struct sweep_spec 
         const char *name;
         json_t *ignored;
         json_object_foreach((json_t *)varied, name, ignored) {
-                if (json_object_get(spec->baseline, name) || is_constant(spec, name))
+                if (json_object_get(spec->baseline, name) || is_constant(spec, name) || has_fallback(spec, name))
                         continue;
                 for (size_t i = 0; i < spec->n_stages; i++) {
                         if (stage_always_varies(spec, &spec->stages[i], name))

@@ -263,11 +263,20 @@ static int choices_parse(const struct reader *reader, struct parameter *paramete
         return probabilities_parse(reader, parameter);
 }
 
+/* As a baseline it may lie outside of the bounds. */
+static void fallback_parse(const struct reader *reader, struct parameter *parameter) {
+        json_t *value = reader_get(reader, "default");
+        if (value && (table[parameter->distribution].keys & ~(unsigned)(KEY_VALUE | KEY_VALUES | KEY_PROBABILITIES)) && !json_is_number(value))
+                reader_fault(reader, "default", "must be a number, not %s", json_type_word(value));
+        else
+                parameter->fallback = json_incref(value);
+}
+
 /* --- one parameter, and all of them ------------------------------------------------------------------ */
 
 static int leaf_parse(const struct reader *reader, struct parameter *parameter) {
         static const char *const keys[] = {"distribution", "value", "values", "probabilities", "min", "max", "q",
-                                           "mu",           "sigma", "a",      "b",             NULL};
+                                           "mu",           "sigma", "a",      "b",             "default", NULL};
         reader_refuse_unknown(reader, keys);
         int distribution = reader_get(reader, "distribution") ? distribution_given(reader) : distribution_inferred(reader);
         if (distribution < 0)
@@ -275,6 +284,7 @@ static int leaf_parse(const struct reader *reader, struct parameter *parameter) 
         parameter->distribution = (enum distribution)distribution;
         refuse_meaningless_keys(reader, parameter->distribution);
         numbers_parse(reader, parameter);
+        fallback_parse(reader, parameter);
         return choices_parse(reader, parameter);
 }
 
@@ -369,6 +379,7 @@ void parameters_fini(struct parameter_list *list) {
                 free(list->items[i].name);
                 json_decref(list->items[i].value);
                 json_decref(list->items[i].values);
+                json_decref(list->items[i].fallback);
                 free(list->items[i].probabilities);
         }
         free(list->items);

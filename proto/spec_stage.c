@@ -82,10 +82,9 @@ static const char *grid_fault(const struct parameter *parameter) {
         }
 }
 
-/* Where a parameter stands in the document: dots of nested ones become /parameters/ steps. */
-static void parameter_pointer(char *ret, size_t size, const struct reader *reader, const char *name) {
-        pointer_join(ret, size, reader->pointer, "parameters");
-        const json_t *group = json_object_get(reader->object, "parameters");
+void parameter_pointer(char *ret, size_t size, const json_t *document, const char *pointer, const char *name) {
+        pointer_join(ret, size, pointer, "parameters");
+        const json_t *group = json_object_get(document, "parameters");
         for (const char *rest = name; rest;) {
                 const char *dot = strchr(rest, '.');
                 if (!dot || json_object_get(group, rest)) {
@@ -112,7 +111,7 @@ static void grid_check(const struct reader *reader, const struct parameter_list 
                 const char *fault = grid_fault(&parameters->items[i]);
                 if (!fault)
                         continue;
-                parameter_pointer(pointer, sizeof pointer, reader, parameters->items[i].name);
+                parameter_pointer(pointer, sizeof pointer, reader->object, reader->pointer, parameters->items[i].name);
                 faults_add(reader->faults, pointer, "%s", fault);
         }
 }
@@ -196,7 +195,14 @@ static int model_stage_parse(const struct reader *reader, const struct parameter
                 refuse(reader, "warm_start", stage->method);
         if (!reader_get(reader, "parameters") && all->n == 0)
                 reader_require(reader, "parameters");
-        return parameters_parse(reader, "parameters", &stage->parameters);
+        int r = parameters_parse(reader, "parameters", &stage->parameters);
+        char pointer[POINTER_SIZE];
+        for (size_t i = 0; i < stage->parameters.n; i++)
+                if (stage->parameters.items[i].fallback) {
+                        parameter_pointer(pointer, sizeof pointer, reader->object, reader->pointer, stage->parameters.items[i].name);
+                        faults_add(reader->faults, pointer_join(pointer, sizeof pointer, pointer, "default"), "belongs in the parameters of the sweep");
+                }
+        return r;
 }
 
 static int stage_parse(const struct reader *reader, const struct parameter_list *all, struct stage_spec *stage) {

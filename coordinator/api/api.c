@@ -19,6 +19,7 @@ static const struct {
         [ROUTE_TRIAL_LIST] = {trials_list, false, false},         [ROUTE_SWEEP_BEST] = {explain_best, false, false},
         [ROUTE_SWEEP_IMPORTANCE] = {explain_importance, false, false},
         [ROUTE_SWEEP_SLICE] = {explain_slice, false, false},
+        [ROUTE_SWEEP_HISTORY] = {sweeps_history, false, false},
         [ROUTE_SWEEP_EXPORT] = {trials_export, false, false},     [ROUTE_SWEEP_REPORT] = {trials_report, false, false},
         [ROUTE_TRIAL_GET] = {trials_get, false, false},
         [ROUTE_TRIAL_METRICS] = {trials_metrics, false, false},   [ROUTE_TRIAL_CANCEL] = {trials_cancel, true, true},
@@ -244,7 +245,9 @@ static int carry_out(struct api *api, void *data) {
 
 static void run_write(struct api *api, struct api_call *call) {
         struct write write = {call, -EIO};
+        api->who = call->request.token ? call->request.token : "";
         int r = api_unit(api, carry_out, &write);
+        api->who = NULL;
         if (r == 0 && write.result == HANDLER_PARKED)
                 return;
         if (write.result == HANDLER_PARKED) /* its unit was lost: it gets its answer here, and no other */

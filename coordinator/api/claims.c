@@ -51,7 +51,7 @@ static int propose(struct api *api, struct live *live, enum pick *ret, struct tr
                 live_submit(api, live, job);
                 return 0;
         case PLAN_PAUSE:
-                return live_set_state(api, live, SWEEP_PAUSED);
+                return live_pause_after_stage(api, live);
         default:
                 live->is_idle = live->n_queued == 0;
                 return 0;

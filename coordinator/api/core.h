@@ -118,6 +118,7 @@ struct api {
         struct store *store;
         const struct world *world;
         uint64_t turn;
+        const char *who; /* asks for what is being written: the token's name, "" without authentication; NULL = we ourselves */
 
         struct live **lives;
         size_t n_lives, cap_lives;
@@ -168,6 +169,7 @@ int sweeps_list(struct api *api, struct api_call *call);
 int sweeps_get(struct api *api, struct api_call *call);
 int sweeps_patch(struct api *api, struct api_call *call);
 int sweeps_delete(struct api *api, struct api_call *call);
+int sweeps_history(struct api *api, struct api_call *call);
 int trials_enqueue(struct api *api, struct api_call *call);
 int trials_list(struct api *api, struct api_call *call);
 int trials_get(struct api *api, struct api_call *call);
@@ -273,6 +275,10 @@ void live_touch(struct api *api, struct live *live);
 /* The plan's target and max_hours are looked at again. */
 int live_judge_closed(struct api *api, struct live *live);
 unsigned live_stage(struct live *live);
+/* What comes next; a computation is started. 0, also when the plan failed, which was logged and answers PLAN_WAIT. */
+int live_ask_plan(struct api *api, struct live *live, enum plan_answer *ret);
+int live_keep_stage(struct api *api, struct live *live); /* writes what is kept of a sweep at rest */
+int live_pause_after_stage(struct api *api, struct live *live);
 int live_set_state(struct api *api, struct live *live, enum sweep_state state);
 /* Asks the plan whether a sweep without open trials is over (or comes to a pause); starts computing ahead. */
 int live_settle(struct api *api, struct live *live);
@@ -285,6 +291,16 @@ uint64_t live_hours_deadline(const struct api *api, const struct live *live);
 /* What a new sweep's warm_start brings, into found: [{"params","value","proposal"}]. Changes nothing; faults tell what is wrong. */
 int warm_gather(struct api *api, const struct plan *plan, const struct sweep_spec *spec, struct faults *faults, json_t *found);
 int warm_import(struct api *api, struct live *live, const json_t *found);
+
+/* --- edits (edit.c), and the history of a sweep for people (changes.c) --------------------------------------- */
+
+/* patch: borrowed. *live is another one afterwards. 0 · ANSWERED (422) · negative. */
+int edit_spec(struct api *api, struct api_call *call, const json_t *patch, struct live **live);
+/* In the running unit, by api->who; takes detail, which may be NULL: {"changes":[…]}, {"n","first","last"}, {"trial"}, {"why"}. */
+int change_note(struct api *api, int64_t sweep, const char *what, json_t *detail);
+json_t *change_of(const char *pointer, json_t *before, json_t *after); /* a detail of one change; takes both */
+int change_compare(const json_t *before, const json_t *after, json_t **ret); /* [{"pointer","before","after"}] */
+int change_recent(struct api *api, int64_t sweep, size_t max, json_t *ret_list); /* the first so many, as the contract shows them */
 
 /* --- moves of trials (moves.c): the only place that changes a trial's state --------------------------------- */
 

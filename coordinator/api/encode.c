@@ -128,11 +128,11 @@ int encode_sweep(struct api *api, const struct sweep_row *row, json_t **ret) {
         if (r < 0)
                 return r;
         json_t *sweep =
-                json_pack("{s:s, s:s, s:s, s:s, s:O, s:O, s:O, s:O, s:o, s:i, s:I, s:o, s:o, s:o, s:O}", "id", row->public_id, "name",
+                json_pack("{s:s, s:s, s:s, s:s, s:O, s:O, s:O, s:O, s:o, s:i, s:I, s:o, s:o, s:o, s:O, s:i}", "id", row->public_id, "name",
                           row->name, "method", row->method, "state", sweep_state_name(row->state), "spec", spec, "counts", counts, "best",
                           best, "stage", stage, "run_cap", row->run_cap ? json_integer((json_int_t)row->run_cap) : json_null(), "priority",
                           row->priority, "seed", (json_int_t)row->seed, "model_sha256", encode_text(row->model_sha256), "data_sha256",
-                          encode_text(row->data_sha256), "created", encode_time(row->created_ms), "eta_s", eta);
+                          encode_text(row->data_sha256), "created", encode_time(row->created_ms), "eta_s", eta, "spec_version", (int)row->spec_version);
         if (!sweep)
                 return -ENOMEM;
         *ret = sweep;

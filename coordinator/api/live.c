@@ -70,6 +70,7 @@ static int make_plan(struct api *api, struct live *live) {
                 return r;
         }
         plan_allow_stage(live->plan, live->row.first_allowed_stage);
+        plan_set_edit(live->plan, live->row.spec_version - 1);
         r = plan_defer(live->plan, load_history, live) ? store_trial_tallies(api->store, live->row.id, take_tally, live) : load_history(live);
         if (r == 0)
                 r = store_trial_counts(api->store, live->row.id, counts);
@@ -232,19 +233,63 @@ static int keep_stage(struct live *live) {
         return live->row.stage ? 0 : -ENOMEM;
 }
 
-int live_set_state(struct api *api, struct live *live, enum sweep_state state) {
-        if (!sweep_may_move(live->row.state, state))
+int live_keep_stage(struct api *api, struct live *live) {
+        int r = keep_stage(live);
+        return r < 0 ? r : store_sweep_update(api->store, &live->row);
+}
+
+static int set_state(struct api *api, struct live *live, enum sweep_state state, json_t *detail) {
+        enum sweep_state from = live->row.state;
+        const char *what = state == SWEEP_RUNNING ? (from == SWEEP_PAUSED ? "resumed" : "reopened") : sweep_state_name(state);
+        _cleanup_json_ json_t *owned = detail;
+        if (!sweep_may_move(from, state))
                 return -EINVAL;
         live->row.state = state;
-        int r = keep_stage(live);
+        int r = live_keep_stage(api, live);
         if (r == 0)
-                r = store_sweep_update(api->store, &live->row);
+                r = change_note(api, live->row.id, what, TAKE(owned));
         if (r < 0)
                 return r;
         log_info("sweep changed", log_s("sweep", live->row.public_id), log_s("state", sweep_state_name(state)));
         live_touch(api, live);
         events_note_sweep(api, live, true);
         return 0;
+}
+
+int live_set_state(struct api *api, struct live *live, enum sweep_state state) {
+        return set_state(api, live, state, NULL);
+}
+
+/* Of our own accord, whoever has just asked for something. */
+static int set_state_ourselves(struct api *api, struct live *live, enum sweep_state state, json_t *detail) {
+        const char *who = api->who;
+        api->who = NULL;
+        int r = set_state(api, live, state, detail);
+        api->who = who;
+        return r;
+}
+
+int live_pause_after_stage(struct api *api, struct live *live) {
+        return set_state_ourselves(api, live, SWEEP_PAUSED, json_pack("{s:o}", "why", json_sprintf("stage %u has ended, and has pause_after", live_stage(live) + 1)));
+}
+
+int live_ask_plan(struct api *api, struct live *live, enum plan_answer *ret) {
+        _cleanup_json_ json_t *params = NULL, *proposal = NULL;
+        unsigned stage;
+        struct plan_job *job = NULL;
+        struct error err = {0};
+        if (plan_next(live->plan, ret, &params, &proposal, &stage, &job, &err) < 0) {
+                log_error("cannot plan a sweep", log_s("sweep", live->row.public_id), log_s("error", err.text));
+                *ret = PLAN_WAIT; /* it stays as it is, and stops nobody else */
+                return 0;
+        }
+        if (*ret == PLAN_JOB)
+                live_submit(api, live, job);
+        return 0;
+}
+
+static const char *why_finished(const struct live *live) {
+        return live->are_hours_over ? "max_hours are over" : live->is_closed ? "the target was reached" : NULL;
 }
 
 void live_submit(struct api *api, struct live *live, struct plan_job *job) {
@@ -279,19 +324,12 @@ int live_settle(struct api *api, struct live *live) {
         if (live->n_running > 0)
                 return prepare_ahead(api, live);
         enum plan_answer answer;
-        _cleanup_json_ json_t *params = NULL, *proposal = NULL;
-        unsigned stage;
-        struct plan_job *job = NULL;
-        struct error err = {0};
-        if (plan_next(live->plan, &answer, &params, &proposal, &stage, &job, &err) < 0) {
-                log_error("cannot plan a sweep", log_s("sweep", live->row.public_id), log_s("error", err.text));
-                return 0; /* it stays as it is, and stops nobody else */
-        }
-        if (answer == PLAN_JOB)
-                live_submit(api, live, job);
+        int r = live_ask_plan(api, live, &answer);
+        if (r < 0)
+                return r;
         if (answer == PLAN_PAUSE)
-                return live_set_state(api, live, SWEEP_PAUSED);
+                return live_pause_after_stage(api, live);
         if (ending_sweep_is_over(answer == PLAN_EXHAUSTED, live->n_queued, live->n_running))
-                return live_set_state(api, live, SWEEP_FINISHED);
+                return set_state_ourselves(api, live, SWEEP_FINISHED, why_finished(live) ? json_pack("{s:s}", "why", why_finished(live)) : NULL);
         return 0;
 }

@@ -71,6 +71,8 @@ static int create(struct api *api, struct api_call *call, const struct sweep_spe
         if (r == 0)
                 r = live_get(api, id, &live);
         if (r == 0)
+                r = change_note(api, id, "created", json_array_size(warm) > 0 ? json_pack("{s:I}", "n", (json_int_t)json_array_size(warm)) : NULL);
+        if (r == 0)
                 r = warm_import(api, live, warm);
         if (r != 0)
                 return r < 0 ? r : -ENOENT;
@@ -160,8 +162,15 @@ int sweeps_list(struct api *api, struct api_call *call) {
 
 /* --- patch ----------------------------------------------------------------------------------------------------- */
 
+static json_t *cap_json(uint64_t run_cap) {
+        return run_cap ? json_integer((json_int_t)run_cap) : json_null();
+}
+
 static int patch_run_cap(struct api *api, struct live *live, uint64_t run_cap) {
         bool raised = run_cap == 0 || (live->row.run_cap > 0 && run_cap > live->row.run_cap);
+        int r = change_note(api, live->row.id, "extended", change_of("/run_cap", cap_json(live->row.run_cap), cap_json(run_cap)));
+        if (r < 0)
+                return r;
         live->row.run_cap = run_cap;
         plan_set_run_cap(live->plan, run_cap);
         live_touch(api, live);
@@ -170,10 +179,16 @@ static int patch_run_cap(struct api *api, struct live *live, uint64_t run_cap) {
         return store_sweep_update(api->store, &live->row);
 }
 
-/* Resuming takes note of a pause_after: the stage after the present one may start. */
+/* Resuming at a pause_after takes note of it: the stage after the present one may start. */
 static int resume(struct api *api, struct live *live) {
-        live->row.first_allowed_stage = live_stage(live) + 1;
-        plan_allow_stage(live->plan, live->row.first_allowed_stage);
+        enum plan_answer answer;
+        int r = live_ask_plan(api, live, &answer);
+        if (r < 0)
+                return r;
+        if (answer == PLAN_PAUSE) {
+                live->row.first_allowed_stage = live_stage(live) + 1;
+                plan_allow_stage(live->plan, live->row.first_allowed_stage);
+        }
         return live_set_state(api, live, SWEEP_RUNNING);
 }
 
@@ -195,10 +210,10 @@ static bool is_refused(const struct live *live, const struct sweep_patch *patch,
         bool raises = patch->has_run_cap && now == SWEEP_FINISHED && (patch->run_cap == 0 || patch->run_cap > live->row.run_cap) &&
                       live->row.run_cap > 0;
         bool same = patch->state < 0 || patch->state == (int)now;
-        if (now == SWEEP_CANCELLED && (!same || patch->has_run_cap || patch->has_priority))
+        if (now == SWEEP_CANCELLED && (!same || patch->has_run_cap || patch->has_priority || patch->spec))
                 snprintf(text, 128, "the sweep is cancelled, which is final");
-        else if (now == SWEEP_FINISHED && patch->state == SWEEP_RUNNING && !raises)
-                snprintf(text, 128, "the sweep is finished: raise run_cap, enqueue or retry a trial to go on");
+        else if (now == SWEEP_FINISHED && patch->state == SWEEP_RUNNING && !raises && !patch->spec)
+                snprintf(text, 128, "the sweep is finished: raise run_cap, edit its spec, enqueue or retry a trial to go on");
         else if (now == SWEEP_FINISHED && patch->state == SWEEP_PAUSED && !raises)
                 snprintf(text, 128, "the sweep is finished and cannot be paused");
         else
@@ -209,9 +224,12 @@ static bool is_refused(const struct live *live, const struct sweep_patch *patch,
 static int apply_patch(struct api *api, struct live *live, const struct sweep_patch *patch) {
         int r = 0;
         if (patch->has_priority && patch->priority != live->row.priority) {
+                r = change_note(api, live->row.id, "prioritised",
+                                change_of("/priority", json_integer(live->row.priority), json_integer(patch->priority)));
                 live->row.priority = patch->priority;
                 live_touch(api, live);
-                r = store_sweep_update(api->store, &live->row);
+                if (r == 0)
+                        r = store_sweep_update(api->store, &live->row);
         }
         if (r == 0 && patch->has_run_cap && patch->run_cap != live->row.run_cap)
                 r = patch_run_cap(api, live, patch->run_cap);
@@ -244,6 +262,9 @@ int sweeps_patch(struct api *api, struct api_call *call) {
         char text[128];
         if (is_refused(live, &patch, text))
                 return reply_problem(call, 409, "%s", text);
+        r = patch.spec ? edit_spec(api, call, patch.spec, &live) : 0;
+        if (r != 0)
+                return r < 0 ? r : 0;
         r = apply_patch(api, live, &patch);
         events_note_sweep(api, live, true);
         return r < 0 ? r : answer_sweep(api, call, 200, &live->row);

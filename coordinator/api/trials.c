@@ -277,6 +277,15 @@ static int create_all(struct api *api, struct live *live, const struct enqueue_r
         return 0;
 }
 
+static int note_created(struct api *api, struct live *live, const json_t *items) {
+        size_t n = json_array_size(items), n_queued = 0;
+        for (size_t i = 0; i < n; i++)
+                n_queued += json_is_null(json_object_get(json_array_get(items, i), "value"));
+        return change_note(api, live->row.id, n_queued == n ? "enqueued" : n_queued == 0 ? "imported" : "enqueued and imported",
+                           json_pack("{s:I, s:O, s:O}", "n", (json_int_t)n, "first", json_object_get(json_array_get(items, 0), "number"), "last",
+                                     json_object_get(json_array_get(items, n - 1), "number")));
+}
+
 static int enqueue(struct api *api, struct api_call *call, struct live *live, const struct enqueue_request *message) {
         if (live->row.state == SWEEP_CANCELLED)
                 return reply_problem(call, 409, "the sweep is cancelled, which is final");
@@ -287,6 +296,8 @@ static int enqueue(struct api *api, struct api_call *call, struct live *live, co
         if (r != 0)
                 return r < 0 ? r : 0;
         r = create_all(api, live, message, completed, items);
+        if (r == 0)
+                r = note_created(api, live, items);
         if (r == 0 && live->row.state == SWEEP_FINISHED && live->n_queued > 0)
                 r = live_set_state(api, live, SWEEP_RUNNING);
         return r < 0 ? r : reply_json(call, 201, json_pack("{s:O}", "items", items));
@@ -319,7 +330,8 @@ static int cancel(struct api *api, struct api_call *call, struct live *live, str
                 return 0;
         if (trial_state_ended(row->state))
                 return reply_problem(call, 409, "the trial has ended: it is %s", trial_state_name(row->state)) < 0 ? -ENOMEM : ANSWERED;
-        return move_cancel(api, live, row);
+        int r = change_note(api, row->sweep, "cancelled trial", json_pack("{s:I}", "trial", (json_int_t)row->number));
+        return r < 0 ? r : move_cancel(api, live, row);
 }
 
 static int retry(struct api *api, struct api_call *call, struct live *live, struct trial_row *row) {
@@ -329,7 +341,8 @@ static int retry(struct api *api, struct api_call *call, struct live *live, stru
                 return reply_problem(call, 409, "the trial is running") < 0 ? -ENOMEM : ANSWERED;
         if (live->row.state == SWEEP_CANCELLED)
                 return reply_problem(call, 409, "the sweep is cancelled, which is final") < 0 ? -ENOMEM : ANSWERED;
-        return move_retry(api, live, row);
+        int r = change_note(api, row->sweep, "retried trial", json_pack("{s:I}", "trial", (json_int_t)row->number));
+        return r < 0 ? r : move_retry(api, live, row);
 }
 
 static int change(struct api *api, struct api_call *call,

@@ -104,9 +104,9 @@ static int add_parameters(const struct plan *plan, struct plan_job *job, const s
                 const struct parameter *p = &list->items[i];
                 if (p->distribution == DIST_CONSTANT || relations_leader(&plan->spec->relations, p->name) || job_has_dim(job, p->name))
                         continue;
-                int r = job_add_parameter(job, p, params_default(plan, p->name));
+                int r = job_add_parameter(plan, job, p, params_default(plan, p->name));
                 if (r == 0 && !job_has_dim(job, p->name))
-                        r = job_add_parameter(job, p, NULL);
+                        r = job_add_parameter(plan, job, p, NULL);
                 if (r < 0)
                         return r;
         }

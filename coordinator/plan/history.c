@@ -103,7 +103,7 @@ static int remember_key(struct plan *plan, const json_t *params, size_t index) {
         return json_object_set_new(plan->by_key, key, json_integer((json_int_t)index)) < 0 ? -ENOMEM : 0;
 }
 
-int plan_trial_added(struct plan *plan, uint64_t number, unsigned stage, enum trial_origin origin, const json_t *params) {
+int plan_trial_added(struct plan *plan, uint64_t number, unsigned stage, enum trial_origin origin, const json_t *as_stored) {
         forget_long_history(plan);
         if (plan->load) {
                 plan->counts[0].unended++;
@@ -128,11 +128,12 @@ int plan_trial_added(struct plan *plan, uint64_t number, unsigned stage, enum tr
                 if (r < 0)
                         return r;
         }
-        int r = remember_key(plan, params, plan->n_trials);
+        _cleanup_json_ json_t *params = params_fill(plan, as_stored);
+        int r = params ? remember_key(plan, params, plan->n_trials) : -ENOMEM;
         if (r < 0)
                 return r;
         plan->trials[plan->n_trials++] = (struct plan_trial){
-                .number = number, .stage = stage, .origin = origin, .state = TRIAL_QUEUED, .params = json_incref((json_t *)params)};
+                .number = number, .stage = stage, .origin = origin, .state = TRIAL_QUEUED, .params = TAKE(params)};
         plan->counts[stage].unended++;
         count_added(plan, stage, origin, 1);
         plan->version++;

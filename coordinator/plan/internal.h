@@ -7,6 +7,7 @@
  *   relations.c conditions, constraints and ties between parameters
  *   axes.c      grids                      domain.c  JSON values ↔ doubles
  *   job.c       a model-based proposal as a self-contained computation
+ *   edit.c      what an edit of the spec may change, and what it makes of earlier trials
  *   explain.c   a question to the model, as such a computation, and its answer
  *   plan.c      walks the stages           describe.c  tells people where it stands */
 #pragma once
@@ -51,6 +52,7 @@ struct plan {
         const struct sweep_spec *spec;
         uint64_t seed, run_cap;
         bool closed;
+        unsigned edit; /* of the spec, 0 = as created */
 
         int (*load)(void *data); /* the trials are still in the store: history_need before looking at them; NULL = they are here */
         int (*reload)(void *data); /* as load, of a history that was read from the store and can be again; else NULL */
@@ -89,7 +91,11 @@ int history_lookup(const struct plan *plan, const json_t *params, const struct p
 
 /* params.c */
 json_t *params_base(const struct plan *plan, unsigned stage); /* constants and baseline, nested; new reference */
-const json_t *params_default(const struct plan *plan, const char *name); /* baseline value or constant; NULL */
+const json_t *params_default(const struct plan *plan, const char *name); /* baseline value, default or constant; NULL */
+
+/* edit.c */
+/* A trial's configuration with the defaults of parameters that came later. New reference; NULL without memory. */
+json_t *params_fill(const struct plan *plan, const json_t *params);
 
 /* relations.c */
 
@@ -161,7 +167,7 @@ struct plan_job {
 };
 
 #define ALL_STAGES UINT32_MAX
-int job_add_parameter(struct plan_job *job, const struct parameter *p, const json_t *held);
+int job_add_parameter(const struct plan *plan, struct plan_job *job, const struct parameter *p, const json_t *held);
 int job_add_factors(struct plan *plan, struct plan_job *job, unsigned stage); /* what levels and the baseline vary beside */
 int job_add_relations(const struct plan *plan, struct plan_job *job);
 int job_add_evidence(const struct plan *plan, struct plan_job *job, unsigned stage);

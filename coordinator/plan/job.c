@@ -10,6 +10,7 @@
 #include "common/cleanup.h"
 #include "common/json.h"
 #include "plan/internal.h"
+#include "proto/limits.h"
 
 void plan_job_free(struct plan_job *job) {
         if (!job)
@@ -64,12 +65,54 @@ static int add_dim(struct plan_job *job, const char *name, const struct opt_dim 
         return 0;
 }
 
-int job_add_parameter(struct plan_job *job, const struct parameter *p, const json_t *held) {
+static bool is_evidence(const struct plan *plan, unsigned stage, const struct plan_trial *trial) {
+        if (trial->state == TRIAL_CANCELLED || (trial_state_ended(trial->state) && trial->state != TRIAL_FAILED && !trial->has_value))
+                return false;
+        return stage == ALL_STAGES || trial->stage == stage || plan->spec->n_stages == 1 || plan->spec->stages[stage].warm_start;
+}
+
+static bool has_choice(const json_t *choices, const json_t *value) {
+        for (size_t i = 0; i < json_array_size(choices); i++)
+                if (json_same(json_array_get(choices, i), value))
+                        return true;
+        return false;
+}
+
+/* Choices that trials had and that an edited spec has no more stay in the model, and are never drawn. */
+static int add_categorical(const struct plan *plan, struct plan_job *job, const struct parameter *p, struct opt_dim *dim) {
+        _cleanup_json_ json_t *choices = json_incref(p->values);
+        for (size_t i = 0; plan->edit > 0 && i < plan->n_trials && json_array_size(choices) < LIMIT_CHOICES; i++) {
+                json_t *value = json_get_dotted(plan->trials[i].params, p->name);
+                if (!value || !is_evidence(plan, ALL_STAGES, &plan->trials[i]) || has_choice(choices, value))
+                        continue;
+                if (choices == p->values) {
+                        json_decref(choices);
+                        choices = json_copy(p->values);
+                }
+                if (!choices || json_array_append(choices, value) < 0)
+                        return -ENOMEM;
+        }
+        size_t n = json_array_size(p->values);
+        if (choices == p->values)
+                return add_dim(job, p->name, dim, TAKE(choices), p->integer);
+        dim->n_choices = json_array_size(choices);
+        _cleanup_free_ double *probabilities = calloc(dim->n_choices, sizeof *probabilities);
+        if (!probabilities)
+                return -ENOMEM;
+        for (size_t i = 0; i < n; i++)
+                probabilities[i] = p->probabilities ? p->probabilities[i] : 1 / (double)n;
+        dim->probabilities = probabilities;
+        return add_dim(job, p->name, dim, TAKE(choices), p->integer); /* copies them */
+}
+
+int job_add_parameter(const struct plan *plan, struct plan_job *job, const struct parameter *p, const json_t *held) {
         struct opt_dim dim;
         domain_from_parameter(p, &dim);
         if (held && !domain_number(&dim, p->values, held, &dim.held_value))
                 return 0;
         dim.held = held != NULL;
+        if (p->distribution == DIST_CATEGORICAL)
+                return add_categorical(plan, job, p, &dim);
         return add_dim(job, p->name, &dim, json_incref(p->values), p->integer || p->distribution == DIST_INT_UNIFORM);
 }
 
@@ -78,12 +121,6 @@ bool job_has_dim(const struct plan_job *job, const char *name) {
                 if (strcmp(job->names[i].name, name) == 0)
                         return true;
         return false;
-}
-
-static bool is_evidence(const struct plan *plan, unsigned stage, const struct plan_trial *trial) {
-        if (trial->state == TRIAL_CANCELLED || (trial_state_ended(trial->state) && trial->state != TRIAL_FAILED && !trial->has_value))
-                return false;
-        return stage == ALL_STAGES || trial->stage == stage || plan->spec->n_stages == 1 || plan->spec->stages[stage].warm_start;
 }
 
 static bool evidence_varies(const struct plan *plan, unsigned stage, const char *name, const json_t *held) {
@@ -123,15 +160,45 @@ static int add_held(struct plan *plan, struct plan_job *job, unsigned stage) {
                 if (p->distribution == DIST_CONSTANT || !held || relations_leader(&spec->relations, p->name) || job_has_dim(job, p->name) ||
                     (!relations_condition(&spec->relations, p->name) && !evidence_varies(plan, stage, p->name, held))) /* whether it counts depends on the point */
                         continue;
-                int r = job_add_parameter(job, p, held);
+                int r = job_add_parameter(plan, job, p, held);
                 if (r < 0)
                         return r;
         }
         return job_add_factors(plan, job, stage);
 }
 
+#define MAX_SEEN 257
+
+/* A parameter that an edit made a constant: the model keeps what trials with other values say. */
+static int add_constant(const struct plan *plan, struct plan_job *job, const struct parameter *p) {
+        const json_t *values[MAX_SEEN];
+        size_t n = 0;
+        values[n++] = p->value;
+        for (size_t i = 0; i < plan->n_trials && n < MAX_SEEN; i++) {
+                const json_t *value = json_get_dotted(plan->trials[i].params, p->name);
+                size_t k = 0;
+                while (value && k < n && !json_same(values[k], value))
+                        k++;
+                if (value && k == n)
+                        values[n++] = value;
+        }
+        struct opt_dim dim;
+        json_t *choices;
+        domain_from_values(values, n, p->value, &dim, &choices);
+        return add_dim(job, p->name, &dim, choices, false);
+}
+
 int job_add_factors(struct plan *plan, struct plan_job *job, unsigned stage) {
         const struct sweep_spec *spec = plan->spec;
+        for (size_t i = 0; plan->edit > 0 && i < spec->parameters.n; i++) {
+                const struct parameter *p = &spec->parameters.items[i];
+                if (p->distribution != DIST_CONSTANT || job_has_dim(job, p->name) || relations_leader(&spec->relations, p->name) ||
+                    !evidence_varies(plan, stage, p->name, p->value))
+                        continue;
+                int r = add_constant(plan, job, p);
+                if (r < 0)
+                        return r;
+        }
         const char *name;
         json_t *held;
         json_object_foreach(spec->baseline, name, held) {
@@ -212,7 +279,7 @@ int job_new(struct plan *plan, unsigned stage, struct plan_job **ret) {
         int r = 0;
         for (size_t i = 0; r == 0 && i < parameters->n; i++)
                 if (stage_varies(plan, stage, parameters->items[i].name))
-                        r = job_add_parameter(job, &parameters->items[i], NULL);
+                        r = job_add_parameter(plan, job, &parameters->items[i], NULL);
         if (r == 0)
                 r = add_held(plan, job, stage);
         if (r == 0)

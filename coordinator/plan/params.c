@@ -11,7 +11,7 @@ const json_t *params_default(const struct plan *plan, const char *name) {
         if (value)
                 return value;
         const struct parameter *p = parameter_find(&plan->spec->parameters, name);
-        return p && p->distribution == DIST_CONSTANT ? p->value : NULL;
+        return p && p->distribution == DIST_CONSTANT ? p->value : p ? p->fallback : NULL;
 }
 
 json_t *params_base(const struct plan *plan, unsigned stage) {

@@ -58,6 +58,12 @@ void plan_set_run_cap(struct plan *plan, uint64_t run_cap) {
         plan->run_cap = run_cap;
 }
 
+void plan_set_edit(struct plan *plan, unsigned edit) {
+        plan->edit = edit;
+        plan->version += (uint64_t)edit << 40;
+        plan->evidence += (uint64_t)edit << 40;
+}
+
 void plan_set_closed(struct plan *plan, bool closed) {
         plan->closed = closed;
 }

@@ -30,6 +30,13 @@ int plan_new(const struct sweep_spec *spec, uint64_t seed, uint64_t run_cap, str
 void plan_free(struct plan *plan);
 void plan_set_run_cap(struct plan *plan, uint64_t run_cap);
 
+/* May the spec of this plan's sweep become this one? Faults carry pointers into the new document (what is taken out: into the
+ * old one). 0 · SPEC_FAULTY · -ENOMEM. Afterwards the plan is made anew, from the new spec and the same history. */
+int plan_check_edit(const struct plan *plan, const struct sweep_spec *after, struct faults *faults);
+
+/* Which edit of its spec a new plan is made from, 0 = none: nothing computed for an earlier one is taken for its own. */
+void plan_set_edit(struct plan *plan, unsigned edit);
+
 /* --- history, in order ----------------------------------------------------------------------------- */
 
 /* A trial exists: state queued or running, or ended for an import. number counts from 1 in the sweep. stage is the

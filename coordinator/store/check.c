@@ -93,6 +93,8 @@ static const struct check {
          "it would be forgotten until the worker registers again"},
         {1, "SELECT 'claim ' || c.claim_id || ': its answer is not JSON' FROM claims c WHERE NOT json_valid(c.answer)",
          "it would be forgotten"},
+        {5, "SELECT " SWEEP "'change ' || c.id || ' in its history is not JSON' FROM changes c JOIN sweeps s ON s.id = c.sweep WHERE NOT json_valid(c.detail)",
+         "its words would be lost"},
         /* counters */
         {1,
          "SELECT 'row ids of ' || q.name || ': the next would be ' || (q.seq + 1) || ', but there is a row ' || q.last FROM "

@@ -11,6 +11,7 @@
 static const struct {
         const char *table, *sql;
         bool is_metrics;
+        int since; /* schema version that has it */
 } tables[] = {
         {"sweeps",
          "SELECT public_id AS id, name, method, state, spec AS spec_json, seed, run_cap, priority, first_allowed_stage, model_sha256, "
@@ -36,6 +37,10 @@ static const struct {
          "SELECT h.seq, s.public_id AS sweep, t.public_id AS trial, t.number, h.added, h.state, h.value FROM history h "
          "JOIN trials t ON t.id = h.trial JOIN sweeps s ON s.id = h.sweep WHERE ?1 IS NULL OR h.sweep = ?1 ORDER BY h.seq",
          false},
+        {"changes",
+         "SELECT c.id, s.public_id AS sweep, c.at_ms, c.who, c.what, c.last_number, c.detail AS detail_json FROM changes c "
+         "JOIN sweeps s ON s.id = c.sweep WHERE ?1 IS NULL OR c.sweep = ?1 ORDER BY c.id",
+         false, 5},
         {"metrics",
          "SELECT t.public_id AS trial, m.name, m.step, m.epoch, m.value, m.time_ms FROM metrics m JOIN trials t ON t.id = m.trial "
          "WHERE ?1 IS NULL OR t.sweep = ?1 ORDER BY m.trial, m.step, m.name",
@@ -116,7 +121,7 @@ int store_dump(const char *path, const char *sweep, bool with_metrics, int (*row
                 r = find_sweep(db, path, sweep, &id, err);
         for (size_t i = 0; i < sizeof tables / sizeof tables[0] && r == 0; i++) {
                 _cleanup_(cleanup_statement) sqlite3_stmt *s = NULL;
-                if (tables[i].is_metrics && !with_metrics)
+                if ((tables[i].is_metrics && !with_metrics) || tables[i].since > version)
                         continue;
                 if (sqlite3_prepare_v2(db, tables[i].sql, -1, &s, NULL) != SQLITE_OK ||
                     (id > 0 && sqlite3_bind_int64(s, 1, id) != SQLITE_OK))

@@ -59,11 +59,14 @@ struct sweep_row {
         char *model_sha256, *data_sha256; /* NULL while not fixed */
         char *stage;                      /* JSON, NULL while the sweep is live */
         uint64_t created_ms;
+        unsigned spec_version; /* read only: 1 as created, one more with every edit */
 };
 void sweep_row_fini(struct sweep_row *row);
 
 int store_sweep_insert(struct store *store, const struct sweep_row *row, int64_t *ret_id);
 int store_sweep_update(struct store *store, const struct sweep_row *row); /* all that can change */
+/* The spec was edited: its version goes up by one. */
+int store_sweep_set_spec(struct store *store, int64_t id, const char *name, const char *spec);
 int store_sweep_delete(struct store *store, int64_t id);                  /* with its trials, attempts, metrics and history */
 int store_sweep_get(struct store *store, const char *public_id, struct sweep_row *ret); /* or STORE_NONE */
 int store_sweep_load(struct store *store, int64_t id, struct sweep_row *ret);           /* or STORE_NONE */
@@ -289,6 +292,21 @@ int store_key_insert(struct store *store, const char *path, const char *token, c
 
 /* Forgets keys older than before_ms, and such claims without an unfinished trial. */
 int store_keys_prune(struct store *store, uint64_t before_ms);
+
+/* --- what happened to a sweep, for people (store_changes.c) --------------------------------------------- */
+
+struct change_row {
+        int64_t id, sweep;
+        uint64_t at_ms;
+        char *who;  /* NULL = the coordinator */
+        char *what; /* a word */
+        uint64_t last_number; /* of the trials before it; written by store_change_add */
+        char *detail; /* JSON */
+};
+void change_row_fini(struct change_row *row);
+int store_change_add(struct store *store, const struct change_row *row);
+/* Oldest first, up to max after the row id `after`. */
+int store_change_list(struct store *store, int64_t sweep, int64_t after, size_t max, struct change_row *rows, size_t *ret_n);
 
 /* --- tokens (store_tokens.c) --------------------------------------------------------------------------- */
 

@@ -6,7 +6,7 @@
 
 #define SWEEP_COLUMNS \
         "id, public_id, name, method, spec, state, seed, run_cap, priority, first_allowed_stage, model_sha256, data_sha256, stage, " \
-        "created_ms"
+        "created_ms, spec_version"
 
 void sweep_row_fini(struct sweep_row *row) {
         free(row->public_id);
@@ -36,6 +36,7 @@ static int read_sweep(sqlite3_stmt *s, struct sweep_row *ret) {
                 .data_sha256 = store_column_text(s, 11, &r),
                 .stage = store_column_text(s, 12, &r),
                 .created_ms = (uint64_t)sqlite3_column_int64(s, 13),
+                .spec_version = (unsigned)sqlite3_column_int(s, 14),
         };
         if (r < 0)
                 sweep_row_fini(&row);
@@ -65,6 +66,11 @@ int store_sweep_update(struct store *store, const struct sweep_row *row) {
                              "data_sha256 = ?7, stage = ?8 WHERE id = ?1",
                              bind_i(row->id), bind_t(sweep_state_name(row->state)), bind_i(row->run_cap), bind_i(row->priority),
                              bind_i(row->first_allowed_stage), bind_t(row->model_sha256), bind_t(row->data_sha256), bind_t(row->stage));
+}
+
+int store_sweep_set_spec(struct store *store, int64_t id, const char *name, const char *spec) {
+        return store_execute(store, "UPDATE sweeps SET name = ?2, spec = ?3, spec_version = spec_version + 1 WHERE id = ?1", bind_i(id), bind_t(name),
+                             bind_t(spec));
 }
 
 /* Claims stay until they are old: a late retry of one must get its first answer, not other trials. */

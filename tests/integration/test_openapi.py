@@ -228,6 +228,8 @@ def test_answers_fit_their_schemas(server, contract):
     assert "<h2>Result</h2>" in api.call("reportSweep", sweep["id"])
     assert "## Result" in api.call("reportSweep", sweep["id"], "?format=md")
     assert api.call("changeSweep", sweep["id"], body={"state": "paused"})["state"] == "paused"
+    assert api.call("changeSweep", sweep["id"], body={"spec": {"description": "edited"}})["spec_version"] == 2
+    assert [item["what"] for item in api.call("listHistory", sweep["id"], "?limit=1000")["items"]][-1] == "edited"
     api.call("changeSweep", sweep["id"], body={"state": "cancelled"})
     api.call("claim", body={"worker": worker["id"], "claim_id": "c3", "wait_s": 0, "sweep": sweep["id"]}, expect=204)
     api.call("drainWorker", worker["id"])
