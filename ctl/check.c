@@ -74,7 +74,7 @@ static json_t *describe_all(const struct sweep_spec *spec) {
 
 static int print_parameters(const json_t *list) {
         __attribute__((cleanup(table_fini))) struct table table = {0};
-        int r = table_init(&table, (const char *[]){"PARAMETER", "DISTRIBUTION", "VALUES", NULL});
+        int r = table_init(&table, (const char *[]){"=PARAMETER", "DISTRIBUTION", "VALUES", NULL});
         size_t i;
         json_t *item;
         json_array_foreach(list, i, item) {

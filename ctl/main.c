@@ -1,6 +1,7 @@
 /* sweepctl: the command line client. Every command is one row of the table below: its arguments, the options it takes
  * beside the common ones, and the function that does it. */
 #include <curl/curl.h>
+#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -144,6 +145,7 @@ static char *make_summary(void) {
 }
 
 int main(int argc, char **argv) {
+        setlocale(LC_CTYPE, "C.UTF-8"); /* widths of characters, whatever the user's language */
         _cleanup_free_ char *summary = make_summary();
         const struct config_program program = {.name = "sweepctl",
                                                .usage = "COMMAND [ARGUMENT…] [OPTION…]",

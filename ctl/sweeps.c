@@ -53,7 +53,7 @@ int command_list(struct ctl *ctl) {
                 return EXIT_FINE;
         }
         int r = table_init(&table,
-                           (const char *[]){"SWEEP", "NAME", "METHOD", "STATE", ">RUNNING", ">ENDED", ">CAP", ">BEST", ">ETA", NULL});
+                           (const char *[]){"=SWEEP", "NAME", "METHOD", "STATE", ">RUNNING", ">ENDED", ">CAP", ">BEST", ">ETA", NULL});
         size_t i;
         json_t *sweep;
         json_array_foreach(json_object_get(list, "items"), i, sweep) {

@@ -7,6 +7,7 @@
 
 #include "common/cleanup.h"
 #include "common/json.h"
+#include "screen.h"
 
 int table_init(struct table *table, const char *const *headings) {
         const char *texts[TABLE_COLUMNS_MAX];
@@ -14,7 +15,8 @@ int table_init(struct table *table, const char *const *headings) {
         for (; headings[table->n_columns] && table->n_columns < TABLE_COLUMNS_MAX; table->n_columns++) {
                 const char *heading = headings[table->n_columns];
                 table->right[table->n_columns] = *heading == '>';
-                texts[table->n_columns] = heading + (*heading == '>');
+                table->whole[table->n_columns] = *heading == '=';
+                texts[table->n_columns] = heading + (*heading == '>' || *heading == '=');
         }
         return table_add(table, texts);
 }
@@ -44,32 +46,57 @@ int table_add(struct table *table, const char *const *texts) {
         return 0;
 }
 
-/* Characters, not bytes: continuation bytes of UTF-8 take no room. */
-static size_t width(const char *text) {
-        size_t n = 0;
-        for (; *text; text++)
-                n += ((unsigned char)*text & 0xc0) != 0x80;
-        return n;
+#define GAP 2
+#define CUT_TO 6 /* columns that a cell keeps at least */
+
+/* Takes columns from the widest texts until a row fits. */
+static void narrow(const struct table *table, size_t widths[static TABLE_COLUMNS_MAX], size_t columns) {
+        size_t total = (table->n_columns - 1) * GAP;
+        for (size_t i = 0; i < table->n_columns; i++)
+                total += widths[i];
+        while (total > columns) {
+                size_t widest = TABLE_COLUMNS_MAX;
+                for (size_t i = 0; i < table->n_columns; i++)
+                        if (!table->right[i] && !table->whole[i] && widths[i] > CUT_TO && (widest == TABLE_COLUMNS_MAX || widths[i] > widths[widest]))
+                                widest = i;
+                if (widest == TABLE_COLUMNS_MAX)
+                        return;
+                widths[widest]--;
+                total--;
+        }
 }
 
-void table_print(const struct table *table, FILE *out) {
+void table_print_fitted(const struct table *table, FILE *out, size_t columns, bool colours) {
         size_t widths[TABLE_COLUMNS_MAX] = {0};
         for (size_t i = 0; i < table->n_rows * table->n_columns; i++) {
-                size_t n = width(table->cells[i]);
+                size_t n = screen_width(table->cells[i]);
                 if (n > widths[i % table->n_columns])
                         widths[i % table->n_columns] = n;
         }
+        if (columns > 0)
+                narrow(table, widths, columns);
         for (size_t row = 0; row < table->n_rows; row++) {
                 for (size_t column = 0; column < table->n_columns; column++) {
-                        const char *text = table->cells[row * table->n_columns + column];
-                        int room = (int)(widths[column] - width(text));
+                        const char *text = table->cells[row * table->n_columns + column], *colour = "";
+                        _cleanup_free_ char *cut = NULL;
+                        if (screen_width(text) > widths[column] && (cut = malloc(strlen(text) + 4)))
+                                text = screen_fit(text, widths[column], cut, strlen(text) + 4);
+                        if (colours)
+                                colour = row == 0 ? "\033[1m" : strcmp(table->cells[column], "STATE") == 0 ? screen_colour_of_state(text) : "";
+                        size_t taken = screen_width(text);
+                        int room = taken < widths[column] ? (int)(widths[column] - taken) : 0;
                         bool last = column + 1 == table->n_columns;
+                        const char *end = *colour ? SCREEN_PLAIN : "";
                         if (table->right[column])
-                                fprintf(out, "%*s%s%s", room, "", text, last ? "\n" : "  ");
+                                fprintf(out, "%*s%s%s%s%s", room, "", colour, text, end, last ? "\n" : "  ");
                         else
-                                fprintf(out, "%s%*s%s", text, last ? 0 : room, "", last ? "\n" : "  ");
+                                fprintf(out, "%s%s%s%*s%s", colour, text, end, last ? 0 : room, "", last ? "\n" : "  ");
                 }
         }
+}
+
+void table_print(const struct table *table, FILE *out) {
+        table_print_fitted(table, out, screen_columns(out), screen_has_colours(out));
 }
 
 /* Terminals obey what they are shown: control characters of names and error texts become spaces. Cuts at whole characters. */

@@ -54,7 +54,7 @@ int command_trials(struct ctl *ctl) {
                 ctl_print_json(list);
                 return EXIT_FINE;
         }
-        int r = table_init(&table, (const char *[]){">#", "TRIAL", "STATE", ">VALUE", "SOURCE", ">TIME", "PARAMETERS", NULL});
+        int r = table_init(&table, (const char *[]){">#", "=TRIAL", "STATE", ">VALUE", "SOURCE", ">TIME", "PARAMETERS", NULL});
         size_t i;
         json_t *trial;
         json_array_foreach(json_object_get(list, "items"), i, trial) {

@@ -29,7 +29,7 @@ int command_workers(struct ctl *ctl) {
                 ctl_print_json(list);
                 return EXIT_FINE;
         }
-        int r = table_init(&table, (const char *[]){"WORKER", "NAME", "STATE", ">SLOTS", ">RUNNING", "LAST SEEN", "WHY NOT", NULL});
+        int r = table_init(&table, (const char *[]){"=WORKER", "NAME", "STATE", ">SLOTS", ">RUNNING", "LAST SEEN", "WHY NOT", NULL});
         size_t i;
         json_t *worker;
         json_array_foreach(json_object_get(list, "items"), i, worker) {

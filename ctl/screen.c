@@ -1,0 +1,111 @@
+#include "screen.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+#include <wchar.h>
+
+#include "common/utf8.h"
+
+static struct winsize size_of(FILE *out) {
+        struct winsize size = {0};
+        int fd = fileno(out);
+        if (fd < 0 || !isatty(fd) || ioctl(fd, TIOCGWINSZ, &size) < 0)
+                size = (struct winsize){0};
+        return size;
+}
+
+size_t screen_columns(FILE *out) {
+        return size_of(out).ws_col;
+}
+
+size_t screen_rows(FILE *out) {
+        return size_of(out).ws_row;
+}
+
+bool screen_has_colours(FILE *out) {
+        const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+        return fileno(out) >= 0 && isatty(fileno(out)) && !(no && *no) && term && strcmp(term, "dumb") != 0;
+}
+
+/* Of the first character, whose bytes go to *ret_bytes. What is no UTF-8 counts as one column. */
+static size_t width_of_first(const char *text, size_t *ret_bytes) {
+        uint32_t c = 0;
+        int n = utf8_decode(text, strnlen(text, 4), &c);
+        int width = n > 0 ? wcwidth((wchar_t)c) : 1;
+        *ret_bytes = n > 0 ? (size_t)n : 1;
+        return width < 0 ? 1 : (size_t)width;
+}
+
+size_t screen_width(const char *text) {
+        size_t n = 0, bytes;
+        for (; *text; text += bytes)
+                n += width_of_first(text, &bytes);
+        return n;
+}
+
+const char *screen_fit(const char *text, size_t columns, char *ret, size_t size) {
+        size_t used = 0, len = 0, bytes;
+        bool fits = screen_width(text) <= columns && strlen(text) < size;
+        if (fits)
+                return memcpy(ret, text, strlen(text) + 1);
+        for (; *text; text += bytes) {
+                size_t width = width_of_first(text, &bytes);
+                if (used + width + 1 > columns || len + bytes + 4 > size)
+                        break;
+                memcpy(ret + len, text, bytes);
+                len += bytes;
+                used += width;
+        }
+        memcpy(ret + len, columns > 0 ? "…" : "", columns > 0 ? 4 : 1);
+        return ret;
+}
+
+const char *screen_colour_of_state(const char *state) {
+        static const struct {
+                const char *state, *colour;
+        } table[] = {
+                {"running", "\033[36m"}, {"active", "\033[32m"},   {"completed", "\033[32m"},   {"finished", "\033[32m"}, {"stopped", "\033[33m"}, {"paused", "\033[33m"},
+                {"draining", "\033[33m"}, {"failed", "\033[31m"},  {"quarantined", "\033[31m"}, {"gone", "\033[31m"},     {"cancelled", "\033[2m"}, {"queued", "\033[2m"},
+        };
+        for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+                if (strncmp(state, table[i].state, strlen(table[i].state)) == 0)
+                        return table[i].colour;
+        return "";
+}
+
+static void add(char *ret, size_t size, const char *text) {
+        size_t n = strlen(ret);
+        if (n + strlen(text) < size)
+                memcpy(ret + n, text, strlen(text) + 1);
+}
+
+const char *screen_sparkline(const double *values, size_t n, size_t columns, char *ret, size_t size) {
+        static const char *const blocks[] = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
+        double low = INFINITY, high = -INFINITY;
+        if (columns > SPARKLINE_COLUMNS_MAX)
+                columns = SPARKLINE_COLUMNS_MAX;
+        if (columns > n)
+                columns = n;
+        for (size_t i = 0; i < n; i++) {
+                low = fmin(low, values[i]);
+                high = fmax(high, values[i]);
+        }
+        ret[0] = 0;
+        for (size_t i = 0; i < columns; i++) {
+                double value = values[(i + 1) * n / columns - 1], share = high > low ? (value - low) / (high - low) : 0.5;
+                add(ret, size, blocks[isfinite(share) ? (size_t)(share * 7 + 0.5) : 0]);
+        }
+        return ret;
+}
+
+const char *screen_bar(double share, size_t columns, char *ret, size_t size) {
+        size_t full = share > 0 ? (size_t)((double)columns * fmin(share, 1)) : 0;
+        ret[0] = 0;
+        for (size_t i = 0; i < columns; i++)
+                add(ret, size, i < full ? "█" : "░");
+        return ret;
+}
