@@ -1,5 +1,6 @@
 #include "common/json.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,28 +10,38 @@
 
 int json_read(const char *text, size_t len, json_t **ret, struct error *err) {
         json_error_t fault;
+        errno = 0;
         json_t *value = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &fault);
+        if (!value && errno == ENOMEM) /* Jansson says "invalid token" or nothing then */
+                return error_set(err, -ENOMEM, "out of memory");
         if (!value)
                 return error_set(err, -EINVAL, "not valid JSON: %s (line %d, column %d)", fault.text, fault.line, fault.column);
         *ret = value;
         return 0;
 }
 
-/* Jansson's own formatting (shape of exponents, ".0") at the lowest precision that reads back. Fifteen digits serve
- * almost every number that people write, so they are tried first; only subnormals are shorter than what %.15g gives. */
+/* As Jansson writes reals: with ".0" where there is neither point nor exponent, the exponent without plus and leading zeros. */
+static void tidy_real(char *text) {
+        char *exponent = strchr(text, 'e');
+        if (!exponent) {
+                if (!strchr(text, '.'))
+                        strcat(text, ".0");
+                return;
+        }
+        char *to = exponent + 1 + (exponent[1] == '-'), *from = exponent + 2;
+        from += strspn(from, "0");
+        memmove(to, from, strlen(from) + 1);
+}
+
+/* The lowest precision that reads back; without memory of its own, as a number must never become another one. Fifteen digits
+ * serve almost every number that people write, so they are tried first; only subnormals are shorter than what %.15g gives. */
 void json_format_real(double value, char buf[static 32]) {
-        json_t *real = json_real(value);
-        size_t n = 0;
-        int first = fabs(value) < 2.3e-308 ? 1 : 15;
-        for (int precision = first; real && precision <= 17; precision++) {
-                n = json_dumpb(real, buf, 31, JSON_ENCODE_ANY | JSON_REAL_PRECISION(precision));
-                buf[n < 31 ? n : 31] = 0;
+        for (int precision = fabs(value) < 2.3e-308 ? 1 : 15; precision <= 17; precision++) {
+                snprintf(buf, 32, "%.*g", precision, value);
                 if (strtod(buf, NULL) == value)
                         break;
         }
-        json_decref(real);
-        if (n == 0)
-                snprintf(buf, 32, "0.0");
+        tidy_real(buf);
 }
 
 /* Jansson's dump says only that its callback failed; what for is kept here. */

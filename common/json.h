@@ -10,7 +10,7 @@
 #include "common/error.h"
 
 /* Parses exactly one JSON value from len bytes (UTF-8, may hold NUL escapes). New reference in *ret.
- * -EINVAL with line and column in err: malformed, duplicate key, number out of range, trailing bytes. */
+ * -EINVAL with line and column in err: malformed, duplicate key, number out of range, trailing bytes. -ENOMEM. */
 int json_read(const char *text, size_t len, json_t **ret, struct error *err);
 
 /* Appends the compact text of any JSON value. 0, -ENOMEM, -EFBIG. Keys keep their insertion order. */

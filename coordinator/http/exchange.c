@@ -5,6 +5,7 @@
  *                      still writing, gets to read its answer instead of a reset connection
  *   without            the body is complete: answer at once, or suspend and push an api_call
  *   after a resume     the core thread has left its answer */
+#include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,18 +133,21 @@ static bool call_is_waiting(const struct api_call *call) {
 struct query_reader {
         json_t *query;
         struct faults faults;
-        bool broken;
+        bool broken, short_of_memory;
 };
 
 static enum MHD_Result read_argument(void *cls, enum MHD_ValueKind kind, const char *key, const char *value) {
         (void)kind;
         struct query_reader *reader = cls;
         char pointer[256];
+        errno = 0;
         json_t *text = json_string(value ? value : "");
         if (json_object_get(reader->query, key))
                 faults_add(&reader->faults, pointer_join(pointer, sizeof pointer, "", key), "is given twice");
-        if (json_object_set_new(reader->query, key, text) < 0)
+        if (json_object_set_new(reader->query, key, text) < 0) {
                 reader->broken = true;
+                reader->short_of_memory |= errno == ENOMEM;
+        }
         return MHD_YES;
 }
 
@@ -152,7 +156,7 @@ static bool read_query(struct exchange *exchange) {
         struct query_reader reader = {.query = json_object()};
         exchange->call.request.query = reader.query;
         MHD_get_connection_values(exchange->connection, MHD_GET_ARGUMENT_KIND, read_argument, &reader);
-        if (!reader.query)
+        if (!reader.query || reader.short_of_memory)
                 answer_problem(&exchange->answer, 503, "out of memory");
         else if (reader.broken)
                 answer_problem(&exchange->answer, 400, "the query is not UTF-8");
@@ -170,7 +174,7 @@ static bool read_body(struct exchange *exchange) {
         if (exchange->wrong_type)
                 answer_problem(&exchange->answer, 415, "the body must be application/json in UTF-8");
         else if (json_read(exchange->body.data, exchange->body.len, &exchange->call.request.body, &err) < 0)
-                answer_problem(&exchange->answer, 400, "%s", err.text);
+                answer_problem(&exchange->answer, err.code == -ENOMEM ? 503 : 400, "%s", err.text);
         return !exchange->answer.status;
 }
 
@@ -179,10 +183,12 @@ static bool read_idempotency_key(struct exchange *exchange) {
         const char *key = MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, "Idempotency-Key");
         if (!key || !exchange->has_body_method)
                 return true;
+        errno = 0;
         _cleanup_json_ json_t *utf8 = json_string(key);
+        bool is_text = utf8 || errno == ENOMEM;
         request->idempotency_key = utf8 ? strdup(key) : NULL;
         request->body_sha256 = malloc(DIGEST_HEX_SIZE);
-        if (!utf8)
+        if (!is_text)
                 answer_problem(&exchange->answer, 422, "Idempotency-Key is not UTF-8");
         else if (!request->idempotency_key || !request->body_sha256)
                 answer_problem(&exchange->answer, 503, "out of memory");

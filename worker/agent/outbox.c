@@ -81,9 +81,12 @@ json_t *outbox_load(const char *folder) {
                 if (!path)
                         continue;
                 int r = fs_read(path, &text, &err);
-                if (r < 0 && r != -EFBIG)
+                bool is_read = r == 0;
+                if (is_read)
+                        r = json_read(text.data, text.len, &parcel, &err);
+                if (is_read ? r == -ENOMEM : r < 0 && r != -EFBIG)
                         log_error("a result in the outbox waits for the next start", log_s("why", err.text));
-                else if (r < 0 || json_read(text.data, text.len, &parcel, &err) < 0 || !is_parcel(parcel))
+                else if (r < 0 || !is_parcel(parcel))
                         set_aside(path, &err);
                 else
                         json_object_set(parcels, entry->d_name, parcel);

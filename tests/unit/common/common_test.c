@@ -55,6 +55,38 @@ static void json_refuses_duplicates_trailing_bytes_and_huge_numbers(void **state
         }
 }
 
+static unsigned n_allocations, failing_allocation;
+
+static void *failing_malloc(size_t size) {
+        if (++n_allocations != failing_allocation)
+                return malloc(size);
+        errno = ENOMEM;
+        return NULL;
+}
+
+static void json_without_memory_is_neither_malformed_nor_another_number(void **state) {
+        (void)state;
+        static const char text[] = "{\"a\":[1,2.5,\"x\\u00e9\"],\"b\":{\"c\":true}}";
+        json_set_alloc_funcs(failing_malloc, free);
+        int r = -1;
+        for (failing_allocation = 1; r < 0; failing_allocation++) {
+                json_t *value = NULL;
+                struct error err;
+                n_allocations = 0;
+                r = json_read(text, strlen(text), &value, &err);
+                assert_true(r == 0 || r == -ENOMEM);
+                json_decref(value);
+        }
+        assert_true(failing_allocation > 10);
+        char number[32];
+        for (failing_allocation = 1; failing_allocation < 4; failing_allocation++) {
+                n_allocations = 0;
+                json_format_real(0.85, number);
+                assert_string_equal(number, "0.85");
+        }
+        json_set_alloc_funcs(malloc, free);
+}
+
 static void json_text_keeps_order_and_canonical_sorts(void **state) {
         (void)state;
         static const char text[] = "{\"b\":[1,2.5,null,true],\"a\":\"x\\u0000\\n\\u00e9\"}";
@@ -231,6 +263,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(reals_are_written_as_the_shortest_decimal_that_reads_back),
                 cmocka_unit_test(json_refuses_duplicates_trailing_bytes_and_huge_numbers),
+                cmocka_unit_test(json_without_memory_is_neither_malformed_nor_another_number),
                 cmocka_unit_test(json_text_keeps_order_and_canonical_sorts),
                 cmocka_unit_test(dotted_paths_make_and_find_nested_objects),
                 cmocka_unit_test(buffers_keep_their_cap_and_content_when_full),
