@@ -4,6 +4,7 @@
  *   http/       one thread of libmicrohttpd: requests become api_calls
  *   http/core   the core thread: runs them through api/ in turns, each turn one transaction of store/
  *   http/proposer  computes proposals meanwhile
+ *   http/exporter  reads exports while they are sent
  *
  * While it runs, main takes signals: SIGHUP reads the token file and the certificate again. Between them it cuts connections
  * that dawdle, and tells the service manager's watchdog that the core thread is alive.
@@ -26,6 +27,7 @@
 #include "common/notify.h"
 #include "common/world.h"
 #include "http/core.h"
+#include "http/exporter.h"
 #include "http/feed.h"
 #include "http/http.h"
 #include "http/tokens.h"
@@ -40,6 +42,7 @@
 
 CLEANUP_DEFINE(struct config *, cleanup_config, config_free)
 CLEANUP_DEFINE(struct feed *, cleanup_feed, feed_free)
+CLEANUP_DEFINE(struct exporter *, cleanup_exporter, exporter_free)
 #define _cleanup_pem_ _cleanup_(pem_fini)
 
 /* SIGHUP: the token file and the certificate are read again, each taken only when it is whole. */
@@ -139,7 +142,10 @@ static int serve(const struct config *config, struct settings *settings, struct 
         raise_descriptor_limit();
         _cleanup_(cleanup_feed) struct feed *feed = NULL;
         struct feed_config feed_config = {.tokens = settings->tokens};
+        _cleanup_(cleanup_exporter) struct exporter *exporter = NULL;
         int r = feed_new(&feed_config, &feed, err);
+        if (r == 0)
+                r = exporter_new(settings->export_store, &exporter, err);
         if (r < 0)
                 return r;
         struct core_config core_config = {
@@ -158,6 +164,7 @@ static int serve(const struct config *config, struct settings *settings, struct 
                 return r;
         settings->http.core = core;
         settings->http.feed = feed;
+        settings->http.exporter = exporter;
         r = http_open(&settings->http, &http, err);
         if (r < 0) {
                 core_free(core, PROPOSER_TIMEOUT_MS);
@@ -205,6 +212,8 @@ int main(int argc, char **argv) {
         if (store_open(config_text(config, "database"), &store, &err) < 0)
                 return fail(&err, EXIT_FAILURE);
         r = settings_open_token_store(config, &settings, &err);
+        if (r == 0)
+                r = store_open_beside(config_text(config, "database"), &settings.export_store, &err);
         if (r == 0)
                 r = serve(config, &settings, store, &err);
         store_close(store);

@@ -58,6 +58,7 @@ int pem_read(const char *path, struct buf *ret, struct error *err) {
 void settings_fini(struct settings *settings) {
         tokens_free(settings->tokens);
         store_close(settings->token_store);
+        store_close(settings->export_store);
         pem_fini(&settings->cert);
         pem_fini(&settings->key);
         free(settings->token_path);

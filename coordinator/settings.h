@@ -16,7 +16,8 @@ struct settings {
         char *token_path, *cert_path, *key_path; /* NULL = none */
         struct buf cert, key;                    /* PEM */
         struct http_config http;
-        struct store *token_store; /* the HTTP thread's own */
+        struct store *token_store;  /* the HTTP thread's own */
+        struct store *export_store; /* the exporter's */
 };
 
 void pem_fini(struct buf *pem); /* clears it first */

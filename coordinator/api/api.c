@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "api/core.h"
+#include "api/export.h"
 
 #define BACKOFF_MS 1000 /* between tries of the coordinator's own writes after a failure */
 #define PRUNE_EVERY_MS 3600000
@@ -41,6 +42,7 @@ void api_call_fini(struct api_call *call) {
         free(call->request.body_sha256);
         json_decref(call->response.body);
         free(call->response.text);
+        api_export_free(call->response.export);
         call->request = (struct api_request){0};
         call->response = (struct api_response){0};
 }

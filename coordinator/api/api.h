@@ -18,6 +18,7 @@
 
 struct store;
 struct plan_job;
+struct api_export;
 
 struct api_request {
         enum route route;
@@ -33,7 +34,8 @@ struct api_request {
 struct api_response {
         int status;
         json_t *body; /* owned by the call; NULL = none (204) or text below */
-        char *text;   /* owned; a body that is not JSON (export) or JSON as it was first answered */
+        char *text;   /* owned; a body that is not JSON (report) or JSON as it was first answered */
+        struct api_export *export; /* owned; a body that is read piece by piece (api/export.h) */
         size_t text_len;
         const char *content_type; /* static; NULL = application/json, or application/problem+json from 400 up */
         unsigned retry_after_s;   /* 0 = no such header */

@@ -241,6 +241,7 @@ json_t *encode_time(uint64_t ms);        /* null for 0 */
 json_t *encode_text(const char *text);   /* null for NULL */
 json_t *encode_stored(const char *json); /* stored JSON; null for NULL */
 int encode_trial(struct api *api, const struct trial_row *row, json_t **ret);
+int encode_trial_row(struct store *store, const struct trial_row *row, json_t **ret); /* the same for another thread with a store of its own */
 int encode_sweep(struct api *api, const struct sweep_row *row, json_t **ret);
 int encode_worker(struct api *api, const struct peer *peer, json_t **ret); /* workers.c */
 

@@ -28,8 +28,12 @@ static json_t *encode_real(bool has, double value) {
 }
 
 int encode_trial(struct api *api, const struct trial_row *row, json_t **ret) {
+        return encode_trial_row(api->store, row, ret);
+}
+
+int encode_trial_row(struct store *store, const struct trial_row *row, json_t **ret) {
         struct attempt_row attempt = {0};
-        int r = row->attempt > 0 ? store_attempt_last(api->store, row->id, &attempt) : STORE_NONE;
+        int r = row->attempt > 0 ? store_attempt_last(store, row->id, &attempt) : STORE_NONE;
         if (r < 0)
                 return r;
         json_t *trial = json_pack("{s:s, s:s, s:I, s:s, s:o, s:o, s:i, s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I}", "id",

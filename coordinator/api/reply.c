@@ -3,10 +3,12 @@
 #include <string.h>
 
 #include "api/core.h"
+#include "api/export.h"
 
 void reply_clear(struct api_call *call) {
         json_decref(call->response.body);
         free(call->response.text);
+        api_export_free(call->response.export);
         call->response = (struct api_response){0};
 }
 

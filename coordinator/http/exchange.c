@@ -15,6 +15,7 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "http/clock.h"
+#include "http/exporter.h"
 #include "http/feed.h"
 #include "http/server.h"
 #include "proto/openapi.h"
@@ -279,6 +280,20 @@ static enum MHD_Result send_events(struct exchange *exchange) {
                              feed_follow(exchange->http->config.feed, exchange->connection, last, sweep, &exchange->holder));
 }
 
+/* What the core thread has begun is read beside it while it is sent. */
+static enum MHD_Result send_export(struct exchange *exchange) {
+        struct api_response *response = &exchange->call.response;
+        if (strcmp(exchange->method, "HEAD") == 0)
+                return answer_stream(&exchange->answer, exchange->connection, MHD_create_response_from_buffer(0, "", MHD_RESPMEM_PERSISTENT));
+        struct MHD_Response *stream = exporter_send(exchange->http->config.exporter, exchange->connection, response->export);
+        if (stream) {
+                response->export = NULL;
+                return answer_stream(&exchange->answer, exchange->connection, stream);
+        }
+        answer_problem(&exchange->answer, 503, "too many exports at once");
+        return answer_send(&exchange->answer, exchange->connection, false);
+}
+
 static void complete_metrics(struct exchange *exchange) {
         struct answer *answer = &exchange->answer;
         char *text = measure_text(exchange->http, answer->text);
@@ -295,6 +310,8 @@ static enum MHD_Result send_answer(struct exchange *exchange) {
         measure_answer(&exchange->http->measures, exchange->route, exchange->answer.status, metrics_now_s() - exchange->begun_s);
         if (exchange->route == ROUTE_EVENTS && exchange->answer.status == 200)
                 return send_events(exchange);
+        if (exchange->call.response.export)
+                return send_export(exchange);
         pthread_mutex_lock(&exchange->http->lock);
         bool closing = exchange->http->draining;
         pthread_mutex_unlock(&exchange->http->lock);

@@ -17,6 +17,7 @@
 #include "common/log.h"
 #include "common/world.h"
 #include "http/clock.h"
+#include "http/exporter.h"
 #include "http/feed.h"
 #include "http/server.h"
 #include "http/tls.h"
@@ -308,6 +309,7 @@ void http_drain(struct http *http) {
         http->draining = true;
         pthread_mutex_unlock(&http->lock);
         feed_close(http->config.feed);
+        exporter_close(http->config.exporter);
         /* Refuses from here on, but stays open until libmicrohttpd's thread, which may still hold its number, has ended. A socket
          * that was handed over is not ours to shut: who connects now waits in it for our successor. */
         http->quiesced_fd = MHD_quiesce_daemon(http->daemon);

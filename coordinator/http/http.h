@@ -10,6 +10,7 @@
 #include "common/error.h"
 
 struct core;
+struct exporter;
 struct feed;
 struct http;
 struct tokens;
@@ -25,6 +26,7 @@ struct http_config {
         unsigned max_connections_per_address; /* 0 = no limit of its own; loopback ones never have any */
         struct core *core; /* outlives the server's last push: free it after http_drain */
         struct feed *feed; /* of events; outlives the server */
+        struct exporter *exporter; /* outlives the server */
 };
 
 /* Would http_open accept this listen address? Opens nothing. -EINVAL, -EACCES with a sentence. */
@@ -52,7 +54,7 @@ int http_set_certificate(struct http *http, const char *cert, const char *key, s
 /* Cuts connections that have been between two requests for too long, whatever trickles in. To be called every few seconds. */
 void http_tend(struct http *http);
 
-/* Accepts no more connections and pushes no more calls: new requests get 503. Streams of events end. */
+/* Accepts no more connections and pushes no more calls: new requests get 503. Streams of events end, exports are cut off. */
 void http_drain(struct http *http);
 
 /* Waits until every answer is sent, at most timeout_ms. False when some were not. */

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "http/exporter.h"
 #include "http/feed.h"
 #include "http/server.h"
 
@@ -75,6 +76,7 @@ static void write_server(struct http *http, struct buf *buf) {
         metrics_histogram(buf, "sweepd_proposal_seconds", "", &histogram_seconds, &core.proposal_s);
         metrics_family(buf, "sweepd_explanation_seconds", "histogram", "seconds", "Computing one answer about the model for a person.");
         metrics_histogram(buf, "sweepd_explanation_seconds", "", &histogram_seconds, &core.explanation_s);
+        write_gauge(buf, "sweepd_exports", NULL, "Exports on their way.", (double)exporter_count(http->config.exporter));
         write_gauge(buf, "sweepd_events_readers", NULL, "Open streams of events.", (double)feed.n_readers);
         write_gauge(buf, "sweepd_events_journal_bytes", "bytes", "Held for readers of events that come back.", (double)feed.n_bytes);
         write_counter(buf, "sweepd_events_published", NULL, "Events told to readers.", (double)feed.n_published);

@@ -216,6 +216,8 @@ int store_open_beside(const char *path, struct store **ret, struct error *err) {
                 r = check_ours(store, err);
         if (r == 0)
                 r = configure(store, err);
+        if (r == 0 && exec(store, "PRAGMA cache_size = -4096") < 0)
+                r = fail(store, err, "cannot open");
         if (r == 0 && read_pragma(store, "PRAGMA user_version", &version) < 0)
                 r = fail(store, err, "cannot read");
         if (r == 0 && version != (int64_t)schema_n_migrations)

@@ -141,6 +141,11 @@ int store_trial_tallies(struct store *store, int64_t sweep, int (*visit)(void *d
 /* Mean seconds of the last hundred completed and stopped attempts; 0 with none. */
 int store_trial_mean_seconds(struct store *store, int64_t sweep, double *ret);
 
+int store_trial_last_number(struct store *store, int64_t sweep, uint64_t *ret); /* 0 without trials */
+/* The parameters of trials with after < number <= last, at most max, in order; visit returns 0 to go on. */
+int store_trial_each_params(struct store *store, int64_t sweep, uint64_t after, uint64_t last, size_t max,
+                            int (*visit)(void *data, uint64_t number, const char *params), void *data);
+
 /* Up to max trials of a sweep after `after` (a trial number), in order of number; state -1 = all. */
 int store_trial_list(struct store *store, int64_t sweep, int state, uint64_t after, size_t max, struct trial_row *rows, size_t *ret_n);
 

@@ -241,6 +241,27 @@ int store_trial_list(struct store *store, int64_t sweep, int state, uint64_t aft
         return r < 0 ? r : all_trial(store, s, max, rows, ret_n);
 }
 
+int store_trial_last_number(struct store *store, int64_t sweep, uint64_t *ret) {
+        int64_t number = 0;
+        int r = store_integer(store, "SELECT coalesce(max(number), 0) FROM trials WHERE sweep = ?1", &number, bind_i(sweep));
+        if (r >= 0)
+                *ret = (uint64_t)number;
+        return r < 0 ? r : 0;
+}
+
+int store_trial_each_params(struct store *store, int64_t sweep, uint64_t after, uint64_t last, size_t max,
+                            int (*visit)(void *data, uint64_t number, const char *params), void *data) {
+        sqlite3_stmt *s = NULL;
+        int r = store_query(store, "SELECT number, params FROM trials WHERE sweep = ?1 AND number > ?2 AND number <= ?3 ORDER BY number LIMIT ?4", &s,
+                            bind_i(sweep), bind_i(after), bind_i(last), bind_i(max));
+        while (r == 0 && (r = store_step(store, s)) == STORE_ROW) {
+                const char *params = (const char *)sqlite3_column_text(s, 1);
+                r = params ? visit(data, (uint64_t)sqlite3_column_int64(s, 0), params) : -ENOMEM;
+        }
+        store_reset(s);
+        return r;
+}
+
 /* A list by value as of a history position: nearly all trials are still as they were then and come by an index; the few of
  * which later history tells are looked up one by one and merged in.
  * ?1 sweep, ?2 state or NULL, ?3 history position, ?4 the value before, ?5 the number before, ?6 limit */

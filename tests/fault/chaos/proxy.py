@@ -14,7 +14,7 @@ class Proxy:
 
     def __init__(self, port, seed):
         self.port, self.draw, self.level = port, random.Random(seed), 0.0
-        self.late = set()
+        self.tasks = set()  # tasks: the loop itself would forget them
         self.passed, self.tally = 0, collections.Counter()
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
@@ -36,6 +36,7 @@ class Proxy:
         self.loop.close()
 
     async def serve(self, reader, writer):
+        self.tasks.add(asyncio.current_task())
         try:
             while (request := await read_request(reader, writer)) is not None:
                 self.passed += 1
@@ -52,6 +53,7 @@ class Proxy:
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass
         finally:
+            self.tasks.discard(asyncio.current_task())
             writer.close()
 
     async def deliver(self, request, fate):
@@ -81,8 +83,8 @@ class Proxy:
 
     def send_late(self, request):
         task = self.loop.create_task(self.exchange(request))
-        self.late.add(task)  # the loop itself would forget it
-        task.add_done_callback(self.late.discard)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     async def exchange(self, request, whole=True):
         """The server's answer, or None without one."""

@@ -117,9 +117,16 @@ class Storm:
     def one(self):
         time.sleep(self.draw.uniform(0, 0.25))
         self.draw.choices(list(self.faults), list(self.faults.values()))[0]()
+        if self.server.process.poll() == -signal.SIGKILL:  # an armed kill that came late
+            self.server.kill()
+            self.killed("coordinator, late")
+            self.start_server()
         if self.server.process.poll() is not None:
             self.book.fault(f"the coordinator ended by itself with {self.server.process.returncode}")
             self.start_server()
+        if self.worker.process.poll() == -signal.SIGKILL:
+            self.killed("worker, late")
+            self.worker.start()
         if self.worker.process.poll() is not None:
             self.book.fault(f"the worker ended by itself with {self.worker.process.returncode}")
             self.worker.start()

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/export.h"
 #include "common/digest.h"
 #include "common/fs.h"
 #include "common/json.h"
@@ -171,9 +172,25 @@ static struct ask *ask_new(enum route route, const char *id, const char *body, c
         return ask;
 }
 
+/* What the transport would send of an export. */
+static void take_export(struct house *house, struct ask *ask) {
+        struct api_export *export = ask->call.response.export;
+        if (!export)
+                return;
+        struct buf text = BUF_INIT(0);
+        int r = 0;
+        while (r == 0)
+                r = api_export_read(export, house->store, 100, &text);
+        assert_int_equal(r, 1);
+        free(ask->text);
+        ask->text = text.data ? text.data : strdup("");
+        json_read(ask->text, strlen(ask->text), &ask->body, NULL);
+}
+
 struct ask *house_ask_keyed(struct house *house, enum route route, const char *id, const char *body, const char *key) {
         struct ask *ask = ask_new(route, id, body, key);
         turn(house, &ask->call);
+        take_export(house, ask);
         return ask;
 }
 
@@ -189,6 +206,7 @@ struct ask *house_query(struct house *house, enum route route, const char *id, c
         if (key2 && value2)
                 json_object_set_new(ask->call.request.query, key2, json_string(value2));
         turn(house, &ask->call);
+        take_export(house, ask);
         return ask;
 }
 

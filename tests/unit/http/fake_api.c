@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "api/api.h"
+#include "api/export.h"
 #include "plan/plan.h"
 
 struct fake_api fake;
@@ -27,6 +28,28 @@ void api_call_fini(struct api_call *call) {
         free(call->request.body_sha256);
         json_decref(call->response.body);
         free(call->response.text);
+        api_export_free(call->response.export);
+}
+
+/* An export of n lines, one a piece; of a negative n the last one fails. */
+struct api_export {
+        int n, at;
+};
+
+int api_export_read(struct api_export *export, struct store *store, size_t enough, struct buf *out) {
+        (void)store;
+        (void)enough;
+        fake.n_export_reads++;
+        export->at++;
+        if (export->at == -export->n)
+                return -EIO;
+        int r = buf_printf(out, "line %d %01000d\n", export->at, 0);
+        return r < 0 ? r : export->at == export->n;
+}
+
+void api_export_free(struct api_export *export) {
+        fake.n_exports_freed += export != NULL;
+        free(export);
 }
 
 int api_new(const struct api_config *config, struct store *store, const struct world *world, struct api **ret, struct error *err) {
@@ -82,8 +105,8 @@ static void run_call(struct api *api, struct api_call *call) {
                 answer(call, call->response.sweep_state[0] ? 204 : 404, NULL);
                 return;
         case ROUTE_SWEEP_EXPORT:
-                call->response.text = strdup("a,b\n");
-                call->response.text_len = 4;
+                call->response.export = calloc(1, sizeof *call->response.export);
+                call->response.export->n = atoi(call->request.id);
                 call->response.content_type = "text/csv";
                 answer(call, 200, NULL);
                 return;

@@ -5,7 +5,7 @@
 #include <stddef.h>
 
 struct fake_api {
-        atomic_size_t n_turns, n_calls, largest_turn, n_jobs_computed, n_jobs_done, n_jobs_freed;
+        atomic_size_t n_turns, n_calls, largest_turn, n_jobs_computed, n_jobs_done, n_jobs_freed, n_export_reads, n_exports_freed;
         atomic_bool unhealthy, slow_turns;
 };
 extern struct fake_api fake;

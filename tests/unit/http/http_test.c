@@ -20,6 +20,7 @@
 #include "common/world.h"
 #include "fake_api.h"
 #include "http/core.h"
+#include "http/exporter.h"
 #include "http/feed.h"
 #include "http/http.h"
 #include "http/tokens.h"
@@ -29,6 +30,7 @@
 
 struct server {
         struct feed *feed;
+        struct exporter *exporter;
         struct core *core;
         struct http *http;
         bool drained;
@@ -40,11 +42,13 @@ static int set_up(void **state) {
         memset(&fake, 0, sizeof fake);
         if (feed_new(&(struct feed_config){.max_bytes = FEED_BYTES, .max_readers = 8, .keepalive_ms = 300}, &server->feed, &err) < 0)
                 return -1;
+        if (exporter_new(NULL, &server->exporter, &err) < 0)
+                return -1;
         struct core_config core_config = {.lease_s = 60, .max_parked = 10, .max_calls = 4, .feed = server->feed};
         if (core_new(&core_config, NULL, world_real(), &server->core, &err) < 0)
                 return -1;
         struct http_config config = {.listen = "127.0.0.1:0", .no_auth = true, .max_body_bytes = BODY_MAX, .max_connections = 64,
-                                     .core = server->core, .feed = server->feed};
+                                     .core = server->core, .feed = server->feed, .exporter = server->exporter};
         if (http_open(&config, &server->http, &err) < 0) {
                 print_error("%s\n", err.text);
                 return -1;
@@ -66,6 +70,7 @@ static int tear_down(void **state) {
         shut_down(server);
         http_wait_idle(server->http, 1000);
         http_close(server->http);
+        exporter_free(server->exporter);
         feed_free(server->feed);
         free(server);
         return 0;
@@ -127,9 +132,53 @@ static void a_request_reaches_the_api_and_its_answer_returns(void **state) {
                "\"body\":{\"a\":0.85}", "\"key\":\"k1\"", "\"sha256\":\"");
         expect(state, "GET /v1/sweeps?limit=5&after=a%20b+c HTTP/1.1", "", "HTTP/1.1 200", "\"limit\":\"5\"", "\"after\":\"a b c\"");
         expect(state, "POST /v1/trials/t-1/cancel HTTP/1.1", "", "HTTP/1.1 200", "\"id\":\"t-1\"");
-        expect(state, "GET /v1/sweeps/s/export HTTP/1.1", "", "Content-Type: text/csv", "a,b\n");
         expect(state, "GET /v1/sweeps/finished HTTP/1.1", "", "HTTP/1.1 204", "Sweep-State: finished");
         expect(state, "GET /v1/sweeps/none HTTP/1.1", "", "HTTP/1.1 404", "application/problem+json");
+}
+
+static void exports_stream_in_chunks_and_end_with_the_last_one(void **state) {
+        expect(state, "GET /v1/sweeps/300/export HTTP/1.1", "", "HTTP/1.1 200", "Content-Type: text/csv", "Transfer-Encoding: chunked", "line 1 ",
+               "line 300 ", "\r\n0\r\n\r\n");
+        assert_int_equal(fake.n_export_reads, 300);
+        assert_int_equal(fake.n_exports_freed, 1);
+        expect(state, "HEAD /v1/sweeps/300/export HTTP/1.1", "", "HTTP/1.1 200", "Content-Type: text/csv");
+        assert_int_equal(fake.n_exports_freed, 2);
+}
+
+/* No last chunk, and the connection ends: what is missing is not taken for the end. */
+static void an_export_that_fails_is_cut_off(void **state) {
+        _cleanup_free_ char *answer = ask(*state, "GET /v1/sweeps/-20/export HTTP/1.1", "");
+        assert_non_null(strstr(answer, "HTTP/1.1 200"));
+        assert_null(strstr(answer, "\r\n0\r\n"));
+}
+
+static void an_export_that_nobody_reads_takes_no_memory(void **state) {
+        const struct server *server = *state;
+        _cleanup_fd_ int fd = dial(server);
+        static const char head[] = "GET /v1/sweeps/1000000/export HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        send_all(fd, head, strlen(head));
+        for (size_t before = 0, same = 0; same < 10; before = fake.n_export_reads) { /* sockets hold some megabytes */
+                nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+                same = before > 0 && fake.n_export_reads == before ? same + 1 : 0;
+        }
+        assert_true(fake.n_export_reads < 20000);
+        expect(state, "GET /v1/sweeps?limit=5 HTTP/1.1", "", "HTTP/1.1 200");
+        assert_int_equal(exporter_count(server->exporter), 1);
+        shutdown(fd, SHUT_RDWR);
+}
+
+static void a_shutdown_cuts_exports_off(void **state) {
+        struct server *server = *state;
+        _cleanup_fd_ int fd = dial(server);
+        static const char head[] = "GET /v1/sweeps/1000000/export HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        send_all(fd, head, strlen(head));
+        _cleanup_buf_ struct buf answer = BUF_INIT(1 << 20);
+        receive(fd, "line 5 ", &answer);
+        shut_down(server);
+        char piece[4096];
+        while (recv(fd, piece, sizeof piece, 0) > 0)
+                ;
+        assert_true(http_wait_idle(server->http, 1000));
 }
 
 static void bad_bodies_are_refused(void **state) {
@@ -367,6 +416,10 @@ int main(void) {
         log_set_level(LOG_ERROR);
         const struct CMUnitTest tests[] = {
                 server_test(a_request_reaches_the_api_and_its_answer_returns),
+                server_test(exports_stream_in_chunks_and_end_with_the_last_one),
+                server_test(an_export_that_fails_is_cut_off),
+                server_test(an_export_that_nobody_reads_takes_no_memory),
+                server_test(a_shutdown_cuts_exports_off),
                 server_test(bad_bodies_are_refused),
                 server_test(wrong_places_are_named),
                 server_test(health_and_contract_are_open),
