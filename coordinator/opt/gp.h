@@ -23,7 +23,7 @@ double gp_objective(const struct gp_data *data, const double *theta, double *scr
 size_t gp_scratch_size(size_t n, size_t n_dims);
 
 /* Where the search for theta starts: near the mode of the prior. */
-void gp_initial_theta(size_t n_dims, double *ret_theta);
+void gp_initial_theta(const struct gp_data *data, double *ret_theta);
 
 /* Maximum a posteriori theta: bounded quasi-Newton from the initial theta and n_restarts draws of (seed) around it, at most
  * max_evaluations each. Always leaves a finite theta; 0, -ENOMEM, or GP_NOT_FITTED when no start gave a finite objective
