@@ -178,6 +178,21 @@ json_t *json_get_dotted(const json_t *object, const char *path) {
         return hit;
 }
 
+static void drop_if(bool failed, json_t **value) {
+        if (!failed)
+                return;
+        json_decref(*value);
+        *value = NULL;
+}
+
+void json_push(json_t **list, json_t *item) {
+        drop_if(json_array_append_new(*list, item) < 0, list);
+}
+
+void json_put(json_t **object, const char *key, json_t *item) {
+        drop_if(json_object_set_new(*object, key, item) < 0, object);
+}
+
 int json_set_dotted(json_t *object, const char *path, json_t *value) {
         const char *dot = strchr(path, '.');
         if (!dot)

@@ -38,5 +38,10 @@ json_t *json_merge_patch(const json_t *target, const json_t *patch);
 /* Removes what json_get_dotted finds, and groups that are empty then. False when there is nothing. */
 bool json_del_dotted(json_t *object, const char *path);
 
+/* Add to a list or an object and take the item. Without memory (also where the item is NULL) all of it goes and *list is NULL: an
+ * answer is whole, or none. */
+void json_push(json_t **list, json_t *item);
+void json_put(json_t **object, const char *key, json_t *item);
+
 /* Sets `a.b.c`, making the objects between. Takes the reference of value (also on failure). 0 or -ENOMEM, -EINVAL. */
 int json_set_dotted(json_t *object, const char *path, json_t *value);

@@ -38,10 +38,8 @@ static int propose(struct api *api, struct live *live, enum pick *ret, struct tr
         struct plan_job *job = NULL;
         struct error err = {0};
         *ret = PICK_NOTHING;
-        if (plan_next(live->plan, &answer, &params, &proposal, &stage, &job, &err) < 0) {
-                log_error("cannot plan a sweep", log_s("sweep", live->row.public_id), log_s("error", err.text));
-                return 0;
-        }
+        if (plan_next(live->plan, &answer, &params, &proposal, &stage, &job, &err) < 0)
+                return live_unplanned(live, &err);
         switch (answer) {
         case PLAN_TRIAL:
                 *ret = PICK_TRIAL;

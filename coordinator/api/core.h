@@ -276,7 +276,7 @@ void live_touch(struct api *api, struct live *live);
 /* The plan's target and max_hours are looked at again. */
 int live_judge_closed(struct api *api, struct live *live);
 unsigned live_stage(struct live *live);
-/* What comes next; a computation is started. 0, also when the plan failed, which was logged and answers PLAN_WAIT. */
+/* What comes next; a computation is started. 0, also when the sweep cannot be planned, which was logged and answers PLAN_WAIT · negative. */
 int live_ask_plan(struct api *api, struct live *live, enum plan_answer *ret);
 int live_keep_stage(struct api *api, struct live *live); /* writes what is kept of a sweep at rest */
 int live_pause_after_stage(struct api *api, struct live *live);
@@ -284,6 +284,9 @@ int live_set_state(struct api *api, struct live *live, enum sweep_state state);
 /* Asks the plan whether a sweep without open trials is over (or comes to a pause); starts computing ahead. */
 int live_settle(struct api *api, struct live *live);
 void live_submit(struct api *api, struct live *live, struct plan_job *job);
+/* plan_next failed: 0 where the sweep itself cannot be planned, which stops nobody else; else what the unit fails with (no memory, the
+ * database cannot be read): its plan must not be gone on with. */
+int live_unplanned(const struct live *live, const struct error *err);
 /* Mono time at which a sweep's max_hours are over; API_NEVER without. */
 uint64_t live_hours_deadline(const struct api *api, const struct live *live);
 
@@ -332,7 +335,7 @@ uint64_t move_stall_deadline(const struct api *api, const struct live *live);
 
 int stopping_load(struct api *api, struct live *live); /* the curves, from the store */
 void stopping_note_state(struct live *live, const struct trial_row *row);
-bool stopping_was_told(const struct attempt_row *attempt);
+int stopping_was_told(const struct attempt_row *attempt, bool *ret);
 /* Takes the points of an accepted report into the curves; *ret_stop: its answer is `stop`. */
 int stopping_judge_report(struct api *api, struct live *live, const struct trial_row *row, const struct attempt_row *attempt,
                           const struct report *message, bool *ret_stop);

@@ -192,8 +192,7 @@ void live_touch(struct api *api, struct live *live) {
 }
 
 unsigned live_stage(struct live *live) {
-        _cleanup_json_ json_t *stage = plan_describe_stage(live->plan);
-        return (unsigned)json_integer_value(json_object_get(stage, "index"));
+        return plan_stage(live->plan);
 }
 
 uint64_t live_hours_deadline(const struct api *api, const struct live *live) {
@@ -279,9 +278,8 @@ int live_ask_plan(struct api *api, struct live *live, enum plan_answer *ret) {
         struct plan_job *job = NULL;
         struct error err = {0};
         if (plan_next(live->plan, ret, &params, &proposal, &stage, &job, &err) < 0) {
-                log_error("cannot plan a sweep", log_s("sweep", live->row.public_id), log_s("error", err.text));
-                *ret = PLAN_WAIT; /* it stays as it is, and stops nobody else */
-                return 0;
+                *ret = PLAN_WAIT; /* it stays as it is */
+                return live_unplanned(live, &err);
         }
         if (*ret == PLAN_JOB)
                 live_submit(api, live, job);
@@ -296,6 +294,11 @@ void live_submit(struct api *api, struct live *live, struct plan_job *job) {
         plan_job_set_tag(job, live->row.id);
         live->job = job;
         api->config.submit_job(api->config.job_data, job);
+}
+
+int live_unplanned(const struct live *live, const struct error *err) {
+        log_error("cannot plan a sweep", log_s("sweep", live->row.public_id), log_s("error", err->text));
+        return err->code == -EINVAL || err->code == -E2BIG ? 0 : err->code;
 }
 
 /* The worker whose trial has just ended asks for the next one soon. */

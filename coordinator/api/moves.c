@@ -305,10 +305,12 @@ int move_retry(struct api *api, struct live *live, struct trial_row *row) {
 /* A trial that had been told to stop is stopped now, with what its series says. */
 static int end_told(struct api *api, struct live *live, const struct trial_row *row, struct ending *ending, const char **as) {
         struct attempt_row attempt = {0};
-        bool has_summary;
+        bool has_summary, was_told = false;
         double summary;
         int r = store_attempt_last(api->store, row->id, &attempt);
-        if (r == 0 && stopping_was_told(&attempt)) {
+        if (r == 0)
+                r = stopping_was_told(&attempt, &was_told);
+        if (r == 0 && was_told) {
                 r = report_summarise(api, live, row->id, &has_summary, &summary);
                 if (r == 0)
                         *ending = ending_after_stop(*ending, has_summary, summary);

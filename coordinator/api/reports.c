@@ -99,8 +99,11 @@ static int apply(struct api *api, struct api_call *call, struct trial_row *row, 
                 row->progress = message->progress;
                 events_note_trial(api, row->id);
         }
+        bool was_told = false;
         if (r == 0 && message->outcome != OUTCOME_NONE)
-                r = finish(api, live, row, message, stopping_was_told(attempt));
+                r = stopping_was_told(attempt, &was_told);
+        if (r == 0 && message->outcome != OUTCOME_NONE)
+                r = finish(api, live, row, message, was_told);
         else if (r == 0 && message->has_progress)
                 r = store_trial_update(api->store, row);
         return r < 0 ? r : answer_command(api, call, attempt, message->seq, stop ? "stop" : "continue", false);

@@ -26,10 +26,11 @@ void stopping_note_state(struct live *live, const struct trial_row *row) {
                 curve_table_set_complete(&live->curves, row->number, row->state == TRIAL_COMPLETED);
 }
 
-bool stopping_was_told(const struct attempt_row *attempt) {
-        _cleanup_json_ json_t *answer = attempt->last_answer ? encode_stored(attempt->last_answer) : NULL;
+int stopping_was_told(const struct attempt_row *attempt, bool *ret) {
+        _cleanup_json_ json_t *answer = attempt->last_answer ? encode_stored(attempt->last_answer) : json_null();
         const char *command = json_string_value(json_object_get(answer, "command"));
-        return command && strcmp(command, "stop") == 0;
+        *ret = command && strcmp(command, "stop") == 0;
+        return answer ? 0 : -ENOMEM;
 }
 
 /* A person's retry of a stopped trial is a wish to see its end. */
@@ -50,7 +51,10 @@ int stopping_judge_report(struct api *api, struct live *live, const struct trial
                         r = curve_table_put(&live->curves, row->number, message->points[i].step, message->points[i].value);
         if (r < 0 || message->outcome != OUTCOME_NONE)
                 return r;
-        bool told = stopping_was_told(attempt);
+        bool told;
+        r = stopping_was_told(attempt, &told);
+        if (r < 0)
+                return r;
         if (!told && stopping_judge(&live->spec->early_terminate, &live->curves, live->spec->metric.summary_last, row->number, n_before)) {
                 bool exempt;
                 r = is_exempt(api, row, &exempt);

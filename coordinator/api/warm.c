@@ -65,11 +65,11 @@ static int gather_best(struct api *api, const struct plan *plan, const struct sw
 }
 
 /* Values of another metric say nothing about ours. */
-static void check_metric(const struct sweep_spec *spec, const char *other_spec, struct faults *faults) {
-        struct error err;
+static int check_metric(const struct sweep_spec *spec, const char *other_spec, struct faults *faults) {
         _cleanup_json_ json_t *other = NULL;
-        if (json_read(other_spec, strlen(other_spec), &other, &err) < 0)
-                return;
+        int r = json_read(other_spec, strlen(other_spec), &other, NULL);
+        if (r < 0)
+                return r == -ENOMEM ? r : 0;
         const json_t *metric = json_object_get(other, "metric");
         const char *name = json_string_value(json_object_get(metric, "name")), *goal = json_string_value(json_object_get(metric, "goal"));
         bool maximize = goal && strcmp(goal, "maximize") == 0;
@@ -77,6 +77,7 @@ static void check_metric(const struct sweep_spec *spec, const char *other_spec, 
                 faults_add(faults, "/warm_start/sweep", "its metric is '%s', not '%s'", name, spec->metric.name);
         else if (maximize != spec->metric.maximize)
                 faults_add(faults, "/warm_start/sweep", "it %s its metric", maximize ? "maximises" : "minimises");
+        return 0;
 }
 
 static int gather_from_sweep(struct api *api, const struct plan *plan, const struct sweep_spec *spec, struct faults *faults, json_t *found) {
@@ -88,7 +89,7 @@ static int gather_from_sweep(struct api *api, const struct plan *plan, const str
         }
         size_t before = faults->n_total;
         if (r == 0)
-                check_metric(spec, row.spec, faults);
+                r = check_metric(spec, row.spec, faults);
         if (r == 0 && faults->n_total == before)
                 r = gather_best(api, plan, spec, row.id, found);
         if (r == 0 && faults->n_total == before && json_array_size(found) == 0)

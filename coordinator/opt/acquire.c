@@ -113,11 +113,8 @@ static bool find_gap_on_lattice(const struct tried *tried, uint64_t seed, double
         return false;
 }
 
-bool tried_find_gap(const struct tried *tried, uint64_t seed, double *ret_x) {
+bool tried_find_gap(const struct tried *tried, uint64_t seed, double *features, double *ret_x) {
         uint64_t n = opt_space_cardinality(tried->space);
-        _cleanup_free_ double *features = malloc((tried->space->n_dims + 1) * sizeof *features);
-        if (!features)
-                return false;
         return n > 0 ? find_gap_by_count(tried, n, seed, features, ret_x) : find_gap_on_lattice(tried, seed, features, ret_x);
 }
 
@@ -350,8 +347,10 @@ static int smooth_step(struct local *local, int max_evaluations, bool *ret_moved
         nlopt_set_max_objective(optimizer, smooth_objective, local);
         nlopt_set_maxeval(optimizer, max_evaluations);
         nlopt_set_ftol_abs(optimizer, 1e-5);
-        nlopt_optimize(optimizer, local->unit, &value);
+        nlopt_result ended = nlopt_optimize(optimizer, local->unit, &value);
         nlopt_destroy(optimizer);
+        if (ended == NLOPT_OUT_OF_MEMORY)
+                return -ENOMEM;
         local->moves.n = 1;
         step_to(local, 1);
         for (double share = 0.5; share > 1e-3 && !opt_space_allows(local->problem->space, local->moves.x); share /= 2)
@@ -494,7 +493,7 @@ static int search_gap(const struct acquire_problem *problem, struct acquire_resu
         if (r < 0)
                 return r;
         list.n = 1;
-        if (!tried_find_gap(problem->tried, problem->seed, list.x)) {
+        if (!tried_find_gap(problem->tried, problem->seed, list.features, list.x)) {
                 opt_random(problem->space, problem->seed, problem->tried->n, list.x);
                 ret->is_repeat = opt_space_cardinality(problem->space) > 0;
         }

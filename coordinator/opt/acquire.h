@@ -22,8 +22,8 @@ struct tried {
 bool tried_contains(const struct tried *tried, const double *features);
 
 /* An untried point, when the space is finite or has unbounded lattices and nothing that was drawn is new. False when there
- * is none, or none that is not next to impossible. */
-bool tried_find_gap(const struct tried *tried, uint64_t seed, double *ret_x);
+ * is none, or none that is not next to impossible. features: room for n_dims numbers. */
+bool tried_find_gap(const struct tried *tried, uint64_t seed, double *features, double *ret_x);
 
 struct acquire_problem {
         const struct opt_space *space;

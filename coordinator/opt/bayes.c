@@ -44,7 +44,7 @@ static void propose_quasi_random(const struct opt_space *space, const struct tri
                 if (!tried_contains(tried, features))
                         return;
         }
-        if (!tried_find_gap(tried, options->seed + first, ret->x))
+        if (!tried_find_gap(tried, options->seed + first, features, ret->x))
                 opt_sobol(space, options->seed, first, ret->x);
 }
 

@@ -315,8 +315,7 @@ static int descend(struct fit *fit, int max_evaluations, double *start) {
         nlopt_set_min_objective(optimizer, fit_objective, fit);
         nlopt_set_maxeval(optimizer, max_evaluations);
         nlopt_set_ftol_abs(optimizer, 1e-4);
-        nlopt_optimize(optimizer, start, &value);
-        return 0;
+        return nlopt_optimize(optimizer, start, &value) == NLOPT_OUT_OF_MEMORY ? -ENOMEM : 0;
 }
 
 int gp_fit(const struct gp_data *data, uint64_t seed, int n_restarts, int max_evaluations, double *ret_theta) {

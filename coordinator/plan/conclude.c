@@ -20,8 +20,11 @@ static int take_value(const struct plan *plan, unsigned stage, uint64_t index, d
         if (r < 0 || !trial)
                 return r;
         double value;
-        if (!confirm_mean(plan, params, &value))
-                value = trial->state == TRIAL_FAILED ? worst : NAN;
+        r = confirm_mean(plan, params, &value);
+        if (r < 0)
+                return r;
+        if (isnan(value) && trial->state == TRIAL_FAILED)
+                value = worst;
         *low = fmin(*low, value); /* fmin and fmax pass NAN over */
         *high = fmax(*high, value);
         return 0;

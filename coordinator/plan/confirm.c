@@ -12,10 +12,11 @@
 #include "plan/internal.h"
 #include "proto/limits.h"
 
-bool confirm_mean(const struct plan *plan, const json_t *params, double *ret) {
+int confirm_mean(const struct plan *plan, const json_t *params, double *ret) {
         const struct plan_trial *first = NULL;
-        if (history_lookup(plan, params, &first) < 0)
-                return false;
+        int r = history_lookup(plan, params, &first);
+        if (r < 0)
+                return r;
         double sum = 0;
         size_t n = 0;
         for (const struct plan_trial *t = first; t && t < plan->trials + plan->n_trials; t++) {
@@ -27,7 +28,7 @@ bool confirm_mean(const struct plan *plan, const json_t *params, double *ret) {
                 n++;
         }
         *ret = n ? sum / (double)n : NAN;
-        return n > 0;
+        return 0;
 }
 
 /* The configuration that this stage proposed last, until it has its repeats. */
@@ -73,6 +74,30 @@ int next_confirm(struct plan *plan, json_t **ret_params, json_t **ret_proposal) 
         *ret_proposal = json_pack("{s:s, s:I, s:I}", "source", "confirm", "of", (json_int_t)number, "repeat",
                                   (json_int_t)(index / state->n_finalists) + 1);
         return *ret_proposal ? 0 : -ENOMEM;
+}
+
+int confirm_freeze(struct plan *plan, unsigned stage) {
+        struct stage_state *state = &plan->stages[stage];
+        state->then = calloc(plan->n_trials + 1, sizeof *state->then);
+        if (!state->then)
+                return -ENOMEM;
+        for (size_t i = 0; i < plan->n_trials; i++)
+                state->then[i] = (struct plan_outcome){plan->trials[i].state, plan->trials[i].has_value, plan->trials[i].value};
+        state->n_then = plan->n_trials;
+        return 0;
+}
+
+bool confirm_recall(const struct plan *plan, unsigned stage, size_t i, struct plan_trial *ret) {
+        *ret = plan->trials[i];
+        if (stage == 0)
+                return true;
+        const struct stage_state *state = &plan->stages[stage];
+        if (i >= state->n_then || ret->stage >= stage)
+                return false;
+        ret->state = state->then[i].state;
+        ret->has_value = state->then[i].has_value;
+        ret->value = state->then[i].value;
+        return true;
 }
 
 struct tally {
@@ -126,7 +151,7 @@ json_t *confirm_json(const struct plan *plan, unsigned stage) {
         for (size_t i = 0; i < n; i++) {
                 const struct plan_trial *trial = history_find(plan, state->finalists[i]);
                 if (trial)
-                        json_array_append_new(list, finalist_json(trial, &tallies[i], chance[i]));
+                        json_push(&list, finalist_json(trial, &tallies[i], chance[i]));
         }
         return json_pack("{s:o, s:o, s:o}", "finalists", list, "winner",
                          winner < n ? json_integer((json_int_t)state->finalists[winner]) : json_null(), "confidence",

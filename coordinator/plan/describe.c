@@ -50,7 +50,7 @@ static json_t *real_or_null(double value) {
 static json_t *impacts_json(const struct stage_state *state) {
         json_t *list = json_array();
         for (size_t i = 0; i < state->n_impacts; i++)
-                json_array_append_new(list, json_pack("{s:s, s:o, s:o, s:o}", "parameter", state->impacts[i].name, "impact",
+                json_push(&list, json_pack("{s:s, s:o, s:o, s:o}", "parameter", state->impacts[i].name, "impact",
                                                       json_real(state->impacts[i].impact), "low", real_or_null(state->impacts[i].low),
                                                       "high", real_or_null(state->impacts[i].high)));
         return list;
@@ -65,26 +65,25 @@ static json_t *stage_json(const struct plan *plan, unsigned stage) {
         if (state->selected) {
                 json_t *names = json_array();
                 for (size_t i = 0; i < state->n_selected; i++)
-                        json_array_append_new(names, json_string(state->selected[i]));
-                json_object_set_new(object, "selected", names);
+                        json_push(&names, json_string(state->selected[i]));
+                json_put(&object, "selected", names);
         }
         if (state->impacts)
-                json_object_set_new(object, "impacts", impacts_json(state));
-        json_t *confirmation = confirm_json(plan, stage);
-        if (confirmation)
-                json_object_set_new(object, "confirmation", confirmation);
+                json_put(&object, "impacts", impacts_json(state));
+        if (state->finalists)
+                json_put(&object, "confirmation", confirm_json(plan, stage));
         return object;
 }
 
 json_t *plan_describe_stage(struct plan *plan) {
-        if (plan->spec->stages[plan->stage].method == METHOD_OFAT && history_need(plan) == 0)
-                conclude_ofat(plan, plan->stage); /* as far as it has come; without memory the impacts are just absent */
+        if (plan->spec->stages[plan->stage].method == METHOD_OFAT && (history_need(plan) < 0 || conclude_ofat(plan, plan->stage) < 0))
+                return NULL; /* as far as it has come */
         json_t *object = stage_json(plan, plan->stage);
-        json_object_set_new(object, "count", json_integer((json_int_t)plan->spec->n_stages));
+        json_put(&object, "count", json_integer((json_int_t)plan->spec->n_stages));
         json_t *before = json_array();
         for (unsigned s = 0; s < plan->stage; s++)
-                json_array_append_new(before, stage_json(plan, s));
-        json_object_set_new(object, "before", before);
+                json_push(&before, stage_json(plan, s));
+        json_put(&object, "before", before);
         return object;
 }
 
@@ -98,7 +97,7 @@ static json_t *snapshot_trial(const struct plan_trial *trial) {
 json_t *plan_snapshot(const struct plan *plan, size_t max) {
         json_t *trials = json_array();
         for (size_t i = plan->n_trials > max ? plan->n_trials - max : 0; i < plan->n_trials; i++)
-                json_array_append_new(trials, snapshot_trial(&plan->trials[i]));
+                json_push(&trials, snapshot_trial(&plan->trials[i]));
         bool is_ready = plan->ready_params && plan->ready_version == plan->version;
         return json_pack("{s:I, s:I, s:b, s:b, s:b, s:i, s:i, s:i, s:I, s:I, s:O?, s:O?, s:o}", "version", (json_int_t)plan->version, "evidence",
                          (json_int_t)plan->evidence, "deferred", plan->load != NULL, "closed", plan->closed, "computing", plan->job_out,

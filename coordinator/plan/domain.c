@@ -1,5 +1,6 @@
 #include "plan/domain.h"
 
+#include <errno.h>
 #include <math.h>
 #include <string.h>
 
@@ -71,13 +72,15 @@ static json_t *distinct(const json_t *const *values, size_t n) {
                 size_t k = 0;
                 while (k < json_array_size(choices) && !json_same(json_array_get(choices, k), values[i]))
                         k++;
-                if (k == json_array_size(choices))
-                        json_array_append(choices, (json_t *)values[i]);
+                if (k == json_array_size(choices) && json_array_append(choices, (json_t *)values[i]) < 0) {
+                        json_decref(choices);
+                        return NULL;
+                }
         }
         return choices;
 }
 
-void domain_from_values(const json_t *const *values, size_t n, const json_t *held, struct opt_dim *ret, json_t **ret_choices) {
+int domain_from_values(const json_t *const *values, size_t n, const json_t *held, struct opt_dim *ret, json_t **ret_choices) {
         struct opt_dim dim = {.kind = OPT_UNIFORM, .low = INFINITY, .high = -INFINITY, .held = true};
         *ret_choices = NULL;
         for (size_t i = 0; i < n; i++) {
@@ -90,6 +93,8 @@ void domain_from_values(const json_t *const *values, size_t n, const json_t *hel
         }
         if (dim.kind == OPT_CATEGORICAL) {
                 *ret_choices = distinct(values, n);
+                if (!*ret_choices)
+                        return -ENOMEM;
                 dim.n_choices = json_array_size(*ret_choices);
         } else if (dim.low > 0 && dim.high / dim.low >= LOG_SCALE_SPAN) {
                 dim.kind = OPT_LOG_UNIFORM;
@@ -98,6 +103,7 @@ void domain_from_values(const json_t *const *values, size_t n, const json_t *hel
         }
         domain_number(&dim, *ret_choices, held, &dim.held_value);
         *ret = dim;
+        return 0;
 }
 
 json_t *domain_value(const struct opt_dim *dim, const json_t *choices, bool integer, double x) {
@@ -122,13 +128,28 @@ bool domain_number(const struct opt_dim *dim, const json_t *choices, const json_
         return true;
 }
 
+/* Allocates nothing: without memory another answer would be a wrong one. */
 bool json_same(const json_t *a, const json_t *b) {
+        const char *key;
+        json_t *member;
         if (json_is_number(a) && json_is_number(b))
                 return json_number_value(a) == json_number_value(b);
-        if (!json_is_array(a) && !json_is_object(a))
+        if (!a || !b || json_typeof(a) != json_typeof(b))
+                return false;
+        if (json_is_array(a)) {
+                bool same = json_array_size(a) == json_array_size(b);
+                for (size_t i = 0; same && i < json_array_size(a); i++)
+                        same = json_same(json_array_get(a, i), json_array_get(b, i));
+                return same;
+        }
+        if (!json_is_object(a))
                 return json_equal(a, b);
-        _cleanup_free_ char *x = config_key(a), *y = config_key(b);
-        return x && y && strcmp(x, y) == 0;
+        if (json_object_size(a) != json_object_size(b))
+                return false;
+        json_object_foreach((json_t *)a, key, member)
+                if (!json_same(member, json_object_get(b, key)))
+                        return false;
+        return true;
 }
 
 /* A deep copy in which whole reals have become integers; all of it, or NULL when out of memory: a part would be the key of another one. */

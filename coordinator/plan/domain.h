@@ -11,8 +11,8 @@ void domain_from_parameter(const struct parameter *parameter, struct opt_dim *re
 
 /* A dimension that only the evidence varies, proposals stay at `held`: its range is that of the values given (on a log
  * scale where they are positive and span a decade), or categorical when any is not a number. *ret_choices is a new array of
- * the distinct values for a categorical, else NULL. */
-void domain_from_values(const json_t *const *values, size_t n, const json_t *held, struct opt_dim *ret, json_t **ret_choices);
+ * the distinct values for a categorical, else NULL. 0 or -ENOMEM. */
+int domain_from_values(const json_t *const *values, size_t n, const json_t *held, struct opt_dim *ret, json_t **ret_choices);
 
 /* The JSON of a dimension's value. choices: of a categorical, else NULL. New reference. */
 json_t *domain_value(const struct opt_dim *dim, const json_t *choices, bool integer, double x);

@@ -75,27 +75,29 @@ static json_t *effect_json(const struct plan *plan, unsigned stage, const struct
                 if (strcmp(spec->levels[f].name, impact->name) == 0) {
                         const json_t *baseline = params_default(plan, impact->name);
                         if (baseline)
-                                json_array_append_new(levels, level_json(plan, stage, 0, baseline));
+                                json_push(&levels, level_json(plan, stage, 0, baseline));
                         for (size_t k = 0; k < n; k++)
-                                json_array_append_new(levels, level_json(plan, stage, index + k, json_array_get(spec->levels[f].values, k)));
+                                json_push(&levels, level_json(plan, stage, index + k, json_array_get(spec->levels[f].values, k)));
                 }
                 index += n;
         }
         return json_pack("{s:s, s:f, s:o}", "parameter", impact->name, "impact", impact->impact, "levels", levels);
 }
 
-/* Of the latest stage of that kind that has begun. */
+/* Of the latest stage of that kind that has begun; null without one. NULL without memory. */
 static json_t *ofat_json(struct plan *plan) {
         for (unsigned s = plan->stage + 1; s-- > 0;) {
-                /* an ended stage was concluded when the next one began, which selected by it: a question changes nothing */
-                if (plan->spec->stages[s].method != METHOD_OFAT || (s == plan->stage && conclude_ofat(plan, s) < 0))
+                if (plan->spec->stages[s].method != METHOD_OFAT)
                         continue;
+                /* an ended stage was concluded when the next one began, which selected by it: a question changes nothing */
+                if (s == plan->stage && conclude_ofat(plan, s) < 0)
+                        return NULL;
                 json_t *list = json_array();
                 for (size_t i = 0; list && i < plan->stages[s].n_impacts; i++)
-                        json_array_append_new(list, effect_json(plan, s, &plan->stages[s].impacts[i]));
+                        json_push(&list, effect_json(plan, s, &plan->stages[s].impacts[i]));
                 return list;
         }
-        return NULL;
+        return json_null();
 }
 
 /* A default makes a point of trials that were made before the parameter varied. */
@@ -155,8 +157,8 @@ static int plan_ask_about(struct plan *plan, enum plan_question kind, unsigned b
                 r = question->is_too_long ? 0 : job_add_evidence(plan, job, ALL_STAGES);
         if (r != 0)
                 return r;
-        if (kind == PLAN_ASKS_IMPORTANCE && !question->is_too_long)
-                question->ofat = ofat_json(plan);
+        if (kind == PLAN_ASKS_IMPORTANCE && !question->is_too_long && !(question->ofat = ofat_json(plan)))
+                return -ENOMEM;
         *ret = TAKE(job);
         return 0;
 }
@@ -173,6 +175,7 @@ int question_finalists(struct plan *plan, unsigned stage, struct plan_job **ret)
         if (r != 0)
                 return r;
         job->stage = stage;
+        job->version = plan->begun_version;
         job->question->n_wanted = plan->spec->stages[stage].top_k;
         *ret = job;
         return 0;
@@ -203,7 +206,7 @@ void question_take_finalists(struct plan *plan, const struct plan_job *job) {
         const struct question *q = job->question;
         struct stage_state *state = &plan->stages[job->stage];
         uint64_t *finalists = calloc(q->n_finalists + 1, sizeof *finalists);
-        if (!finalists || job->result < 0) { /* asked again */
+        if (!finalists || job->result < 0 || job->version != plan->begun_version || plan->stage != job->stage) { /* asked again */
                 free(finalists);
                 return;
         }
@@ -292,11 +295,9 @@ static const char *best_detail(const struct question *q) {
 }
 
 static json_t *latest_confirmation(const struct plan *plan) {
-        for (unsigned s = plan->stage + 1; s-- > 0;) {
-                json_t *confirmation = confirm_json(plan, s);
-                if (confirmation)
-                        return confirmation;
-        }
+        for (unsigned s = plan->stage + 1; s-- > 0;)
+                if (plan->stages[s].finalists)
+                        return confirm_json(plan, s);
         return json_null();
 }
 
@@ -342,10 +343,13 @@ static json_t *effects_json(const struct plan_job *job) {
         _cleanup_free_ const struct opt_effect **sorted = calloc(d + 1, sizeof *sorted);
         for (size_t k = 0; sorted && k < d; k++)
                 sorted[k] = &q->effects[k];
-        if (sorted)
-                qsort(sorted, d, sizeof *sorted, compare_effects);
-        for (size_t k = 0; list && sorted && k < d; k++)
-                json_array_append_new(list, json_pack("{s:s, s:f, s:f, s:f, s:f, s:b, s:s}", "parameter", job->names[sorted[k] - q->effects].name,
+        if (!sorted) {
+                json_decref(list);
+                return NULL;
+        }
+        qsort(sorted, d, sizeof *sorted, compare_effects);
+        for (size_t k = 0; k < d; k++)
+                json_push(&list, json_pack("{s:s, s:f, s:f, s:f, s:f, s:b, s:s}", "parameter", job->names[sorted[k] - q->effects].name,
                                                       "share", sorted[k]->share, "low", sorted[k]->low, "high", sorted[k]->high, "total",
                                                       sorted[k]->total, "distinguishable", sorted[k]->is_distinguishable, "verdict",
                                                       sorted[k]->is_distinguishable ? "matters" : "not distinguishable from noise"));
@@ -356,7 +360,7 @@ static json_t *importance_json(const struct plan_job *job) {
         const struct question *q = job->question;
         json_t *pairs = json_array(), *parameters = q->has_model ? effects_json(job) : json_array();
         for (size_t i = 0; pairs && i < q->n_pairs; i++)
-                json_array_append_new(pairs, json_pack("{s:[s, s], s:f, s:f, s:f}", "parameters", job->names[q->pairs[i].a].name,
+                json_push(&pairs, json_pack("{s:[s, s], s:f, s:f, s:f}", "parameters", job->names[q->pairs[i].a].name,
                                                        job->names[q->pairs[i].b].name, "share", q->pairs[i].share, "low", q->pairs[i].low,
                                                        "high", q->pairs[i].high));
         return json_pack("{s:I, s:{s:o}, s:o, s:o, s:o, s:s}", "n", (json_int_t)q->n, "noise", "sd",
@@ -369,7 +373,7 @@ static json_t *point_json(const struct plan_job *job, size_t i) {
         json_t *params = json_object();
         for (size_t s = 0; params && s < q->n_sliced; s++) {
                 size_t k = q->sliced[s];
-                json_object_set_new(params, job->names[k].name,
+                json_put(&params, job->names[k].name,
                                     domain_value(&job->dims[k], job->names[k].choices, job->names[k].integer, q->at[i * q->n_sliced + s]));
         }
         return json_pack("{s:o, s:o, s:o}", "params", params, "mean", number_or_null(q->mean[i]), "sd", number_or_null(q->sd[i]));
@@ -379,9 +383,9 @@ static json_t *slice_json(const struct plan_job *job, struct plan *plan) {
         const struct question *q = job->question;
         json_t *names = json_array(), *points = json_array();
         for (size_t s = 0; names && s < q->n_sliced; s++)
-                json_array_append_new(names, json_string(job->names[q->sliced[s]].name));
+                json_push(&names, json_string(job->names[q->sliced[s]].name));
         for (size_t i = 0; points && i < q->n_points; i++)
-                json_array_append_new(points, point_json(job, i));
+                json_push(&points, point_json(job, i));
         const struct plan_trial *trial = q->has_model && history_need(plan) == 0 ? history_find(plan, job->numbers[q->incumbent.index]) : NULL;
         return json_pack("{s:o, s:o, s:o, s:s}", "parameters", names, "at", trial ? json_incref(trial->params) : json_null(), "points", points,
                          "detail", q->has_model ? "posterior mean and deviation of the metric without its noise" : why_no_model(q));

@@ -38,6 +38,7 @@ bool plan_defer(struct plan *plan, int (*load)(void *data), void *data) {
 static void count_added(struct plan *plan, unsigned stage, enum trial_origin origin, uint64_t n) {
         plan->counts[stage].proposed += origin == ORIGIN_PROPOSED ? n : 0;
         plan->counts[stage].enqueued += origin == ORIGIN_ENQUEUED ? n : 0;
+        plan->counts[stage].added += n;
         plan->n_counted += origin != ORIGIN_IMPORTED ? n : 0;
         plan->n_all += n;
 }
@@ -123,6 +124,7 @@ int plan_trial_added(struct plan *plan, uint64_t number, unsigned stage, enum tr
                 return -EINVAL;
         if (stage >= plan->spec->n_stages)
                 stage = (unsigned)plan->spec->n_stages - 1;
+        stage_unwind(plan);
         while (plan->stage < stage) { /* history of a plan made anew: the stage began before this trial */
                 int r = stage_begin(plan, plan->stage + 1);
                 if (r < 0)

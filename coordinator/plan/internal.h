@@ -31,6 +31,13 @@ struct impact {
         double low, high; /* that min and max; NAN without a single value */
 };
 
+/* What a trial had come to when a stage began. */
+struct plan_outcome {
+        enum trial_state state;
+        bool has_value;
+        double value;
+};
+
 /* What one stage varies; made when the stage begins. */
 struct stage_state {
         char const **selected; /* names in ranking order, borrowed strings; NULL when the stage has no select_top */
@@ -42,10 +49,13 @@ struct stage_state {
         size_t n_impacts;
         uint64_t *finalists; /* confirm: numbers of the trials whose configurations are repeated; NULL while not computed */
         size_t n_finalists;
+        struct plan_outcome *then; /* confirm: of the first n_then trials, when it began: finalists are always chosen by these */
+        size_t n_then;
 };
 
 struct stage_counts {
         uint64_t proposed, enqueued, unended;
+        uint64_t added; /* all, with imports */
 };
 
 struct plan {
@@ -66,6 +76,7 @@ struct plan {
         uint64_t n_counted; /* proposed and enqueued, for run_cap */
 
         unsigned stage;         /* proposals come from here */
+        uint64_t begun_version; /* the history's when that stage began */
         unsigned allowed_stage; /* pause_after: stages below or equal may start */
         struct stage_state *stages; /* [spec->n_stages] */
         struct stage_counts *counts; /* [spec->n_stages] */
@@ -76,6 +87,7 @@ struct plan {
         unsigned n_stale; /* proposals in a row that new evidence overtook */
         json_t *ready_params, *ready_proposal; /* a finished job's, valid for ready_version */
         uint64_t ready_version;
+        unsigned ready_stage;
         bool is_barren; /* ready_params breaks a constraint: none was found that does not */
 };
 
@@ -134,6 +146,7 @@ const struct stage_state *conclude_latest_ofat(const struct plan *plan, unsigned
 /* plan.c */
 const struct parameter_list *stage_parameters(const struct plan *plan, unsigned stage);
 int stage_begin(struct plan *plan, unsigned stage); /* also moves plan->stage there */
+void stage_unwind(struct plan *plan); /* back from stages without a trial whose beginning the history has overtaken */
 json_t *ofat_config(const struct plan *plan, unsigned stage, uint64_t index, json_t **ret_proposal);
 uint64_t ofat_count(const struct plan *plan, unsigned stage);
 
@@ -163,7 +176,7 @@ struct plan_job {
         struct opt_proposal proposal;
         int result; /* of the computation */
         struct question *question; /* NULL = a proposal */
-        unsigned before; /* only trials of stages before this one are evidence; 0 = of all */
+        unsigned before; /* only trials of stages before this (confirm) one are evidence, as they were when it began; 0 = all */
 };
 
 #define ALL_STAGES UINT32_MAX
@@ -178,9 +191,12 @@ int next_repeat(struct plan *plan, json_t **ret_params, json_t **ret_proposal); 
 int next_confirm(struct plan *plan, json_t **ret_params, json_t **ret_proposal); /* 0 · CONFIRM_NOTHING · CONFIRM_UNKNOWN: ask for the finalists */
 #define CONFIRM_NOTHING 1
 #define CONFIRM_UNKNOWN 2
-json_t *confirm_json(const struct plan *plan, unsigned stage); /* NULL before there are finalists */
-/* Mean value of the trials of one configuration; false without one. */
-bool confirm_mean(const struct plan *plan, const json_t *params, double *ret);
+json_t *confirm_json(const struct plan *plan, unsigned stage); /* NULL before there are finalists, and without memory */
+int confirm_freeze(struct plan *plan, unsigned stage);         /* fills then of that stage */
+/* trials[i] as it was when the confirm stage began (0: as it is); false when it was not there yet. */
+bool confirm_recall(const struct plan *plan, unsigned stage, size_t i, struct plan_trial *ret);
+/* Mean value of the trials of one configuration; NAN without one. 0 or -ENOMEM. */
+int confirm_mean(const struct plan *plan, const json_t *params, double *ret);
 
 /* explain.c */
 int question_finalists(struct plan *plan, unsigned stage, struct plan_job **ret);

@@ -4,6 +4,7 @@
  * The model sees every evaluated configuration, also those in which a factor was varied that this stage holds at its
  * baseline (OFAT levels, an earlier grid): such factors are dimensions that the evidence varies and proposals hold. */
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -123,10 +124,11 @@ bool job_has_dim(const struct plan_job *job, const char *name) {
         return false;
 }
 
-static bool evidence_varies(const struct plan *plan, unsigned stage, const char *name, const json_t *held) {
+static bool evidence_varies(const struct plan *plan, const struct plan_job *job, unsigned stage, const char *name, const json_t *held) {
         for (size_t i = 0; i < plan->n_trials; i++) {
-                const struct plan_trial *trial = &plan->trials[i];
-                const json_t *value = is_evidence(plan, stage, trial) ? json_get_dotted(trial->params, name) : NULL;
+                struct plan_trial trial;
+                bool counts = confirm_recall(plan, job->before, i, &trial) && is_evidence(plan, stage, &trial);
+                const json_t *value = counts ? json_get_dotted(trial.params, name) : NULL;
                 if (value && !json_same(value, held))
                         return true;
         }
@@ -148,8 +150,8 @@ static int add_factor(struct plan *plan, struct plan_job *job, const char *name,
         }
         struct opt_dim dim;
         json_t *choices;
-        domain_from_values(values, n, held, &dim, &choices);
-        return add_dim(job, name, &dim, choices, false);
+        int r = domain_from_values(values, n, held, &dim, &choices);
+        return r < 0 ? r : add_dim(job, name, &dim, choices, false);
 }
 
 static int add_held(struct plan *plan, struct plan_job *job, unsigned stage) {
@@ -158,7 +160,7 @@ static int add_held(struct plan *plan, struct plan_job *job, unsigned stage) {
                 const struct parameter *p = &spec->parameters.items[i];
                 const json_t *held = params_default(plan, p->name);
                 if (p->distribution == DIST_CONSTANT || !held || relations_leader(&spec->relations, p->name) || job_has_dim(job, p->name) ||
-                    (!relations_condition(&spec->relations, p->name) && !evidence_varies(plan, stage, p->name, held))) /* whether it counts depends on the point */
+                    (!relations_condition(&spec->relations, p->name) && !evidence_varies(plan, job, stage, p->name, held))) /* whether it counts depends on the point */
                         continue;
                 int r = job_add_parameter(plan, job, p, held);
                 if (r < 0)
@@ -184,8 +186,8 @@ static int add_constant(const struct plan *plan, struct plan_job *job, const str
         }
         struct opt_dim dim;
         json_t *choices;
-        domain_from_values(values, n, p->value, &dim, &choices);
-        return add_dim(job, p->name, &dim, choices, false);
+        int r = domain_from_values(values, n, p->value, &dim, &choices);
+        return r < 0 ? r : add_dim(job, p->name, &dim, choices, false);
 }
 
 int job_add_factors(struct plan *plan, struct plan_job *job, unsigned stage) {
@@ -193,7 +195,7 @@ int job_add_factors(struct plan *plan, struct plan_job *job, unsigned stage) {
         for (size_t i = 0; plan->edit > 0 && i < spec->parameters.n; i++) {
                 const struct parameter *p = &spec->parameters.items[i];
                 if (p->distribution != DIST_CONSTANT || job_has_dim(job, p->name) || relations_leader(&spec->relations, p->name) ||
-                    !evidence_varies(plan, stage, p->name, p->value))
+                    !evidence_varies(plan, job, stage, p->name, p->value))
                         continue;
                 int r = add_constant(plan, job, p);
                 if (r < 0)
@@ -203,7 +205,7 @@ int job_add_factors(struct plan *plan, struct plan_job *job, unsigned stage) {
         json_t *held;
         json_object_foreach(spec->baseline, name, held) {
                 if (job_has_dim(job, name) || parameter_find(&spec->parameters, name) || relations_leader(&spec->relations, name) ||
-                    (!relations_condition(&spec->relations, name) && !evidence_varies(plan, stage, name, held)))
+                    (!relations_condition(&spec->relations, name) && !evidence_varies(plan, job, stage, name, held)))
                         continue;
                 int r = add_factor(plan, job, name, held);
                 if (r < 0)
@@ -251,15 +253,15 @@ int job_add_evidence(const struct plan *plan, struct plan_job *job, unsigned sta
         if (!job->trials || !job->numbers || !job->x || !job->proposed)
                 return -ENOMEM;
         for (size_t i = 0; i < plan->n_trials; i++) {
-                const struct plan_trial *trial = &plan->trials[i];
+                struct plan_trial trial;
                 double *x = job->x + n * d;
-                if (!is_evidence(plan, stage, trial) || (job->before && trial->stage >= job->before) || !point_of(plan, job, trial->params, x))
+                if (!confirm_recall(plan, job->before, i, &trial) || !is_evidence(plan, stage, &trial) || !point_of(plan, job, trial.params, x))
                         continue;
-                job->numbers[n] = trial->number;
+                job->numbers[n] = trial.number;
                 job->trials[n++] = (struct opt_trial){
                         .x = x,
-                        .y = trial->value,
-                        .status = trial->has_value ? OPT_OBSERVED : trial->state == TRIAL_FAILED ? OPT_FAILED : OPT_PENDING,
+                        .y = trial.value,
+                        .status = trial.has_value ? OPT_OBSERVED : trial.state == TRIAL_FAILED ? OPT_FAILED : OPT_PENDING,
                 };
         }
         job->history = (struct opt_history){job->trials, n};
@@ -307,14 +309,20 @@ void plan_job_compute(struct plan_job *job) {
         job->result = opt_bayes(&job->space, &job->history, &job->options, &job->proposal);
 }
 
+/* What is not finite is left out. */
+static int describe_number(json_t *proposal, const char *key, double value) {
+        return isfinite(value) ? json_object_set_new(proposal, key, json_real(value)) : 0;
+}
+
+/* NULL without memory. */
 static json_t *describe(const struct opt_proposal *p) {
-        json_t *proposal = json_pack("{s:s}", "source", opt_source_name(p->source));
-        if (p->why)
-                json_object_set_new(proposal, "why", json_string(p->why));
-        if (p->has_prediction) {
-                json_object_set_new(proposal, "mean", json_real(p->mean));
-                json_object_set_new(proposal, "sd", json_real(p->sd));
-                json_object_set_new(proposal, "log_ei", json_real(p->acquisition));
+        json_t *proposal = json_pack("{s:s, s:s*}", "source", opt_source_name(p->source), "why", p->why);
+        if (!proposal || !p->has_prediction)
+                return proposal;
+        if (describe_number(proposal, "mean", p->mean) < 0 || describe_number(proposal, "sd", p->sd) < 0 ||
+            describe_number(proposal, "log_ei", p->acquisition) < 0) {
+                json_decref(proposal);
+                return NULL;
         }
         return proposal;
 }
@@ -355,6 +363,7 @@ void plan_job_finish(struct plan *plan, struct plan_job *job) {
                 plan->ready_params = TAKE(params);
                 plan->ready_proposal = TAKE(proposal);
                 plan->ready_version = job->version;
+                plan->ready_stage = job->stage;
         }
         opt_memory_free(plan->memory);
         plan->memory = TAKE(job->memory);

@@ -40,23 +40,32 @@ json_t *params_base(const struct plan *plan, unsigned stage) {
         return params;
 }
 
-/* Every name that a configuration of the sweep may hold: parameters of sweep and stages, levels, baseline. */
+static int add_names(json_t *names, const struct parameter_list *parameters, const struct level_set *levels, size_t n_levels) {
+        int r = 0;
+        for (size_t i = 0; i < parameters->n && r == 0; i++)
+                r = json_object_set_new(names, parameters->items[i].name, json_true());
+        for (size_t i = 0; i < n_levels && r == 0; i++)
+                r = json_object_set_new(names, levels[i].name, json_true());
+        return r;
+}
+
+/* Every name that a configuration of the sweep may hold: parameters of sweep and stages, levels, baseline. NULL without memory. */
 static json_t *known_names(const struct plan *plan) {
         const struct sweep_spec *spec = plan->spec;
         json_t *names = json_object();
-        for (size_t i = 0; i < spec->parameters.n; i++)
-                json_object_set_new(names, spec->parameters.items[i].name, json_true());
+        int r = names ? add_names(names, &spec->parameters, NULL, 0) : -1;
         const char *name;
         json_t *value;
-        json_object_foreach(spec->baseline, name, value)
-                json_object_set_new(names, name, json_true());
-        for (size_t s = 0; s < spec->n_stages; s++) {
-                for (size_t i = 0; i < spec->stages[s].parameters.n; i++)
-                        json_object_set_new(names, spec->stages[s].parameters.items[i].name, json_true());
-                for (size_t i = 0; i < spec->stages[s].n_levels; i++)
-                        json_object_set_new(names, spec->stages[s].levels[i].name, json_true());
+        json_object_foreach(spec->baseline, name, value) {
+                if (r == 0)
+                        r = json_object_set_new(names, name, json_true());
         }
-        return names;
+        for (size_t s = 0; s < spec->n_stages && r == 0; s++)
+                r = add_names(names, &spec->stages[s].parameters, spec->stages[s].levels, spec->stages[s].n_levels);
+        if (r == 0)
+                return names;
+        json_decref(names);
+        return NULL;
 }
 
 static void refuse_unknown(const struct plan *plan, const json_t *names, const json_t *given, const char *prefix, const char *pointer,
@@ -116,17 +125,24 @@ static void check_value(const struct plan *plan, const char *name, const json_t 
                 faults_add(faults, at, "%s", detail);
 }
 
+/* json_set_dotted; what cannot be combined is a person's fault, no memory is not. 0 or -ENOMEM. */
+static int set_value(json_t *params, const char *name, const json_t *value, const char *at, struct faults *faults) {
+        int r = json_set_dotted(params, name, json_incref((json_t *)value));
+        if (r < 0 && r != -ENOMEM)
+                faults_add(faults, at, "cannot be combined with the other parameters");
+        return r == -ENOMEM ? r : 0;
+}
+
 /* What a person gave for tied parameters is the leader's value, unless that was given itself. */
-static void take_leader_value(const struct plan *plan, json_t *params, const json_t *given, const char *name, const char *pointer,
-                              struct faults *faults) {
+static int take_leader_value(const struct plan *plan, json_t *params, const json_t *given, const char *name, const char *pointer,
+                             struct faults *faults) {
         const char *leader = relations_leader(&plan->spec->relations, name);
         const json_t *value = json_get_dotted(given, name);
         char at[1024];
         if (!leader || !value || json_get_dotted(given, leader))
-                return;
+                return 0;
         pointer_of(at, sizeof at, pointer, given, name);
-        if (json_set_dotted(params, leader, json_incref((json_t *)value)) < 0)
-                faults_add(faults, at, "cannot be combined with the other parameters");
+        return set_value(params, leader, value, at, faults);
 }
 
 /* Now that all values are there: what is missing although it is active, and what was given although it is not. */
@@ -161,6 +177,7 @@ int plan_complete_params(const struct plan *plan, const json_t *given, bool impo
         if (!names || !params)
                 return -ENOMEM;
         refuse_unknown(plan, names, given, "", pointer, faults);
+        int r = 0;
         const char *name;
         json_t *unused;
         json_object_foreach(names, name, unused) {
@@ -171,12 +188,15 @@ int plan_complete_params(const struct plan *plan, const json_t *given, bool impo
                         check_value(plan, name, value, imported, at, faults);
                 else
                         value = params_default(plan, name);
-                if (value && json_set_dotted(params, name, json_incref((json_t *)value)) < 0)
-                        faults_add(faults, at, "cannot be combined with the other parameters");
+                if (value && r == 0)
+                        r = set_value(params, name, value, at, faults);
         }
-        json_object_foreach(names, name, unused)
-                take_leader_value(plan, params, given, name, pointer, faults);
-        int r = relations_settle(plan, params);
+        json_object_foreach(names, name, unused) {
+                if (r == 0)
+                        r = take_leader_value(plan, params, given, name, pointer, faults);
+        }
+        if (r == 0)
+                r = relations_settle(plan, params);
         if (r < 0)
                 return r;
         json_object_foreach(names, name, unused)
@@ -198,8 +218,9 @@ int plan_adopt_params(const struct plan *plan, const json_t *theirs, json_t **re
         json_t *unused;
         json_object_foreach(names, name, unused) {
                 json_t *value = json_get_dotted(theirs, name);
-                if (value && json_set_dotted(given, name, json_incref(value)) < 0)
-                        return 0;
+                int r = value ? json_set_dotted(given, name, json_incref(value)) : 0;
+                if (r < 0)
+                        return r == -ENOMEM ? r : 0;
         }
         int r = plan_complete_params(plan, given, true, "", &faults, ret_params);
         faults_fini(&faults);

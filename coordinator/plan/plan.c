@@ -33,15 +33,20 @@ int plan_new(const struct sweep_spec *spec, uint64_t seed, uint64_t run_cap, str
         return 0;
 }
 
+static void stage_reset(struct stage_state *state) {
+        free(state->selected);
+        free(state->axes);
+        free(state->impacts);
+        free(state->finalists);
+        free(state->then);
+        *state = (struct stage_state){0};
+}
+
 void plan_free(struct plan *plan) {
         if (!plan)
                 return;
-        for (size_t i = 0; plan->stages && i < plan->spec->n_stages; i++) {
-                free(plan->stages[i].selected);
-                free(plan->stages[i].axes);
-                free(plan->stages[i].impacts);
-                free(plan->stages[i].finalists);
-        }
+        for (size_t i = 0; plan->stages && i < plan->spec->n_stages; i++)
+                stage_reset(&plan->stages[i]);
         for (size_t i = 0; i < plan->n_trials; i++)
                 json_decref(plan->trials[i].params);
         free(plan->trials);
@@ -101,16 +106,36 @@ static int begin_grid(struct plan *plan, unsigned stage) {
         return 0;
 }
 
+/* What a stage takes from those before it (selected factors, finalists) is what the history said just before its first trial:
+ * a plan that is made anew learns from that trial that the stage has begun. So a stage that has begun without a trial yet begins
+ * anew when the history goes on, or waits again when a retry has opened a stage before it: otherwise proposals would depend on
+ * the moment at which somebody asked for them first. */
+void stage_unwind(struct plan *plan) {
+        if (plan->begun_version == plan->version)
+                return;
+        while (plan->stage > 0 && plan->counts[plan->stage].added == 0)
+                plan->stage--;
+}
+
+unsigned plan_stage(struct plan *plan) {
+        stage_unwind(plan);
+        return plan->stage;
+}
+
 int stage_begin(struct plan *plan, unsigned stage) {
         int r = 0;
+        stage_reset(&plan->stages[stage]);
         if (stage > 0 && plan->spec->stages[stage - 1].method == METHOD_OFAT)
                 r = conclude_ofat(plan, stage - 1);
         if (r == 0)
                 r = conclude_select(plan, stage);
         if (r == 0 && plan->spec->stages[stage].method == METHOD_GRID)
                 r = begin_grid(plan, stage);
+        if (r == 0 && plan->spec->stages[stage].method == METHOD_CONFIRM)
+                r = confirm_freeze(plan, stage);
         if (r == 0) {
                 plan->stage = stage;
+                plan->begun_version = plan->version;
                 plan_allow_stage(plan, stage);
         }
         return r;
@@ -298,6 +323,8 @@ static int next_drawn(struct plan *plan, json_t **ret_params, json_t **ret_propo
         if (r < 0)
                 return r;
         *ret_proposal = json_pack("{s:s}", "source", is_sobol ? "sobol" : "random");
+        if (!*ret_proposal)
+                return -ENOMEM;
         *ret_params = TAKE(params);
         return 0;
 }
@@ -377,7 +404,7 @@ static int next_modelled(struct plan *plan, json_t **ret_params, json_t **ret_pr
                 plan_job_compute(job);
                 plan_job_finish(plan, job);
         }
-        if (!plan->ready_params || plan->ready_version != plan->version)
+        if (!plan->ready_params || plan->ready_version != plan->version || plan->ready_stage != plan->stage)
                 return NEEDS_JOB;
         if (plan->is_barren)
                 return STAGE_DONE;
@@ -427,6 +454,7 @@ int plan_next(struct plan *plan, enum plan_answer *ret, json_t **ret_params, jso
                 *ret = PLAN_WAIT;
                 return 0;
         }
+        stage_unwind(plan);
         enum method method = plan->spec->stages[plan->stage].method;
         int needed = method == METHOD_RANDOM || method == METHOD_SOBOL ? 0 : history_need(plan);
         if (needed < 0)
@@ -467,13 +495,14 @@ int plan_next(struct plan *plan, enum plan_answer *ret, json_t **ret_params, jso
 
 /* Only after a result: the next one makes it worthless, so what could be prepared after a claim seldom lives to be used. */
 int plan_ahead(struct plan *plan, struct plan_job **ret_job) {
+        stage_unwind(plan);
         const struct stage_spec *spec = &plan->spec->stages[plan->stage];
         const struct stage_counts *counts = &plan->counts[plan->stage];
         *ret_job = NULL;
         if (plan->load || plan->closed || plan->job_out || plan->ahead_evidence == plan->evidence || spec->method != METHOD_BAYES ||
             (plan->run_cap > 0 && plan->n_counted >= plan->run_cap) ||
             (plan->spec->method == METHOD_STAGED && spec->run_cap > 0 && counts->proposed + counts->enqueued >= spec->run_cap) ||
-            (plan->ready_params && plan->ready_version == plan->version))
+            (plan->ready_params && plan->ready_version == plan->version && plan->ready_stage == plan->stage))
                 return 0;
         _cleanup_json_ json_t *params = NULL, *proposal = NULL;
         int r = next_repeat(plan, &params, &proposal);

@@ -82,8 +82,11 @@ int plan_ahead(struct plan *plan, struct plan_job **ret_job);
  * stages that may start, so that it survives a restart: plan_allow_stage(stage) with the first stage that may start. */
 void plan_allow_stage(struct plan *plan, unsigned stage);
 
-/* The stage that proposals come from now, 0-based, and a description for GET /v1/sweeps/{id}:
- * {"index","method","count",…} and the conclusions of the stages before (impacts, selected). New reference. */
+/* The stage that proposals come from now, 0-based. */
+unsigned plan_stage(struct plan *plan);
+
+/* The same in words: a description for GET /v1/sweeps/{id}:
+ * {"index","method","count",…} and the conclusions of the stages before (impacts, selected). New reference; NULL without memory. */
 json_t *plan_describe_stage(struct plan *plan);
 
 /* For whoever looks inside: where it stands, and the last `max` trials as the model sees them. A history that was not needed yet is

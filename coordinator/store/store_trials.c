@@ -1,4 +1,5 @@
 /* Trials, and the history that plans are made from. */
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -377,12 +378,12 @@ int store_history_each(struct store *store, int64_t sweep, int (*visit)(void *da
                         .number = (uint64_t)sqlite3_column_int64(s, 1),
                         .stage = (unsigned)sqlite3_column_int(s, 2),
                         .origin = read_origin(s, 3),
-                        .params = (const char *)sqlite3_column_text(s, 4),
+                        .params = (const char *)sqlite3_column_text(s, 4), /* NULL without memory */
                         .state = read_state(s, 5),
                         .has_value = is_set(s, 6),
                         .value = sqlite3_column_double(s, 6),
                 };
-                r = visit(data, &row);
+                r = row.params ? visit(data, &row) : -ENOMEM;
         }
         if (r < 0)
                 store_reset(s);

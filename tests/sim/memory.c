@@ -2,6 +2,7 @@
  * Jansson, which are shared libraries, are given the same functions. */
 #include <errno.h>
 #include <jansson.h>
+#include <malloc.h>
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -133,6 +134,9 @@ static void json_free_here(void *pointer) {
 void memory_init(void) {
         static const sqlite3_mem_methods methods = {sqlite_malloc,  sqlite_free, sqlite_realloc,  sqlite_size,
                                                     sqlite_roundup, sqlite_init, sqlite_shutdown, NULL};
+        mallopt(M_TRIM_THRESHOLD, 1 << 30); /* thousands of histories in one process: pages are asked for once */
+        mallopt(M_MMAP_THRESHOLD, 1 << 30);
+        mallopt(M_TOP_PAD, 16 << 20);
         sqlite3_config(SQLITE_CONFIG_MALLOC, &methods);
         sqlite3_config(SQLITE_CONFIG_LOOKASIDE, 0, 0);
         json_set_alloc_funcs(json_malloc_here, json_free_here);
