@@ -169,7 +169,7 @@ def test_frozen_weights_stay_as_they_were(folders, tmp_path, precision):
                         output_dir=str(tmp_path / "out"))).completed()
     before, after = (tiny_model.read_safetensors(folder / "model.safetensors") for folder in (folders[0], tmp_path / "out"))
     for name, values in before.items():
-        frozen = "embeddings." in name or "layer.0." in name
+        frozen = "embeddings." in name or "layer.0." in name or name.endswith("layer.1.attention.k_lin.bias")  # which nothing depends on
         assert (values == after[name]) == frozen, name
 
 

@@ -72,11 +72,34 @@ void naive_attention(double *context, const double *q, const double *k, const do
         const int dim = a->heads * a->head_dim;
         for (int s = 0; s < a->n_sequences; s++) {
                 int first = a->offsets[s], length = a->offsets[s + 1] - first;
-                for (int i = 0; i < (a->cls_only ? 1 : length); i++) {
-                        int row = a->cls_only ? s : first + i;
+                for (int i = 0; i < length; i++) {
+                        int row = first + i;
                         for (int head = 0; head < a->heads; head++)
                                 attend(context + row * dim, q + row * dim, k, v, a, head, first, length, (uint64_t)(row * a->heads + head));
                 }
+        }
+}
+
+void naive_folded(double *mixed, double *sums, const double *u, const double *x, const struct folded *f) {
+        const int dim = f->dim;
+        for (int row = 0; row < f->n_sequences * f->heads; row++) {
+                const int first = f->offsets[row / f->heads], length = f->offsets[row / f->heads + 1] - first;
+                double *p = malloc((size_t)length * sizeof *p), all = 0;
+                for (int t = 0; t < length; t++) {
+                        double score = 0;
+                        for (int c = 0; c < dim; c++)
+                                score += u[row * dim + c] * x[(first + t) * dim + c];
+                        all += p[t] = exp(score);
+                }
+                sums[row] = 0;
+                for (int t = 0; t < length; t++)
+                        sums[row] += p[t] *= naive_mask(&f->mask, (uint64_t)row, t) / all;
+                for (int c = 0; c < dim; c++) {
+                        mixed[row * dim + c] = 0;
+                        for (int t = 0; t < length; t++)
+                                mixed[row * dim + c] += p[t] * x[(first + t) * dim + c];
+                }
+                free(p);
         }
 }
 

@@ -18,5 +18,7 @@ void naive_residual_norm(double *y, const double *z, const float *bias, const do
 double naive_gelu(double x);
 /* context [query rows, heads·head_dim] from q, k, v without bias, all without gaps between rows of heads·head_dim */
 void naive_attention(double *context, const double *q, const double *k, const double *v, const struct attention *attention);
+/* mixed [n_sequences, heads, dim] and sums [n_sequences, heads]; x apart from the folded's own */
+void naive_folded(double *mixed, double *sums, const double *u, const double *x, const struct folded *folded);
 void naive_adamw(float *w, float *g, float *m, float *v, size_t n, double clip, double beta1, double beta2, double epsilon, double lr,
                  double weight_decay, unsigned t);

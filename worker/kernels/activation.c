@@ -13,7 +13,8 @@ void K(gelu_forward)(float *h, float *pre, const float *bias, int rows, int cols
                 for (int c = 0; c < cols; c += LANES) {
                         size_t i = (size_t)r * cols + c;
                         vf x = v_load_part(pre + i, cols - c) + v_load_part(bias + c, cols - c);
-                        v_store_part(pre + i, x, cols - c);
+                        if (h != pre)
+                                v_store_part(pre + i, x, cols - c);
                         v_store_part(h + i, x * (v_half_erf(x) + 0.5f), cols - c);
                 }
 }

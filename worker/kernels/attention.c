@@ -10,14 +10,13 @@
 #include "kernels/isa.h"
 #include "kernels/philox.h"
 #include "kernels/product.h"
-
-#define ROUND_UP_16(x) (((x) + 15) & ~15)
+#include "kernels/softmax.h"
 
 /* One task's view of the inputs. */
 struct task {
-        int rows, length;       /* query rows, tokens */
+        int length;             /* tokens */
         int width, score_width; /* head_dim and length rounded up to 16 */
-        size_t first_row, first_token, column;
+        size_t first_token, column;
         size_t score_offset;
         int head;
 };
@@ -25,13 +24,11 @@ struct task {
 static struct task task_make(const struct attention *a, int index) {
         int sequence = index / a->heads, head = index % a->heads, length = a->offsets[sequence + 1] - a->offsets[sequence];
         struct task t = {.length = length, .head = head};
-        t.rows = a->cls_only ? 1 : length;
         t.width = ROUND_UP_16(a->head_dim);
         t.score_width = ROUND_UP_16(length);
         t.first_token = (size_t)a->offsets[sequence];
-        t.first_row = a->cls_only ? (size_t)sequence : t.first_token;
         t.column = (size_t)head * (size_t)a->head_dim;
-        t.score_offset = a->score_offsets[sequence] + (size_t)head * (size_t)t.rows * (size_t)t.score_width;
+        t.score_offset = a->score_offsets[sequence] + (size_t)head * (size_t)length * (size_t)t.score_width;
         return t;
 }
 
@@ -67,54 +64,25 @@ INLINE void copy_out(float *to, size_t stride, const float *from, float factor, 
                         v_store_part(to + c, v_load(from + c) * factor, head_dim - c);
 }
 
-/* In place over one padded row. */
-INLINE void softmax_row(float *x, int n, int width) {
-        for (int c = n; c < width; c++)
-                x[c] = -INFINITY;
-        vf highest = v_load(x);
-        for (int c = LANES; c < width; c += LANES)
-                highest = v_max(highest, v_load(x + c));
-        const vf top = v_set(v_highest(highest));
-        vf sum = {0};
-        for (int c = 0; c < width; c += LANES) {
-                vf e = v_first(v_exp(v_load(x + c) - top), n - c > 0 ? n - c : 0);
-                v_store(x + c, e);
-                sum += e;
-        }
-        const vf inverse = v_set(1.0f / v_sum(sum));
-        for (int c = 0; c < width; c += LANES)
-                v_store(x + c, v_load(x + c) * inverse);
-}
-
-/* to = x·mask over one padded row */
-INLINE void drop_row(float *to, const float *x, const struct mask *mask, uint64_t row, int width) {
-        for (int group = 0; group * MASK_GROUP < width; group++) {
-                float factors[MASK_GROUP];
-                mask_group(factors, mask, row, group);
-                for (int c = group * MASK_GROUP, i = 0; i < MASK_GROUP && c < width; c += LANES, i += LANES)
-                        v_store(to + c, v_load(x + c) * v_load(factors + i));
-        }
-}
-
 static void forward_task(float *context, float *probabilities, const struct attention *a, const struct task *t, float *memory) {
-        const int rows = t->rows, length = t->length, width = t->width, score_width = t->score_width, head_dim = a->head_dim;
+        const int rows = t->length, length = t->length, width = t->width, score_width = t->score_width, head_dim = a->head_dim;
         float *q = memory, *k = q + rows * width, *v = k + head_dim * score_width, *out = v + length * width;
         float *dropped = out + rows * width, *p = probabilities + t->score_offset;
-        const size_t column = t->column, tokens = t->first_token * a->kv_stride + column;
-        copy_rows(q, a->q + t->first_row * a->q_stride + column, a->q_stride, a->q_bias + column, 1.0f / sqrtf((float)head_dim), rows, head_dim,
+        const size_t column = t->column, tokens = t->first_token * a->stride + column;
+        copy_rows(q, a->q + t->first_token * a->stride + column, a->stride, a->q_bias + column, 1.0f / sqrtf((float)head_dim), rows, head_dim,
                   width);
-        copy_transposed(k, a->k + tokens, a->kv_stride, a->k_bias + column, length, head_dim, score_width);
-        copy_rows(v, a->v + tokens, a->kv_stride, a->v_bias + column, 1, length, head_dim, width);
+        copy_transposed(k, a->k + tokens, a->stride, a->k_bias + column, length, head_dim, score_width);
+        copy_rows(v, a->v + tokens, a->stride, a->v_bias + column, 1, length, head_dim, width);
         product(p, (size_t)score_width, q, (size_t)width, 1, k, (size_t)score_width, rows, score_width, head_dim);
         for (int r = 0; r < rows; r++) {
                 softmax_row(p + r * score_width, length, score_width);
                 if (a->mask.p > 0)
                         drop_row(dropped + r * score_width, p + r * score_width, &a->mask,
-                                 (t->first_row + (size_t)r) * (size_t)a->heads + (size_t)t->head, score_width);
+                                 (t->first_token + (size_t)r) * (size_t)a->heads + (size_t)t->head, score_width);
         }
         product(out, (size_t)width, a->mask.p > 0 ? dropped : p, (size_t)score_width, 1, v, (size_t)width, rows, width, length);
         const size_t dim = (size_t)a->heads * (size_t)head_dim;
-        copy_out(context + t->first_row * dim + column, dim, out, 1, rows, head_dim, width);
+        copy_out(context + t->first_token * dim + column, dim, out, 1, rows, head_dim, width);
 }
 
 void K(attention_forward)(float *context, float *probabilities, const struct attention *attention, struct scratch scratch) {
@@ -142,26 +110,26 @@ INLINE void score_gradient_row(float *d, float *dropped, const float *p, const s
 
 static void backward_task(float *d_q, float *d_k, float *d_v, const float *d_context, const float *probabilities, const struct attention *a,
                           const struct task *t, float *memory) {
-        const int rows = t->rows, length = t->length, width = t->width, score_width = t->score_width, head_dim = a->head_dim;
-        const size_t column = t->column, dim = (size_t)a->heads * (size_t)head_dim, queries = t->first_row * a->q_stride + column;
-        const size_t tokens = t->first_token * a->kv_stride + column, wide = (size_t)width, score = (size_t)score_width;
+        const int rows = t->length, length = t->length, width = t->width, score_width = t->score_width, head_dim = a->head_dim;
+        const size_t column = t->column, dim = (size_t)a->heads * (size_t)head_dim, queries = t->first_token * a->stride + column;
+        const size_t tokens = t->first_token * a->stride + column, wide = (size_t)width, score = (size_t)score_width;
         const float scale = 1.0f / sqrtf((float)head_dim), *p = probabilities + t->score_offset;
         float *q = memory, *k = q + rows * width, *v = k + length * width, *d_out = v + head_dim * score_width, *out = d_out + rows * width;
         float *d_scores = out + length * width, *dropped = d_scores + rows * score_width;
-        copy_rows(q, a->q + queries, a->q_stride, a->q_bias + column, scale, rows, head_dim, width);
-        copy_rows(k, a->k + tokens, a->kv_stride, a->k_bias + column, 1, length, head_dim, width);
-        copy_transposed(v, a->v + tokens, a->kv_stride, a->v_bias + column, length, head_dim, score_width);
-        copy_rows(d_out, d_context + t->first_row * dim + column, dim, NULL, 1, rows, head_dim, width);
+        copy_rows(q, a->q + queries, a->stride, a->q_bias + column, scale, rows, head_dim, width);
+        copy_rows(k, a->k + tokens, a->stride, a->k_bias + column, 1, length, head_dim, width);
+        copy_transposed(v, a->v + tokens, a->stride, a->v_bias + column, length, head_dim, score_width);
+        copy_rows(d_out, d_context + t->first_token * dim + column, dim, NULL, 1, rows, head_dim, width);
         product(d_scores, score, d_out, wide, 1, v, score, rows, score_width, head_dim);
         for (int r = 0; r < rows; r++)
                 score_gradient_row(d_scores + r * score_width, dropped + r * score_width, p + r * score_width, a,
-                                   (t->first_row + (size_t)r) * (size_t)a->heads + (size_t)t->head, score_width);
+                                   (t->first_token + (size_t)r) * (size_t)a->heads + (size_t)t->head, score_width);
         product(out, wide, a->mask.p > 0 ? dropped : p, 1, score, d_out, wide, length, width, rows);
-        copy_out(d_v + tokens, a->kv_stride, out, 1, length, head_dim, width);
+        copy_out(d_v + tokens, a->stride, out, 1, length, head_dim, width);
         product(out, wide, d_scores, 1, score, q, wide, length, width, rows);
-        copy_out(d_k + tokens, a->kv_stride, out, 1, length, head_dim, width);
+        copy_out(d_k + tokens, a->stride, out, 1, length, head_dim, width);
         product(out, wide, d_scores, score, 1, k, wide, rows, width, length);
-        copy_out(d_q + queries, a->q_stride, out, scale, rows, head_dim, width);
+        copy_out(d_q + queries, a->stride, out, scale, rows, head_dim, width);
 }
 
 void K(attention_backward)(float *d_q, float *d_k, float *d_v, const float *d_context, const float *probabilities,

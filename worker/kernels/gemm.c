@@ -107,6 +107,27 @@ void gemm_backward_weight(struct gemm *gemm, float *dw, struct operand dy, struc
         multiply(gemm, PRODUCT_BACKWARD_WEIGHT, out, in, rows, dy, out, x, in, 1, dw);
 }
 
+static void multiply_pieces(struct gemm *gemm, enum product product, int m, int n, int k, struct piece a, struct piece b, float beta, float *c,
+                            size_t stride) {
+        double begin_s = now_s();
+        cblas_sgemm(CblasRowMajor, transposes[product][0], transposes[product][1], m, n, k, 1, a.at, (int)a.stride, b.at, (int)b.stride, beta, c,
+                    (int)stride);
+        gemm->meter.seconds += now_s() - begin_s;
+        gemm->meter.flops += 2.0 * m * n * k;
+}
+
+void gemm_pieces_forward(struct gemm *gemm, float *y, size_t stride, struct piece x, struct piece w, int rows, int out, int in) {
+        multiply_pieces(gemm, PRODUCT_FORWARD, rows, out, in, x, w, 0, y, stride);
+}
+
+void gemm_pieces_backward_input(struct gemm *gemm, float *dx, size_t stride, struct piece dy, struct piece w, int rows, int out, int in) {
+        multiply_pieces(gemm, PRODUCT_BACKWARD_INPUT, rows, in, out, dy, w, 0, dx, stride);
+}
+
+void gemm_pieces_backward_weight(struct gemm *gemm, float *dw, size_t stride, struct piece dy, struct piece x, int rows, int out, int in) {
+        multiply_pieces(gemm, PRODUCT_BACKWARD_WEIGHT, out, in, rows, dy, x, 1, dw, stride);
+}
+
 const char *gemm_library(void) {
         return openblas_get_config();
 }

@@ -63,6 +63,17 @@ void gemm_backward_input(struct gemm *gemm, float *dx, struct operand dy, struct
 /* dw [out, in] += dy [rows, out]ᵀ · x [rows, in] */
 void gemm_backward_weight(struct gemm *gemm, float *dw, struct operand dy, struct operand x, int rows, int out, int in);
 
+/* A piece of a larger matrix: its rows lie a stride apart. */
+struct piece {
+        const float *at;
+        size_t stride;
+};
+
+/* The same products of pieces, in float32 whatever the way: y = x·wᵀ, dx = dy·w, dw += dyᵀ·x. */
+void gemm_pieces_forward(struct gemm *gemm, float *y, size_t stride, struct piece x, struct piece w, int rows, int out, int in);
+void gemm_pieces_backward_input(struct gemm *gemm, float *dx, size_t stride, struct piece dy, struct piece w, int rows, int out, int in);
+void gemm_pieces_backward_weight(struct gemm *gemm, float *dw, size_t stride, struct piece dy, struct piece x, int rows, int out, int in);
+
 /* "OpenBLAS 0.3.21 … " and the core it picked, static. */
 const char *gemm_library(void);
 const char *gemm_core(void);

@@ -18,6 +18,8 @@ K_DECLARE(relu_forward);
 K_DECLARE(relu_backward);
 K_DECLARE(attention_forward);
 K_DECLARE(attention_backward);
+K_DECLARE(folded_forward);
+K_DECLARE(folded_backward);
 K_DECLARE(add_column_sums);
 K_DECLARE(adamw);
 K_DECLARE(square_sum);

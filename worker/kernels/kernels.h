@@ -24,16 +24,25 @@ struct scratch {
         size_t floats_per_thread; /* at least what kernels_scratch_floats says */
 };
 
-/* softmax(q·kᵀ/√head_dim)·v per sequence and head. Query rows are all tokens, or with cls_only one row a sequence. */
+/* softmax(q·kᵀ/√head_dim)·v per sequence and head. */
 struct attention {
         int heads, head_dim, n_sequences;
-        bool cls_only;
         const int32_t *offsets;      /* [n_sequences + 1] in tokens */
         const size_t *score_offsets; /* [n_sequences]: where the sequence's probabilities begin */
-        const float *q, *k, *v;      /* without bias; query row r at q + r·q_stride, token t at k + t·kv_stride */
-        size_t q_stride, kv_stride;
+        const float *q, *k, *v;      /* without bias; token t at q + t·stride, … */
+        size_t stride;
         const float *q_bias, *k_bias, *v_bias; /* [heads · head_dim] */
-        struct mask mask; /* row = query row · heads + head */
+        struct mask mask; /* row = token · heads + head */
+};
+
+/* One query u a sequence and head, which meets the tokens themselves: with p = softmax_t(u·x[t]) and p̃ = mask∘p
+ * mixed = Σ_t p̃[t]·x[t] and sum = Σ_t p̃[t]. */
+struct folded {
+        int heads, dim, n_sequences;
+        const int32_t *offsets;
+        const size_t *score_offsets;
+        const float *x;   /* [n_tokens, dim] */
+        struct mask mask; /* row = sequence · heads + head */
 };
 
 struct adamw_scalars {
@@ -56,7 +65,8 @@ struct kernel_set {
         void (*embeddings_backward)(float *d_words, float *d_positions, const float *d_z, const int32_t *ids, const int32_t *offsets,
                                     int n_sequences, int dim);
 
-        /* In: z = a GEMM's output. z' = dropout(z + bias) + residual; out: z = (z' - mean)·rstd, y = z·gamma + beta. eps 1e-12. */
+        /* In: z = a GEMM's output. z' = dropout(z + bias) + residual; out: z = (z' - mean)·rstd, y = z·gamma + beta. eps 1e-12.
+         * y may be z, then nothing is left of that. The same holds for x and normal above. */
         void (*norm_forward)(float *y, float *z, float *rstd, const float *bias, const float *residual, const float *gamma, const float *beta,
                              const struct mask *mask, int rows, int dim);
         /* In place: d = dL/dy → dL/dz'. in_mask: dropout on y itself (embeddings). d_branch = d·mask is the gradient of the
@@ -65,7 +75,7 @@ struct kernel_set {
                               const float *gamma, const struct mask *in_mask, const struct mask *mask, int rows, int dim,
                               struct scratch scratch);
 
-        /* pre += bias, h = gelu(pre), with the exact erf */
+        /* pre += bias, h = gelu(pre), with the exact erf; h may be pre */
         void (*gelu_forward)(float *h, float *pre, const float *bias, int rows, int cols);
         /* In place: d = dL/dh → dL/dpre; h = gelu(pre) once more; d_bias gets d's column sums. */
         void (*gelu_backward)(float *d, float *h, float *d_bias, const float *pre, int rows, int cols, struct scratch scratch);
@@ -74,11 +84,17 @@ struct kernel_set {
         void (*relu_forward)(float *h, float *pre, const float *bias, const struct mask *mask, int rows, int cols);
         void (*relu_backward)(float *d, float *d_bias, const float *pre, const struct mask *mask, int rows, int cols);
 
-        /* context [query rows, heads·head_dim]; probabilities: after softmax, before dropout, kept for backward. */
+        /* context [tokens, heads·head_dim]; probabilities: after softmax, before dropout, kept for backward. */
         void (*attention_forward)(float *context, float *probabilities, const struct attention *attention, struct scratch scratch);
         /* Gradients have the strides of their inputs. */
         void (*attention_backward)(float *d_q, float *d_k, float *d_v, const float *d_context, const float *probabilities,
                                    const struct attention *attention, struct scratch scratch);
+
+        /* mixed [n_sequences, heads, dim], sums [n_sequences, heads]; probabilities as above. mixed may be u. */
+        void (*folded_forward)(float *mixed, float *sums, float *probabilities, const float *u, const struct folded *folded, struct scratch scratch);
+        /* d_x [n_tokens, dim], NULL: not wanted. */
+        void (*folded_backward)(float *d_u, float *d_x, const float *d_mixed, const float *d_sums, const float *probabilities, const float *u,
+                                const struct folded *folded, struct scratch scratch);
 
         /* sums[c] += Σ_r x[r, c] */
         void (*add_column_sums)(float *sums, const float *x, int rows, int cols);

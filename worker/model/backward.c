@@ -65,7 +65,7 @@ static void ffn_backward(struct model *model, const struct dropout *dropout, int
         gemm_backward_input(gemm, model->d, model->wide_factor, weight_factor(model, layer, LIN1_W), 1, rows, hidden, dim);
 }
 
-/* All tokens: one product each for the three projections together. */
+/* One product each for the three projections together. */
 static void project_backward(struct model *model, const struct batch *batch, int layer) {
         const int dim = model->shape.dim, tokens = batch->n_tokens;
         model->kernels->add_column_sums(gradient(model, layer, Q_B), model->d_wide, tokens, 3 * dim);
@@ -75,35 +75,24 @@ static void project_backward(struct model *model, const struct batch *batch, int
                 gemm_backward_input(&model->gemm, model->d, model->wide_factor, weight_factor(model, layer, Q_W), 1, tokens, 3 * dim, dim);
 }
 
-/* Last block: d holds [CLS] rows until k and v spread the gradient over all tokens. */
-static void project_backward_last(struct model *model, const struct batch *batch, int layer) {
+/* Gradient of the attention's output → of the block's input, through the branch. */
+static void attend_backward(struct model *model, const struct batch *batch, const struct dropout *dropout, int layer) {
         const struct block *b = &model->blocks[layer];
-        const int dim = model->shape.dim, tokens = batch->n_tokens, n = batch->n_sequences;
-        float *d_cls = model->d, *d_all = model->d_branch;
-        struct gemm *gemm = &model->gemm;
-        model->kernels->add_column_sums(gradient(model, layer, Q_B), model->d_query, n, dim);
-        model->kernels->add_column_sums(gradient(model, layer, K_B), model->d_wide, tokens, 2 * dim);
-        make_factor(model, &model->query_factor, model->d_query, n, dim);
-        make_factor(model, &model->wide_factor, model->d_wide, tokens, 2 * dim);
-        weight_backward(model, layer, Q_W, model->query_factor, b->cls_factor, n, dim, dim);
-        weight_backward(model, layer, K_W, model->wide_factor, b->x_factor, tokens, 2 * dim, dim);
-        if (!input_matters(model, layer))
+        const int dim = model->shape.dim;
+        if (b->cls) {
+                model_last_backward(model, batch, dropout, input_matters(model, layer));
                 return;
-        gemm_backward_input(gemm, d_cls, model->query_factor, weight_factor(model, layer, Q_W), 1, n, dim, dim);
-        gemm_backward_input(gemm, d_all, model->wide_factor, weight_factor(model, layer, K_W), 0, tokens, 2 * dim, dim);
-        for (int s = 0; s < n; s++)
-                for (int c = 0; c < dim; c++)
-                        d_all[(size_t)batch->offsets[s] * dim + c] += d_cls[(size_t)s * dim + c];
-        model->d = d_all;
-        model->d_branch = d_cls;
+        }
+        const struct attention attention = model_attention(model, b, batch, dropout, layer);
+        model->kernels->attention_backward(model->d_wide, model->d_wide + dim, model->d_wide + 2 * dim, model->d_branch, b->probabilities, &attention,
+                                           model->scratch);
+        project_backward(model, batch, layer);
 }
 
 static void block_backward(struct model *model, const struct batch *batch, const struct dropout *dropout, int layer) {
         const struct kernel_set *kernels = model->kernels;
         const struct block *b = &model->blocks[layer];
-        const bool last = b->cls != NULL;
-        const int dim = model->shape.dim, rows = last ? batch->n_sequences : batch->n_tokens;
-        const struct attention attention = model_attention(model, batch, dropout, layer);
+        const int dim = model->shape.dim, rows = b->cls ? batch->n_sequences : batch->n_tokens;
         const struct mask none = {0};
         ffn_backward(model, dropout, layer, rows);
         kernels->norm_backward(model->d, NULL, gradient(model, layer, NORM1_W), gradient(model, layer, NORM1_B), gradient(model, layer, OUT_B),
@@ -111,12 +100,7 @@ static void block_backward(struct model *model, const struct batch *batch, const
         make_factor(model, &model->d_factor, model->d, rows, dim);
         weight_backward(model, layer, OUT_W, model->d_factor, b->context_factor, rows, dim, dim);
         gemm_backward_input(&model->gemm, model->d_branch, model->d_factor, weight_factor(model, layer, OUT_W), 0, rows, dim, dim);
-        float *d_q = last ? model->d_query : model->d_wide, *d_k = last ? model->d_wide : model->d_wide + dim;
-        kernels->attention_backward(d_q, d_k, d_k + dim, model->d_branch, b->probabilities, &attention, model->scratch);
-        if (last)
-                project_backward_last(model, batch, layer);
-        else
-                project_backward(model, batch, layer);
+        attend_backward(model, batch, dropout, layer);
         if (!model_trains(model, layer))
                 drop_vectors(model, layer);
 }
@@ -135,7 +119,7 @@ static void embeddings_backward(struct model *model, const struct batch *batch, 
 
 double model_forward_backward(struct model *model, const struct batch *batch, const struct dropout *dropout, double loss_scale, float *logits) {
         const int n = batch->n_sequences, labels = model->shape.n_labels;
-        model_run_forward(model, batch, dropout);
+        model_run_forward(model, batch, dropout, true);
         if (logits)
                 memcpy(logits, model->logits, (size_t)n * (size_t)labels * sizeof *logits);
         double loss = cross_entropy(model->d_logits, model->logits, batch->labels, n, labels, &model->loss, loss_scale);

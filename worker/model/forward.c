@@ -1,4 +1,5 @@
-/* Forward on a packed batch. Between two matrix products everything is one fused kernel. */
+/* Forward on a packed batch. Between two matrix products everything is one fused kernel. Where no backward follows, nothing is
+ * kept: blocks take turns in the memory of the first one, which so stays in the caches, and work in place. */
 #include "model/internal.h"
 
 #include <string.h>
@@ -23,20 +24,18 @@ struct mask model_mask_head(const struct dropout *dropout, int layers) {
         return make_mask(dropout, dropout ? dropout->classifier : 0, 1 + 2 * (uint32_t)layers);
 }
 
-struct attention model_attention(const struct model *model, const struct batch *batch, const struct dropout *dropout, int layer) {
-        const struct block *b = &model->blocks[layer];
+struct attention model_attention(const struct model *model, const struct block *b, const struct batch *batch, const struct dropout *dropout,
+                                 int layer) {
         return (struct attention){
                 .heads = model->shape.heads,
                 .head_dim = model->shape.dim / model->shape.heads,
                 .n_sequences = batch->n_sequences,
-                .cls_only = b->cls != NULL,
                 .offsets = batch->offsets,
-                .score_offsets = b->cls ? model->cls_score_offsets : model->score_offsets,
+                .score_offsets = model->score_offsets,
                 .q = b->q,
-                .k = b->k,
-                .v = b->v,
-                .q_stride = b->q_stride,
-                .kv_stride = b->kv_stride,
+                .k = b->q + model->shape.dim,
+                .v = b->q + 2 * model->shape.dim,
+                .stride = 3 * (size_t)model->shape.dim,
                 .q_bias = weight(model, layer, Q_B),
                 .k_bias = weight(model, layer, K_B),
                 .v_bias = weight(model, layer, V_B),
@@ -56,41 +55,44 @@ static void place_scores(struct model *model, const struct batch *batch) {
         }
 }
 
-/* The last block's queries come from the [CLS] rows alone: nothing else of its output is ever read. */
-static void project(struct model *model, const struct batch *batch, int layer) {
-        struct block *b = &model->blocks[layer];
-        const int dim = model->shape.dim;
-        const float *x = model->x[layer];
-        make_factor(model, &b->x_factor, x, batch->n_tokens, dim);
-        if (!b->cls) {
-                gemm_forward(&model->gemm, b->q, b->x_factor, weight_factor(model, layer, Q_W), batch->n_tokens, 3 * dim, dim);
-                return;
-        }
-        for (int s = 0; s < batch->n_sequences; s++)
-                memcpy(b->cls + (size_t)s * dim, x + (size_t)batch->offsets[s] * dim, (size_t)dim * sizeof *x);
-        make_factor(model, &b->cls_factor, b->cls, batch->n_sequences, dim);
-        gemm_forward(&model->gemm, b->q, b->cls_factor, weight_factor(model, layer, Q_W), batch->n_sequences, dim, dim);
-        gemm_forward(&model->gemm, b->k, b->x_factor, weight_factor(model, layer, K_W), batch->n_tokens, 2 * dim, dim);
+static float *input(const struct model *model, int layer, bool keeps) {
+        return keeps || layer == model->shape.layers ? model->x[layer] : model->x[layer % 2];
 }
 
-static void block_forward(struct model *model, const struct batch *batch, const struct dropout *dropout, int layer) {
+static struct block *block(const struct model *model, int layer, bool keeps) {
+        return keeps || layer == model->shape.layers - 1 ? &model->blocks[layer] : &model->blocks[0];
+}
+
+static void attend(struct model *model, const struct batch *batch, const struct dropout *dropout, struct block *b, const float *x, int layer) {
+        const struct attention attention = model_attention(model, b, batch, dropout, layer);
+        const int dim = model->shape.dim;
+        make_factor(model, &b->x_factor, x, batch->n_tokens, dim);
+        gemm_forward(&model->gemm, b->q, b->x_factor, weight_factor(model, layer, Q_W), batch->n_tokens, 3 * dim, dim);
+        model->kernels->attention_forward(b->context, b->probabilities, &attention, model->scratch);
+}
+
+static void block_forward(struct model *model, const struct batch *batch, const struct dropout *dropout, int layer, bool keeps) {
         const struct kernel_set *kernels = model->kernels;
-        struct block *b = &model->blocks[layer];
+        struct block *b = block(model, layer, keeps);
         const int dim = model->shape.dim, hidden = model->shape.hidden_dim, rows = b->cls ? batch->n_sequences : batch->n_tokens;
-        const struct attention attention = model_attention(model, batch, dropout, layer);
+        const float *x = input(model, layer, keeps);
+        float *y = input(model, layer + 1, keeps), *h = keeps ? model->h : b->pre; /* what is not kept is overwritten in place */
+        float *z1 = keeps ? b->normal1 : b->y1, *z2 = keeps ? b->normal2 : y;
         const struct mask none = {0}, ffn = model_mask_ffn(dropout, layer);
-        project(model, batch, layer);
-        kernels->attention_forward(b->context, b->probabilities, &attention, model->scratch);
+        if (b->cls)
+                model_last_forward(model, batch, dropout, x, keeps);
+        else
+                attend(model, batch, dropout, b, x, layer);
         make_factor(model, &b->context_factor, b->context, rows, dim);
-        gemm_forward(&model->gemm, b->normal1, b->context_factor, weight_factor(model, layer, OUT_W), rows, dim, dim);
-        kernels->norm_forward(b->y1, b->normal1, b->rstd1, weight(model, layer, OUT_B), b->cls ? b->cls : model->x[layer],
-                              weight(model, layer, NORM1_W), weight(model, layer, NORM1_B), &none, rows, dim);
+        gemm_forward(&model->gemm, z1, b->context_factor, weight_factor(model, layer, OUT_W), rows, dim, dim);
+        kernels->norm_forward(b->y1, z1, b->rstd1, weight(model, layer, OUT_B), b->cls ? b->cls : x, weight(model, layer, NORM1_W),
+                              weight(model, layer, NORM1_B), &none, rows, dim);
         make_factor(model, &b->y1_factor, b->y1, rows, dim);
         gemm_forward(&model->gemm, b->pre, b->y1_factor, weight_factor(model, layer, LIN1_W), rows, hidden, dim);
-        kernels->gelu_forward(model->h, b->pre, weight(model, layer, LIN1_B), rows, hidden);
-        make_factor(model, &model->h_factor, model->h, rows, hidden);
-        gemm_forward(&model->gemm, b->normal2, model->h_factor, weight_factor(model, layer, LIN2_W), rows, dim, hidden);
-        kernels->norm_forward(model->x[layer + 1], b->normal2, b->rstd2, weight(model, layer, LIN2_B), b->y1, weight(model, layer, NORM2_W),
+        kernels->gelu_forward(h, b->pre, weight(model, layer, LIN1_B), rows, hidden);
+        make_factor(model, &model->h_factor, h, rows, hidden);
+        gemm_forward(&model->gemm, z2, model->h_factor, weight_factor(model, layer, LIN2_W), rows, dim, hidden);
+        kernels->norm_forward(y, z2, b->rstd2, weight(model, layer, LIN2_B), b->y1, weight(model, layer, NORM2_W),
                               weight(model, layer, NORM2_B), &ffn, rows, dim);
 }
 
@@ -114,20 +116,20 @@ static void refresh_weight_factors(struct model *model) {
         model->weights_changed = false;
 }
 
-void model_run_forward(struct model *model, const struct batch *batch, const struct dropout *dropout) {
+void model_run_forward(struct model *model, const struct batch *batch, const struct dropout *dropout, bool keeps) {
         const struct mask mask = model_mask_embeddings(dropout);
         kernels_set_threads(model->limits.threads);
         place_scores(model, batch);
         refresh_weight_factors(model);
-        model->kernels->embeddings_forward(model->x[0], model->embed_normal, model->embed_rstd, weight(model, -1, WORDS),
+        model->kernels->embeddings_forward(model->x[0], keeps ? model->embed_normal : model->x[0], model->embed_rstd, weight(model, -1, WORDS),
                                            weight(model, -1, POSITIONS), weight(model, -1, EMBED_NORM_W), weight(model, -1, EMBED_NORM_B),
                                            &mask, batch->ids, batch->offsets, batch->n_sequences, model->shape.dim);
         for (int layer = 0; layer < model->shape.layers && !is_stopped(model); layer++)
-                block_forward(model, batch, dropout, layer);
+                block_forward(model, batch, dropout, layer, keeps);
         head_forward(model, batch, dropout);
 }
 
 void model_forward(struct model *model, const struct batch *batch, float *logits) {
-        model_run_forward(model, batch, NULL);
+        model_run_forward(model, batch, NULL, false);
         memcpy(logits, model->logits, (size_t)batch->n_sequences * (size_t)model->shape.n_labels * sizeof *logits);
 }

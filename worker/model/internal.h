@@ -12,9 +12,9 @@ enum { PRE_W, PRE_B, CLASSIFIER_W, CLASSIFIER_B, N_HEAD_TENSORS };
 
 /* Activations of one block that backward needs. R = tokens, or sequences in the last block, d = dim, f = hidden_dim. */
 struct block {
-        float *q, *k, *v;         /* first elements of the projections, without bias */
-        size_t q_stride, kv_stride;
+        float *q;                 /* [tokens, 3d] queries, keys and values without bias; last block: its scaled queries [sequences, d] */
         float *cls;               /* last block: the [CLS] rows of its input [sequences, d]; else NULL */
+        float *u, *mixed, *sums;  /* last block: a row a head [sequences, heads, d], and a number (last.c) */
         float *probabilities;     /* after softmax, before dropout */
         float *context;           /* [R, d] */
         float *normal1, *rstd1;   /* [R, d], [R] */
@@ -66,6 +66,7 @@ struct model {
         float *head_pre, *head_h, *logits;     /* [sequences, d], [sequences, d], [sequences, n_labels] */
         float *d, *d_branch, *d_wide;          /* [tokens, d], [tokens, d], [tokens, max(3d, f)] gradients on their way back */
         float *d_query, *d_logits;             /* [sequences, d], [sequences, n_labels] */
+        float *d_u, *d_mixed, *d_sums;         /* of the last block's u, mixed, sums */
         struct operand h_factor, d_factor, wide_factor, query_factor;              /* of h, d or d_branch, d_wide, d_query */
         struct operand head_factor, head_h_factor, head_d_factor, logits_factor;   /* of x[layers], head_h, its gradient, d_logits */
         size_t *score_offsets, *cls_score_offsets; /* [sequences] of the batch in work */
@@ -118,7 +119,13 @@ struct mask model_mask_ffn(const struct dropout *dropout, int layer);
 struct mask model_mask_head(const struct dropout *dropout, int layers);
 
 /* The attention of block `layer` on this batch. */
-struct attention model_attention(const struct model *model, const struct batch *batch, const struct dropout *dropout, int layer);
+struct attention model_attention(const struct model *model, const struct block *b, const struct batch *batch, const struct dropout *dropout,
+                                 int layer);
 
-/* Everything up to model->logits. */
-void model_run_forward(struct model *model, const struct batch *batch, const struct dropout *dropout);
+/* last.c: the last block's attention, input x → context, and back: d_branch holds the gradient of context, d becomes that of
+ * x, unless input_matters is false. */
+void model_last_forward(struct model *model, const struct batch *batch, const struct dropout *dropout, const float *x, bool keeps);
+void model_last_backward(struct model *model, const struct batch *batch, const struct dropout *dropout, bool input_matters);
+
+/* Everything up to model->logits. keeps: what backward needs is kept; else nothing is, and dropout is NULL. */
+void model_run_forward(struct model *model, const struct batch *batch, const struct dropout *dropout, bool keeps);

@@ -50,22 +50,25 @@ static struct operand take_factor(const struct model *model, struct arena *arena
 static struct block lay_out_block(const struct model *model, struct arena *arena, bool last) {
         const size_t dim = (size_t)model->shape.dim, tokens = (size_t)model->limits.max_tokens;
         const size_t rows = last ? (size_t)model->limits.max_sequences : tokens;
-        struct block b = {.q_stride = last ? dim : 3 * dim, .kv_stride = last ? 2 * dim : 3 * dim};
-        b.q = take(arena, rows, b.q_stride);
-        b.k = last ? take(arena, tokens, b.kv_stride) : arena->base ? b.q + dim : NULL;
-        b.v = arena->base ? b.k + dim : NULL;
+        const bool training = model->limits.training;
+        const size_t heads = (size_t)model->shape.heads;
+        struct block b = {0};
+        b.q = take(arena, rows, last ? dim : 3 * dim);
         b.cls = last ? take(arena, rows, dim) : NULL;
+        b.u = last ? take(arena, rows * heads, dim) : NULL;
+        b.mixed = last && training ? take(arena, rows * heads, dim) : NULL;
+        b.sums = last ? take(arena, rows, heads) : NULL;
         b.probabilities = take(arena, rows, kernels_score_floats(model->shape.heads, 1, model->limits.max_length));
         b.context = take(arena, rows, dim);
         b.context_factor = take_factor(model, arena, b.context, true, rows, dim);
-        b.x_factor = take_factor(model, arena, NULL, false, tokens, dim);
+        b.x_factor = last ? (struct operand){0} : take_factor(model, arena, NULL, false, tokens, dim);
         b.cls_factor = last ? take_factor(model, arena, NULL, false, rows, dim) : (struct operand){0};
-        b.normal1 = take(arena, rows, dim);
+        b.normal1 = training ? take(arena, rows, dim) : NULL;
         b.rstd1 = take(arena, rows, 1);
         b.y1 = take(arena, rows, dim);
         b.y1_factor = take_factor(model, arena, NULL, false, rows, dim);
         b.pre = take(arena, rows, (size_t)model->shape.hidden_dim);
-        b.normal2 = take(arena, rows, dim);
+        b.normal2 = training ? take(arena, rows, dim) : NULL;
         b.rstd2 = take(arena, rows, 1);
         return b;
 }
@@ -93,9 +96,9 @@ static void lay_out(struct model *model, struct arena *arena) {
         model->weight_factors = take_factor(model, arena, arena->base ? model->weights + model->first_factor : NULL, false, 1,
                                             model->n_floats - model->first_factor);
         lay_out_blocks(model, arena);
-        model->embed_normal = take(arena, tokens, dim);
+        model->embed_normal = limits->training ? take(arena, tokens, dim) : NULL;
         model->embed_rstd = take(arena, tokens, 1);
-        model->h = take(arena, tokens, hidden);
+        model->h = limits->training ? take(arena, tokens, hidden) : model->blocks[0].pre;
         model->h_factor = take_factor(model, arena, model->h, true, tokens, hidden);
         model->head_pre = take(arena, sequences, dim);
         model->head_h = take(arena, sequences, dim);
@@ -117,6 +120,9 @@ static void lay_out(struct model *model, struct arena *arena) {
         model->d_wide = take(arena, tokens, hidden > 3 * dim ? hidden : 3 * dim);
         model->wide_factor = take_factor(model, arena, model->d_wide, true, tokens, hidden > 3 * dim ? hidden : 3 * dim);
         model->d_query = take(arena, sequences, dim);
+        model->d_u = take(arena, sequences * (size_t)shape->heads, dim);
+        model->d_mixed = take(arena, sequences * (size_t)shape->heads, dim);
+        model->d_sums = take(arena, sequences, (size_t)shape->heads);
         model->query_factor = take_factor(model, arena, model->d_query, true, sequences, dim);
         model->d_logits = take(arena, sequences, labels);
         model->logits_factor = take_factor(model, arena, model->d_logits, true, sequences, labels);
@@ -199,10 +205,10 @@ void model_free(struct model *model) {
         free(model);
 }
 
-/* Every linear layer's products; the last block splits the projections. */
+/* Every linear layer's products. */
 static void prepare_products(struct model *model) {
         const int dim = model->shape.dim, hidden = model->shape.hidden_dim;
-        const struct gemm_layer layers[] = {{3 * dim, dim}, {2 * dim, dim}, {dim, dim}, {hidden, dim}, {dim, hidden}, {model->shape.n_labels, dim}};
+        const struct gemm_layer layers[] = {{3 * dim, dim}, {dim, dim}, {hidden, dim}, {dim, hidden}, {model->shape.n_labels, dim}};
         gemm_init(&model->gemm, model->limits.bf16 ? gemm_bf16_way() : GEMM_F32);
         if (!gemm_prepare(&model->gemm, layers, sizeof layers / sizeof *layers))
                 log_warning("oneDNN refuses a matrix product of this model: bfloat16 products are computed in rounded float32");

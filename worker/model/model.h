@@ -87,9 +87,9 @@ int model_set_loss(struct model *model, const float *class_weights, double label
  * Returns the unscaled mean loss in double. logits may be NULL. */
 double model_forward_backward(struct model *model, const struct batch *batch, const struct dropout *dropout, double loss_scale, float *logits);
 
-/* Hidden states for golden_replay: the output of the embeddings (0) or of block i (1 … layers) of the last forward, as
- * [n_tokens, dim]; of the last block only the [CLS] rows exist: [n_sequences, dim]. A model that is not for training keeps
- * the last one only: NULL for the others. */
+/* Hidden states for golden_replay: the output of the embeddings (0) or of block i (1 … layers) of the last
+ * model_forward_backward, as [n_tokens, dim]; of the last block only the [CLS] rows exist: [n_sequences, dim].
+ * model_forward keeps the last one only; NULL for the others when the model is not for training. */
 const float *model_hidden(const struct model *model, int i);
 
 /* How bfloat16 products are computed here, static text; NULL when the model's are float32. */

@@ -22,6 +22,7 @@
 #include "model/model.h"
 
 #define BATCH_SIZE 16
+#define EVAL_BATCH_SIZE 32 /* as a training evaluates by default */
 #define EVAL_PAIRS 408
 #define MAX_LENGTH 512
 #define MAX_LINE_BYTES 65536
@@ -155,14 +156,14 @@ static int compare_ints(const void *a, const void *b) {
 
 /* Training draws a batch a step; evaluation draws all pairs and sorts them, as the trainer does. */
 static int draw_batches(struct bench *bench, struct rng *rng, struct error *err) {
-        int lengths[EVAL_PAIRS], n = bench->eval ? EVAL_PAIRS : BATCH_SIZE, r = 0;
+        int lengths[EVAL_PAIRS], n = bench->eval ? EVAL_PAIRS : BATCH_SIZE, size = bench->eval ? EVAL_BATCH_SIZE : BATCH_SIZE, r = 0;
         for (int step = 0; r == 0 && step <= (bench->eval ? 0 : bench->n_steps); step++) {
                 for (int i = 0; i < n; i++)
                         lengths[i] = draw_length(rng);
                 if (bench->eval)
                         qsort(lengths, (size_t)n, sizeof *lengths, compare_ints);
-                for (int i = 0; r == 0 && i < n; i += BATCH_SIZE)
-                        r = add_batch(bench, lengths + i, n - i < BATCH_SIZE ? n - i : BATCH_SIZE, rng, err);
+                for (int i = 0; r == 0 && i < n; i += size)
+                        r = add_batch(bench, lengths + i, n - i < size ? n - i : size, rng, err);
         }
         return r;
 }
@@ -296,8 +297,7 @@ static int measure_limit(struct bench *bench, struct error *err) {
         const int dim = bench->shape.dim, hidden = bench->shape.hidden_dim, blocks = bench->shape.layers - 1;
         const struct linear linears[] = {
                 {{3 * dim, dim}, blocks, true}, {{dim, dim}, blocks, true}, {{hidden, dim}, blocks, true}, {{dim, hidden}, blocks, true},
-                {{2 * dim, dim}, 1, true},                                                                      /* the last block: k and v, */
-                {{dim, dim}, 3, false}, {{hidden, dim}, 1, false}, {{dim, hidden}, 1, false}, /* q, output, head; feed-forward */
+                {{dim, dim}, 5, false}, {{hidden, dim}, 1, false}, {{dim, hidden}, 1, false}, /* the last block: q, k, v, output; feed-forward; head */
                 {{bench->shape.n_labels, dim}, 1, false},
         };
         struct gemm_layer layers[sizeof linears / sizeof *linears];

@@ -165,12 +165,46 @@ static void a_piece_of_an_operand_can_be_made_anew(void **state) {
         fini(&f);
 }
 
+/* Pieces of matrices of 30 columns: what lies around a result stays, and the product is that of copies without gaps. */
+static void pieces_of_matrices_are_multiplied_where_they_lie(void **state) {
+        (void)state;
+        enum { ROWS = 7, OUT = 9, IN = 11, WIDE = 30 };
+        struct gemm gemm;
+        gemm_init(&gemm, GEMM_F32);
+        float *x = draw(WIDE * WIDE), *w = draw(WIDE * WIDE), *dy = draw(WIDE * WIDE), *y = malloc(WIDE * WIDE * sizeof *y);
+        const struct piece a = {x + 3, WIDE}, b = {w + 2, WIDE}, c = {dy + 5, WIDE};
+        for (int form = 0; form < 3; form++) {
+                const int rows = form == 2 ? OUT : ROWS, cols = form == 0 ? OUT : IN, depth = form == 0 ? IN : form == 1 ? OUT : ROWS;
+                for (int i = 0; i < WIDE * WIDE; i++)
+                        y[i] = 7;
+                if (form == 0)
+                        gemm_pieces_forward(&gemm, y + 4, WIDE, a, b, ROWS, OUT, IN);
+                else if (form == 1)
+                        gemm_pieces_backward_input(&gemm, y + 4, WIDE, c, b, ROWS, OUT, IN);
+                else
+                        gemm_pieces_backward_weight(&gemm, y + 4, WIDE, c, a, ROWS, OUT, IN);
+                for (int i = 0; i < WIDE; i++)
+                        for (int j = 0; j < WIDE; j++) {
+                                const bool inside = i < rows && j >= 4 && j < 4 + cols;
+                                double sum = !inside || form == 2 ? 7 : 0;
+                                for (int l = 0; inside && l < depth; l++)
+                                        sum += form == 0   ? (double)a.at[i * WIDE + l] * (double)b.at[(j - 4) * WIDE + l]
+                                               : form == 1 ? (double)c.at[i * WIDE + l] * (double)b.at[l * WIDE + j - 4]
+                                                           : (double)c.at[l * WIDE + i] * (double)a.at[l * WIDE + j - 4];
+                                assert_true(fabs((double)y[i * WIDE + j] - sum) < 2e-5);
+                        }
+        }
+        assert_true(gemm.meter.flops == 3 * 2.0 * ROWS * OUT * IN);
+        free(x), free(w), free(dy), free(y);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(products_of_float32_factors),
                 cmocka_unit_test(products_of_rounded_factors_are_summed_in_float32),
                 cmocka_unit_test(products_by_onednn_equal_those_of_rounded_factors),
                 cmocka_unit_test(a_piece_of_an_operand_can_be_made_anew),
+                cmocka_unit_test(pieces_of_matrices_are_multiplied_where_they_lie),
         };
         rng_init(&rng, 7, 0);
         return cmocka_run_group_tests(tests, NULL, NULL);

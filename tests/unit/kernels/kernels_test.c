@@ -249,37 +249,37 @@ static void relu_with_dropout_and_its_backward_share_one_mask(void **state) {
 struct attention_case {
         struct attention a;
         size_t score_offsets[3];
-        size_t n_rows, n_tokens, dim;
+        size_t n_tokens, dim;
         float *q, *k, *v, *biases, *weights;
 };
 
 static const int32_t attention_offsets[] = {0, 1, 19, 38}; /* one token alone, and more than one vector */
 
-static struct attention_case make_attention(int heads, int head_dim, bool cls_only, const struct mask *mask) {
-        struct attention_case c = {.n_tokens = 38, .n_rows = cls_only ? 3 : 38, .dim = (size_t)(heads * head_dim)};
-        c.q = draw(c.n_rows * c.dim, 1);
+static struct attention_case make_attention(int heads, int head_dim, const struct mask *mask) {
+        struct attention_case c = {.n_tokens = 38, .dim = (size_t)(heads * head_dim)};
+        c.q = draw(c.n_tokens * c.dim, 1);
         c.k = draw(c.n_tokens * c.dim, 1);
         c.v = draw(c.n_tokens * c.dim, 1);
         c.biases = draw(3 * c.dim, 1);
-        c.weights = draw(c.n_rows * c.dim, 1);
-        c.a = (struct attention){.heads = heads, .head_dim = head_dim, .n_sequences = 3, .cls_only = cls_only, .offsets = attention_offsets};
+        c.weights = draw(c.n_tokens * c.dim, 1);
+        c.a = (struct attention){.heads = heads, .head_dim = head_dim, .n_sequences = 3, .offsets = attention_offsets};
         c.a.q = c.q, c.a.k = c.k, c.a.v = c.v;
-        c.a.q_stride = c.a.kv_stride = c.dim;
+        c.a.stride = c.dim;
         c.a.q_bias = c.biases, c.a.k_bias = c.biases + c.dim, c.a.v_bias = c.biases + 2 * c.dim;
         c.a.mask = *mask;
         size_t at = 0;
         for (int s = 0; s < 3; s++) {
                 int length = attention_offsets[s + 1] - attention_offsets[s];
                 c.score_offsets[s] = at;
-                at += kernels_score_floats(heads, cls_only ? 1 : length, length);
+                at += kernels_score_floats(heads, length, length);
         }
         return c;
 }
 
 static double attention_loss(const struct attention_case *c, const double *q, const double *k, const double *v) {
-        double *context = calloc(c->n_rows * c->dim, sizeof *context), loss = 0;
+        double *context = calloc(c->n_tokens * c->dim, sizeof *context), loss = 0;
         naive_attention(context, q, k, v, &c->a);
-        for (size_t i = 0; i < c->n_rows * c->dim; i++)
+        for (size_t i = 0; i < c->n_tokens * c->dim; i++)
                 loss += context[i] * (double)c->weights[i];
         free(context);
         return loss;
@@ -299,9 +299,9 @@ static void check_gradient(const struct attention_case *c, const float *d, doubl
         }
 }
 
-static void check_attention(const struct kernel_set *kernels, int heads, int head_dim, bool cls_only, const struct mask *mask) {
-        struct attention_case c = make_attention(heads, head_dim, cls_only, mask);
-        size_t n_q = c.n_rows * c.dim, n_kv = c.n_tokens * c.dim;
+static void check_attention(const struct kernel_set *kernels, int heads, int head_dim, const struct mask *mask) {
+        struct attention_case c = make_attention(heads, head_dim, mask);
+        size_t n_q = c.n_tokens * c.dim, n_kv = c.n_tokens * c.dim;
         float *context = calloc(n_q, sizeof *context), *probabilities = calloc((size_t)heads * 38 * 32, sizeof *probabilities);
         float *d_q = calloc(n_q, sizeof *d_q), *d_k = calloc(n_kv, sizeof *d_k), *d_v = calloc(n_kv, sizeof *d_v);
         double *truth = calloc(n_q, sizeof *truth), *q = widen(c.q, n_q), *k = widen(c.k, n_kv), *v = widen(c.v, n_kv);
@@ -321,13 +321,70 @@ static void check_attention(const struct kernel_set *kernels, int heads, int hea
 
 static void attention_and_its_backward_equal_the_plain_twin(void **state) {
         (void)state;
-        FOR_ALL_SETS(kernels)
-                for (int cls_only = 0; cls_only <= 1; cls_only++) {
-                        kernels_set_threads(2);
-                        check_attention(kernels, 2, 5, cls_only, &no_mask);
-                        check_attention(kernels, 1, 16, cls_only, &some_mask);
-                        check_attention(kernels, 2, 20, cls_only, &some_mask);
-                }
+        FOR_ALL_SETS(kernels) {
+                kernels_set_threads(2);
+                check_attention(kernels, 2, 5, &no_mask);
+                check_attention(kernels, 1, 16, &some_mask);
+                check_attention(kernels, 2, 20, &some_mask);
+        }
+}
+
+enum { FOLDED_HEADS = 3, FOLDED_ROWS = 3 * FOLDED_HEADS };
+
+static double folded_loss(const double *u, const double *x, const float *weights, const struct folded *f, double *mixed, double *sums) {
+        double loss = 0;
+        naive_folded(mixed, sums, u, x, f);
+        for (int i = 0; i < FOLDED_ROWS * (f->dim + 1); i++) /* the last of them on sums */
+                loss += (i < FOLDED_ROWS * f->dim ? mixed[i] : sums[i - FOLDED_ROWS * f->dim]) * (double)weights[i];
+        return loss;
+}
+
+/* d loss / d of every 7th element of either u or x */
+static void check_folded_gradient(const float *d, double *moved, size_t n, const double *u, const double *x, const float *weights, const struct folded *f) {
+        double mixed[FOLDED_ROWS * 144], sums[FOLDED_ROWS];
+        for (size_t i = 0; i < n; i += 7) {
+                const double before = moved[i];
+                moved[i] = before + 1e-4;
+                double high = folded_loss(u, x, weights, f, mixed, sums);
+                moved[i] = before - 1e-4;
+                double low = folded_loss(u, x, weights, f, mixed, sums);
+                moved[i] = before;
+                if (!(fabs(d[i] - (high - low) / 2e-4) < 2e-4))
+                        fail_msg("gradient %zu is %.9g, not %.9g", i, (double)d[i], (high - low) / 2e-4);
+        }
+}
+
+static void check_folded(const struct kernel_set *kernels, int dim, const struct mask *mask) {
+        const size_t n_x = 38 * (size_t)dim, n = FOLDED_ROWS * (size_t)dim;
+        const size_t score_offsets[3] = {0, kernels_score_floats(FOLDED_HEADS, 1, 1), kernels_score_floats(FOLDED_HEADS, 1, 1) + kernels_score_floats(FOLDED_HEADS, 1, 18)};
+        float *x = draw(n_x, 1), *u = draw(n, 0.3), *weights = draw(n + FOLDED_ROWS, 1), *mixed = calloc(n, sizeof *mixed), sums[FOLDED_ROWS];
+        float *probabilities = calloc(FOLDED_HEADS * 5 * 16, sizeof *probabilities), *d_u = calloc(n, sizeof *d_u), *d_x = calloc(n_x, sizeof *d_x);
+        double *wide_x = widen(x, n_x), *wide_u = widen(u, n), *truth = calloc(n, sizeof *truth), true_sums[FOLDED_ROWS];
+        struct scratch scratch = make_scratch(64, 16, 19);
+        const struct folded f = {.heads = FOLDED_HEADS, .dim = dim, .n_sequences = 3, .offsets = attention_offsets, .score_offsets = score_offsets, .x = x, .mask = *mask};
+        kernels->folded_forward(mixed, sums, probabilities, u, &f, scratch);
+        naive_folded(truth, true_sums, wide_u, wide_x, &f);
+        assert_near(mixed, truth, n, 2e-5);
+        assert_near(sums, true_sums, FOLDED_ROWS, 1e-5);
+        kernels->folded_backward(d_u, d_x, weights, weights + n, probabilities, u, &f, scratch);
+        check_folded_gradient(d_u, wide_u, n, wide_u, wide_x, weights, &f);
+        check_folded_gradient(d_x, wide_x, n_x, wide_u, wide_x, weights, &f);
+        kernels->folded_forward(u, sums, probabilities, u, &f, scratch); /* in place */
+        assert_memory_equal(u, mixed, n * sizeof *u);
+        void *all[] = {x, u, weights, mixed, probabilities, d_u, d_x, wide_x, wide_u, truth, scratch.base};
+        for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+                free(all[i]);
+}
+
+static void attention_with_folded_projections_equals_the_plain_twin(void **state) {
+        (void)state;
+        FOR_ALL_SETS(kernels) {
+                kernels_set_threads(2);
+                check_folded(kernels, 5, &some_mask);
+                check_folded(kernels, 16, &no_mask);
+                check_folded(kernels, 70, &some_mask);
+                check_folded(kernels, 144, &no_mask);
+        }
 }
 
 /* --- embeddings, sums, optimizer, loss -------------------------------------------------------------- */
@@ -447,6 +504,7 @@ int main(void) {
                 cmocka_unit_test(gelu_and_its_backward_equal_the_plain_twin),
                 cmocka_unit_test(relu_with_dropout_and_its_backward_share_one_mask),
                 cmocka_unit_test(attention_and_its_backward_equal_the_plain_twin),
+                cmocka_unit_test(attention_with_folded_projections_equals_the_plain_twin),
                 cmocka_unit_test(embeddings_add_word_and_position_and_scatter_back_except_to_padding),
                 cmocka_unit_test(sums_over_columns_and_squares_are_exact_enough),
                 cmocka_unit_test(adamw_follows_torch_for_five_steps),
