@@ -63,7 +63,7 @@ def measure(args, shape, precision, threads, evaluation):
     row = {"shape": shape, "precision": precision, "threads": threads, "what": "408 pairs" if evaluation else "step",
            "s": middle([m["step_s"]["median"] for m in mine]), "limit_s": middle([m["limit"]["step_s"] for m in mine]),
            "share": middle([m["limit"]["share"] for m in mine]), "gemm_share": middle([m["gemm_share"] for m in mine]),
-           "mib": max(m["peak_rss_mib"] for m in mine), "core": mine[0]["blas"]["core"], "bf16": mine[0]["bf16"]}
+           "mib": max(m["peak_rss_mib"] for m in mine), "core": mine[0]["blas"]["core"], "products": mine[0]["products"]}
     if theirs:
         row |= {"peer_s": middle([s for s, _ in theirs]), "peer_mib": max(m for _, m in theirs)}
         row["ratio"] = middle([s / m["step_s"]["median"] for m, (s, _) in zip(mine, theirs)])
@@ -106,7 +106,7 @@ def main():
                     rows.append(measure(args, shape, precision, threads, evaluation))
                     show(rows[-1])
     show_threads(rows)
-    print(f"OpenBLAS core {rows[0]['core']}; bf16 by {next((r['bf16'] for r in rows if r['bf16']), 'nothing')}")
+    print(f"OpenBLAS core {rows[0]['core']}; products: {', '.join(sorted({r['products'] for r in rows}))}")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,9 @@ from daemon import ROOT, SANITIZED, program
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 import tiny_model  # noqa: E402
 
+# float32 products come from oneDNN where the processor has AVX-512 and the build has oneDNN.
+BY_ONEDNN = "avx512bw" in pathlib.Path("/proc/cpuinfo").read_text() and b"libdnnl" in pathlib.Path(program("sweep-trainer")).read_bytes()
+
 PATIENCE_S = 300 if SANITIZED else 60
 EVAL_NAMES = ["eval/loss", "eval/accuracy", "eval/f1", "eval/precision", "eval/recall"]
 
@@ -556,6 +559,7 @@ def test_a_checkpoint_of_another_configuration_is_refused(folders, tmp_path, cha
 @pytest.mark.parametrize("environment, word", [
     ({"SWEEPD_KERNELS": "generic"}, "kernels is"),
     ({"OPENBLAS_CORETYPE": "Prescott"}, "blas_core is"),
+    pytest.param({"SWEEPD_F32": "blas"}, "products is", marks=pytest.mark.skipif(not BY_ONEDNN, reason="BLAS is what is best here")),
 ])
 def test_a_checkpoint_of_another_kernel_path_is_refused_by_name(folders, tmp_path, environment, word):
     config = long_configuration(folders, tmp_path, fixed={"epochs": 1})

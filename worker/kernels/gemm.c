@@ -1,7 +1,8 @@
-/* Matrix products by OpenBLAS (the OpenMP build, so that it shares libgomp's thread pool with the kernels) or oneDNN. */
+/* Matrix products by OpenBLAS (the OpenMP build, so that it shares libgomp's thread pool with the kernels) or oneDNN (likewise). */
 #include "kernels/gemm.h"
 
 #include <cblas.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -18,17 +19,31 @@ static double now_s(void) {
 }
 
 /* --- ways ------------------------------------------------------------------------------------------- */
-enum gemm_way gemm_bf16_way(void) {
-        const char *wish = getenv("SWEEPD_BF16");
+enum gemm_way gemm_way(bool bf16) {
+        const char *wish = getenv(bf16 ? "SWEEPD_BF16" : "SWEEPD_F32");
+        bool onednn = bf16 ? onednn_is_fast_bf16() : onednn_is_fast_f32();
         if (wish && strcmp(wish, "onednn") == 0)
-                return GEMM_ONEDNN;
-        if (wish && strcmp(wish, "rounded") == 0)
-                return GEMM_ROUNDED;
-        return onednn_is_fast() ? GEMM_ONEDNN : GEMM_ROUNDED;
+                onednn = true;
+        if (wish && strcmp(wish, bf16 ? "rounded" : "blas") == 0)
+                onednn = false;
+        return bf16 ? (onednn ? GEMM_BF16_ONEDNN : GEMM_ROUNDED) : onednn ? GEMM_F32_ONEDNN : GEMM_F32;
 }
 
 const char *gemm_way_name(enum gemm_way way) {
-        return way == GEMM_ONEDNN ? onednn_name() : way == GEMM_ROUNDED ? "rounded f32" : "f32";
+        static char name[80];
+        if (way == GEMM_F32_ONEDNN) {
+                snprintf(name, sizeof name, "f32 by %s", onednn_name());
+                return name;
+        }
+        return way == GEMM_BF16_ONEDNN ? onednn_name() : way == GEMM_ROUNDED ? "rounded f32" : "f32";
+}
+
+static bool is_onednn(enum gemm_way way) {
+        return way == GEMM_F32_ONEDNN || way == GEMM_BF16_ONEDNN;
+}
+
+static bool takes_float32(enum gemm_way way) {
+        return way == GEMM_F32 || way == GEMM_F32_ONEDNN;
 }
 
 void gemm_init(struct gemm *gemm, enum gemm_way way) {
@@ -41,30 +56,30 @@ void gemm_fini(struct gemm *gemm) {
 }
 
 bool gemm_prepare(struct gemm *gemm, const struct gemm_layer *layers, size_t n_layers) {
-        if (gemm->way != GEMM_ONEDNN || onednn_new(layers, n_layers, &gemm->onednn) == 0)
+        if (!is_onednn(gemm->way) || onednn_new(layers, n_layers, gemm->way == GEMM_BF16_ONEDNN, &gemm->onednn) == 0)
                 return true;
-        gemm->way = GEMM_ROUNDED;
+        gemm->way = gemm->way == GEMM_BF16_ONEDNN ? GEMM_ROUNDED : GEMM_F32;
         return false;
 }
 
 /* --- operands --------------------------------------------------------------------------------------- */
 size_t gemm_operand_bytes(const struct gemm *gemm) {
-        return gemm->way == GEMM_ONEDNN ? sizeof(uint16_t) : sizeof(float);
+        return gemm->way == GEMM_BF16_ONEDNN ? sizeof(uint16_t) : sizeof(float);
 }
 
 bool gemm_makes_in_place(const struct gemm *gemm) {
-        return gemm->way != GEMM_ONEDNN;
+        return gemm->way != GEMM_BF16_ONEDNN;
 }
 
 void gemm_fill_operand(const struct gemm *gemm, struct operand room, size_t first, const float *x, size_t n) {
         if (gemm->way == GEMM_ROUNDED)
                 gemm->kernels->round_bf16((float *)room.at + first, x, n);
-        if (gemm->way == GEMM_ONEDNN)
+        if (gemm->way == GEMM_BF16_ONEDNN)
                 gemm->kernels->to_bf16((uint16_t *)room.at + first, x, n);
 }
 
 struct operand gemm_operand(const struct gemm *gemm, struct operand room, const float *x, size_t n) {
-        if (gemm->way == GEMM_F32)
+        if (takes_float32(gemm->way))
                 return (struct operand){(void *)x};
 #pragma omp parallel for schedule(static)
         for (size_t first = 0; first < n; first += PIECE_FLOATS)
@@ -87,7 +102,7 @@ static const CBLAS_TRANSPOSE transposes[][2] = {
 static void multiply(struct gemm *gemm, enum product product, int m, int n, int k, struct operand a, int lda, struct operand b, int ldb,
                      float beta, float *c) {
         double begin_s = now_s();
-        if (gemm->way == GEMM_ONEDNN)
+        if (is_onednn(gemm->way))
                 onednn_multiply(gemm->onednn, product, m, n, k, a.at, b.at, beta != 0, c);
         else
                 cblas_sgemm(CblasRowMajor, transposes[product][0], transposes[product][1], m, n, k, 1, a.at, lda, b.at, ldb, beta, c, n);

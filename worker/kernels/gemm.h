@@ -4,9 +4,9 @@
  * Factors are multiplied in float32, or rounded to bfloat16 (the upper half of a float32, to nearest even) and multiplied
  * with sums in float32, as autocast does. A factor is brought into that form once, where it is made: struct operand.
  *
- * bfloat16 has two ways to the same numbers (but for the order of sums). Where the processor multiplies bfloat16 itself,
- * oneDNN does it at twice the speed. Elsewhere factors are rounded and multiplied by BLAS: a product of two bfloat16
- * numbers is exact in float32. */
+ * Where the processor has AVX-512, float32 factors are multiplied by oneDNN, elsewhere by BLAS. bfloat16 has two ways to the same
+ * numbers (but for the order of sums): where the processor multiplies it itself, oneDNN does it at twice the speed; elsewhere factors
+ * are rounded and multiplied by BLAS, as a product of two bfloat16 numbers is exact in float32. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -15,7 +15,7 @@ struct gemm_meter {
         double seconds, flops;
 };
 
-enum gemm_way { GEMM_F32, GEMM_ROUNDED, GEMM_ONEDNN };
+enum gemm_way { GEMM_F32, GEMM_F32_ONEDNN, GEMM_ROUNDED, GEMM_BF16_ONEDNN };
 
 struct kernel_set;
 struct onednn;
@@ -37,13 +37,13 @@ struct gemm_layer {
         int out, in;
 };
 
-/* The way for bfloat16 here. SWEEPD_BF16=onednn|rounded in the environment asks for one of them. */
-enum gemm_way gemm_bf16_way(void);
+/* The way here. SWEEPD_F32=onednn|blas and SWEEPD_BF16=onednn|rounded in the environment ask for one of them. */
+enum gemm_way gemm_way(bool bf16);
 
 void gemm_init(struct gemm *gemm, enum gemm_way way);
 void gemm_fini(struct gemm *gemm);
 /* Makes all that products of these layers need, for any number of rows. Other layers must not be asked for when the way is
- * oneDNN's. False: oneDNN cannot, and products will be computed as GEMM_ROUNDED from now on. Before any operand is made. */
+ * oneDNN's. False: oneDNN cannot, and products will be computed by BLAS from now on. Before any operand is made. */
 bool gemm_prepare(struct gemm *gemm, const struct gemm_layer *layers, size_t n_layers);
 size_t gemm_operand_bytes(const struct gemm *gemm); /* of one element */
 /* May an operand lie where the float32 matrix lies that it is made of? */
@@ -77,5 +77,5 @@ void gemm_pieces_backward_weight(struct gemm *gemm, float *dw, size_t stride, st
 /* "OpenBLAS 0.3.21 … " and the core it picked, static. */
 const char *gemm_library(void);
 const char *gemm_core(void);
-/* "f32" · "rounded f32" · "oneDNN avx512_core_bf16", … */
+/* "f32" · "f32 by oneDNN 2.6.3 avx512_core_bf16" · "rounded f32" · "oneDNN 2.6.3 avx512_core_bf16", … */
 const char *gemm_way_name(enum gemm_way way);

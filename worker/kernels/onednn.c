@@ -1,5 +1,7 @@
-/* One oneDNN primitive (matmul) a layer and product, made before the first step with the number of rows left open: batches
- * differ in it from step to step, and a primitive takes longer to make than to run. */
+/* One oneDNN primitive (matmul) a layer and product. Batches differ in the number of rows from step to step. In bfloat16 it is left
+ * open, and all primitives are made before the first step: such ones are as fast as any. In float32 they are not, so that each number
+ * of rows gets its own when it is first asked for (0.3 ms; the code in it is oneDNN's to share), and the MAX_PRIMITIVES used last are
+ * kept. */
 #include "kernels/onednn.h"
 
 #include <errno.h>
@@ -16,30 +18,45 @@ struct primitive {
         enum product product;
         struct gemm_layer layer;
         bool add;
+        dnnl_dim_t rows; /* or DNNL_RUNTIME_DIM_VAL */
         dnnl_primitive_t primitive;
+        uint64_t used; /* when, by the count of products */
 };
 
+#define MAX_PRIMITIVES 512
+#define FIRST_ROWS 16 /* of primitives in float32 that only tell whether oneDNN can */
+
 struct onednn {
+        dnnl_data_type_t factors;
         dnnl_engine_t engine;
         dnnl_stream_t stream;
-        struct primitive *primitives;
+        struct primitive primitives[MAX_PRIMITIVES];
         size_t n_primitives;
+        uint64_t n_products;
 };
 
 static bool has(dnnl_cpu_isa_t isa) {
         return (dnnl_get_effective_cpu_isa() & isa) == isa;
 }
 
-bool onednn_is_fast(void) {
+bool onednn_is_fast_bf16(void) {
         return has(dnnl_cpu_isa_avx512_core_bf16);
 }
 
+bool onednn_is_fast_f32(void) {
+        return has(dnnl_cpu_isa_avx512_core);
+}
+
 const char *onednn_name(void) {
-        return has(dnnl_cpu_isa_avx512_core_amx)    ? "oneDNN avx512_core_amx"
-               : has(dnnl_cpu_isa_avx512_core_bf16) ? "oneDNN avx512_core_bf16"
-               : has(dnnl_cpu_isa_avx512_core_vnni) ? "oneDNN avx512_core_vnni"
-               : has(dnnl_cpu_isa_avx512_core)      ? "oneDNN avx512_core"
-                                                    : "oneDNN";
+        static char name[64];
+        const dnnl_version_t *version = dnnl_version();
+        const char *isa = has(dnnl_cpu_isa_avx512_core_amx)    ? " avx512_core_amx"
+                          : has(dnnl_cpu_isa_avx512_core_bf16) ? " avx512_core_bf16"
+                          : has(dnnl_cpu_isa_avx512_core_vnni) ? " avx512_core_vnni"
+                          : has(dnnl_cpu_isa_avx512_core)      ? " avx512_core"
+                                                               : "";
+        snprintf(name, sizeof name, "oneDNN %d.%d.%d%s", version->major, version->minor, version->patch, isa);
+        return name;
 }
 
 /* A row-major matrix [rows, cols] without gaps, or its transpose [cols, rows]. */
@@ -50,17 +67,17 @@ static bool describe(dnnl_memory_desc_t *ret, dnnl_data_type_t type, bool transp
 }
 
 /* What a·b = c of a layer reads and writes; rows may be DNNL_RUNTIME_DIM_VAL. */
-static bool describe_product(dnnl_memory_desc_t ret[3], enum product product, struct gemm_layer layer, dnnl_dim_t rows) {
+static bool describe_product(dnnl_memory_desc_t ret[3], dnnl_data_type_t type, enum product product, struct gemm_layer layer, dnnl_dim_t rows) {
         const dnnl_dim_t out = layer.out, in = layer.in;
         switch (product) {
         case PRODUCT_FORWARD:
-                return describe(&ret[0], dnnl_bf16, false, rows, in) && describe(&ret[1], dnnl_bf16, true, out, in) &&
+                return describe(&ret[0], type, false, rows, in) && describe(&ret[1], type, true, out, in) &&
                        describe(&ret[2], dnnl_f32, false, rows, out);
         case PRODUCT_BACKWARD_INPUT:
-                return describe(&ret[0], dnnl_bf16, false, rows, out) && describe(&ret[1], dnnl_bf16, false, out, in) &&
+                return describe(&ret[0], type, false, rows, out) && describe(&ret[1], type, false, out, in) &&
                        describe(&ret[2], dnnl_f32, false, rows, in);
         case PRODUCT_BACKWARD_WEIGHT:
-                return describe(&ret[0], dnnl_bf16, true, rows, out) && describe(&ret[1], dnnl_bf16, false, rows, in) &&
+                return describe(&ret[0], type, true, rows, out) && describe(&ret[1], type, false, rows, in) &&
                        describe(&ret[2], dnnl_f32, false, out, in);
         default:
                 return false;
@@ -86,13 +103,29 @@ static int make_primitive(struct onednn *onednn, struct primitive *primitive) {
         dnnl_matmul_desc_t matmul;
         dnnl_primitive_desc_t description = NULL;
         dnnl_primitive_attr_t attributes = make_attributes(primitive->add);
-        bool ok = attributes && describe_product(of, primitive->product, primitive->layer, DNNL_RUNTIME_DIM_VAL) &&
+        bool ok = attributes && describe_product(of, onednn->factors, primitive->product, primitive->layer, primitive->rows) &&
                   dnnl_matmul_desc_init(&matmul, &of[0], &of[1], NULL, &of[2]) == dnnl_success &&
                   dnnl_primitive_desc_create(&description, &matmul, attributes, onednn->engine, NULL) == dnnl_success &&
                   dnnl_primitive_create(&primitive->primitive, description) == dnnl_success;
         dnnl_primitive_desc_destroy(description);
         dnnl_primitive_attr_destroy(attributes);
         return ok ? 0 : -ENOTSUP;
+}
+
+/* In the place of the one whose last use is longest ago, where there is no other. NULL: it cannot be made. */
+static struct primitive *add_primitive(struct onednn *onednn, struct primitive primitive) {
+        struct primitive *place = &onednn->primitives[0];
+        if (make_primitive(onednn, &primitive) < 0)
+                return NULL;
+        for (size_t i = 1; i < onednn->n_primitives; i++)
+                if (onednn->primitives[i].used < place->used)
+                        place = &onednn->primitives[i];
+        if (onednn->n_primitives < MAX_PRIMITIVES)
+                place = &onednn->primitives[onednn->n_primitives++];
+        else
+                dnnl_primitive_destroy(place->primitive);
+        *place = primitive;
+        return place;
 }
 
 /* y and dw have one form each (written, added to), dx has both. */
@@ -102,22 +135,19 @@ static int make_layer(struct onednn *onednn, struct gemm_layer layer) {
                 bool add;
         } forms[] = {
                 {PRODUCT_FORWARD, false}, {PRODUCT_BACKWARD_INPUT, false}, {PRODUCT_BACKWARD_INPUT, true}, {PRODUCT_BACKWARD_WEIGHT, true}};
-        for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
-                struct primitive *primitive = &onednn->primitives[onednn->n_primitives++];
-                *primitive = (struct primitive){.product = forms[i].product, .layer = layer, .add = forms[i].add};
-                int r = make_primitive(onednn, primitive);
-                if (r < 0)
-                        return r;
-        }
+        const dnnl_dim_t rows = onednn->factors == dnnl_bf16 ? DNNL_RUNTIME_DIM_VAL : FIRST_ROWS;
+        for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
+                if (!add_primitive(onednn, (struct primitive){.product = forms[i].product, .layer = layer, .add = forms[i].add, .rows = rows}))
+                        return -ENOTSUP;
         return 0;
 }
 
-int onednn_new(const struct gemm_layer *layers, size_t n_layers, struct onednn **ret) {
+int onednn_new(const struct gemm_layer *layers, size_t n_layers, bool bf16, struct onednn **ret) {
         struct onednn *onednn = calloc(1, sizeof *onednn);
         if (!onednn)
                 return -ENOMEM;
-        onednn->primitives = calloc(4 * n_layers, sizeof *onednn->primitives);
-        int r = onednn->primitives ? 0 : -ENOMEM;
+        onednn->factors = bf16 ? dnnl_bf16 : dnnl_f32;
+        int r = 4 * n_layers <= MAX_PRIMITIVES ? 0 : -ENOTSUP;
         if (r == 0 && (dnnl_engine_create(&onednn->engine, dnnl_cpu, 0) != dnnl_success ||
                        dnnl_stream_create(&onednn->stream, onednn->engine, dnnl_stream_default_flags) != dnnl_success))
                 r = -ENOTSUP;
@@ -132,29 +162,29 @@ int onednn_new(const struct gemm_layer *layers, size_t n_layers, struct onednn *
 void onednn_free(struct onednn *onednn) {
         if (!onednn)
                 return;
-        for (size_t i = 0; onednn->primitives && i < onednn->n_primitives; i++)
+        for (size_t i = 0; i < onednn->n_primitives; i++)
                 dnnl_primitive_destroy(onednn->primitives[i].primitive);
-        free(onednn->primitives);
         dnnl_stream_destroy(onednn->stream);
         dnnl_engine_destroy(onednn->engine);
         free(onednn);
 }
 
 /* --- multiplying ------------------------------------------------------------------------------------ */
-static const struct primitive *find(const struct onednn *onednn, enum product product, struct gemm_layer layer, bool add) {
+static struct primitive *find(struct onednn *onednn, enum product product, struct gemm_layer layer, bool add, dnnl_dim_t rows) {
         for (size_t i = 0; i < onednn->n_primitives; i++) {
-                const struct primitive *p = &onednn->primitives[i];
-                if (p->product == product && p->layer.out == layer.out && p->layer.in == layer.in && p->add == add)
+                struct primitive *p = &onednn->primitives[i];
+                if (p->product == product && p->layer.out == layer.out && p->layer.in == layer.in && p->add == add &&
+                    (p->rows == rows || p->rows == DNNL_RUNTIME_DIM_VAL))
                         return p;
         }
-        return NULL;
+        return add_primitive(onednn, (struct primitive){.product = product, .layer = layer, .add = add, .rows = rows});
 }
 
 static bool run(struct onednn *onednn, const struct primitive *primitive, int rows, void *const data[3]) {
         static const int roles[3] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST};
         dnnl_memory_desc_t of[3];
         dnnl_exec_arg_t arguments[3] = {0};
-        bool ok = describe_product(of, primitive->product, primitive->layer, rows);
+        bool ok = describe_product(of, onednn->factors, primitive->product, primitive->layer, rows);
         for (int i = 0; i < 3 && ok; i++) {
                 arguments[i].arg = roles[i];
                 ok = dnnl_memory_create(&arguments[i].memory, &of[i], onednn->engine, data[i]) == dnnl_success;
@@ -166,19 +196,25 @@ static bool run(struct onednn *onednn, const struct primitive *primitive, int ro
         return ok;
 }
 
-void onednn_multiply(struct onednn *onednn, enum product product, int m, int n, int k, const uint16_t *a, const uint16_t *b, bool add,
-                     float *c) {
+void onednn_multiply(struct onednn *onednn, enum product product, int m, int n, int k, const void *a, const void *b, bool add, float *c) {
         const struct gemm_layer layer = product == PRODUCT_FORWARD          ? (struct gemm_layer){.out = n, .in = k}
                                         : product == PRODUCT_BACKWARD_INPUT ? (struct gemm_layer){.out = k, .in = n}
                                                                             : (struct gemm_layer){.out = m, .in = n};
-        const struct primitive *primitive = find(onednn, product, layer, add);
-        if (primitive && run(onednn, primitive, product == PRODUCT_BACKWARD_WEIGHT ? k : m, (void *[]){(void *)a, (void *)b, c}))
+        const int rows = product == PRODUCT_BACKWARD_WEIGHT ? k : m;
+        struct primitive *primitive = find(onednn, product, layer, add, rows);
+        if (primitive && run(onednn, primitive, rows, (void *[]){(void *)a, (void *)b, c})) {
+                primitive->used = ++onednn->n_products;
                 return;
+        }
         fprintf(stderr, "oneDNN cannot compute a product of %d x %d x %d\n", m, n, k);
         abort();
 }
 #else
-bool onednn_is_fast(void) {
+bool onednn_is_fast_bf16(void) {
+        return false;
+}
+
+bool onednn_is_fast_f32(void) {
         return false;
 }
 
@@ -186,8 +222,8 @@ const char *onednn_name(void) {
         return "oneDNN";
 }
 
-int onednn_new(const struct gemm_layer *layers, size_t n_layers, struct onednn **ret) {
-        (void)layers, (void)n_layers, (void)ret;
+int onednn_new(const struct gemm_layer *layers, size_t n_layers, bool bf16, struct onednn **ret) {
+        (void)layers, (void)n_layers, (void)bf16, (void)ret;
         return -ENOTSUP;
 }
 
@@ -195,8 +231,7 @@ void onednn_free(struct onednn *onednn) {
         (void)onednn;
 }
 
-void onednn_multiply(struct onednn *onednn, enum product product, int m, int n, int k, const uint16_t *a, const uint16_t *b, bool add,
-                     float *c) {
+void onednn_multiply(struct onednn *onednn, enum product product, int m, int n, int k, const void *a, const void *b, bool add, float *c) {
         (void)onednn, (void)product, (void)m, (void)n, (void)k, (void)a, (void)b, (void)add, (void)c;
         abort(); /* never: onednn_new made none */
 }

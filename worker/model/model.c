@@ -208,10 +208,11 @@ void model_free(struct model *model) {
 /* Every linear layer's products. */
 static void prepare_products(struct model *model) {
         const int dim = model->shape.dim, hidden = model->shape.hidden_dim;
+        kernels_set_threads(model->limits.threads); /* oneDNN makes its code for a number of threads */
         const struct gemm_layer layers[] = {{3 * dim, dim}, {dim, dim}, {hidden, dim}, {dim, hidden}, {model->shape.n_labels, dim}};
-        gemm_init(&model->gemm, model->limits.bf16 ? gemm_bf16_way() : GEMM_F32);
+        gemm_init(&model->gemm, gemm_way(model->limits.bf16));
         if (!gemm_prepare(&model->gemm, layers, sizeof layers / sizeof *layers))
-                log_warning("oneDNN refuses a matrix product of this model: bfloat16 products are computed in rounded float32");
+                log_warning("oneDNN refuses a matrix product of this model: BLAS computes them", log_s("products", gemm_way_name(model->gemm.way)));
 }
 
 int model_new(const struct model_shape *shape, const struct model_limits *limits, struct model **ret, struct error *err) {
@@ -241,7 +242,7 @@ size_t model_arena_bytes(const struct model_shape *shape, const struct model_lim
         struct model model = {.shape = *shape, .limits = *limits};
         struct arena arena = {0};
         size_t n = 0;
-        gemm_init(&model.gemm, limits->bf16 ? gemm_bf16_way() : GEMM_F32);
+        gemm_init(&model.gemm, gemm_way(limits->bf16));
         if (check(shape, limits, NULL) == 0 && allocate(&model) == 0) {
                 lay_out(&model, &arena);
                 n = arena.used * sizeof(float) + HUGE_PAGE_BYTES;
@@ -319,6 +320,6 @@ void model_gemm_work(const struct model *model, double *ret_seconds, double *ret
         *ret_flops = meter->flops;
 }
 
-const char *model_bf16_way(const struct model *model) {
-        return model->limits.bf16 ? gemm_way_name(model->gemm.way) : NULL;
+const char *model_products(const struct model *model) {
+        return gemm_way_name(model->gemm.way);
 }

@@ -92,8 +92,8 @@ double model_forward_backward(struct model *model, const struct batch *batch, co
  * model_forward keeps the last one only; NULL for the others when the model is not for training. */
 const float *model_hidden(const struct model *model, int i);
 
-/* How bfloat16 products are computed here, static text; NULL when the model's are float32. */
-const char *model_bf16_way(const struct model *model);
+/* How products are computed here, static text: see gemm_way_name in kernels/gemm.h. */
+const char *model_products(const struct model *model);
 
 /* Time and floating-point operations spent in matrix products since the model was made. */
 struct gemm_meter;

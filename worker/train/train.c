@@ -182,12 +182,6 @@ static void make_plan(struct training *t) {
         t->folders = (struct best_folders){.output = t->job->output_dir, .checkpoint = t->job->checkpoint_dir, .source = t->job->model};
 }
 
-/* How matrix products are computed: f32, or the way to bf16. */
-static const char *products(const struct training *t) {
-        const char *bf16 = model_bf16_way(t->model);
-        return bf16 ? bf16 : "f32";
-}
-
 /* All that a checkpoint depends on, as one flat object. When checkpoints are written does not change what is in them,
  * and what the outcome's value is taken from does not either. */
 static json_t *describe(const struct training *t, const struct sources *sources, const char *model_sha256, const struct train_build *build) {
@@ -196,7 +190,7 @@ static json_t *describe(const struct training *t, const struct sources *sources,
         json_t *more =
                 json_pack("{s:s, s:s, s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:[i,i,i,i,i,i], s:f}", "model", model_sha256, "data", sources->data_sha256,
                           "threads", t->job->threads, "kernels", build->kernels, "blas_core", build->blas_core, "blas", build->blas,
-                          "build", build->program, "products", products(t), "metric", metric_name(t->job->metric), "maximize",
+                          "build", build->program, "products", model_products(t->model), "metric", metric_name(t->job->metric), "maximize",
                           t->job->maximize, "keeps_best", t->job->output_dir != NULL, "shape", shape->dim, shape->heads, shape->hidden_dim, shape->layers,
                           shape->vocab_size, shape->max_positions, "initializer_range", (double)shape->initializer_range);
         bool ok = identity && more && json_object_update(identity, more) == 0;
@@ -268,7 +262,7 @@ static int make_saver(struct training *t) {
 static void log_plan(const struct training *t) {
         log_info("training", log_i("examples", t->train.n), log_i("eval_examples", t->eval.n), log_i("steps", t->total_steps),
                  log_i("warmup_steps", t->schedule.warmup_steps), log_i("batch_tokens_max", t->pack.max_tokens),
-                 log_s("products", products(t)), log_i("threads", t->job->threads), log_i("seed", t->job->settings.seed));
+                 log_s("products", model_products(t->model)), log_i("threads", t->job->threads), log_i("seed", t->job->settings.seed));
 }
 
 static int complete(struct training *t) {

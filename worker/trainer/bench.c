@@ -307,7 +307,7 @@ static int measure_limit(struct bench *bench, struct error *err) {
         struct gemm gemm;
         for (size_t i = 0; i < n; i++)
                 layers[i] = linears[i].layer;
-        gemm_init(&gemm, bench->bf16 ? gemm_bf16_way() : GEMM_F32);
+        gemm_init(&gemm, gemm_way(bench->bf16));
         gemm_prepare(&gemm, layers, n);
         for (size_t i = 0; i < n && r == 0; i++)
                 r = measure_layer(bench, &gemm, &linears[i], linears[i].tokens ? tokens : sequences);
@@ -351,13 +351,13 @@ static int print(struct bench *bench, const char *shape) {
                 total_s += bench->step_s[i];
         double step_s = median(bench->step_s, bench->n_steps), optimizer_s = median(bench->optimizer_s, bench->n_steps);
         _cleanup_json_ json_t *line = json_pack(
-                "{s:s, s:s, s:i, s:i, s:{s:f, s:f, s:f}, s:f, s:f, s:f, s:f, s:f, s:f, s:{s:s, s:s}, s:s, s:s?}", "shape", shape, "precision", bench->bf16 ? "bf16" : "f32",
+                "{s:s, s:s, s:i, s:i, s:{s:f, s:f, s:f}, s:f, s:f, s:f, s:f, s:f, s:f, s:{s:s, s:s}, s:s, s:s}", "shape", shape, "precision", bench->bf16 ? "bf16" : "f32",
                 "threads", bench->threads, "steps", bench->n_steps, "step_s", "median", rounded(step_s), "min", rounded(bench->step_s[0]), "max",
                 rounded(bench->step_s[bench->n_steps - 1]), "examples_per_s", rounded(bench->pairs / bench->n_steps / step_s), "tokens_per_step",
                 rounded(bench->tokens / bench->n_steps), "gemm_gflops", rounded(bench->gemm_flops / bench->gemm_s * 1e-9), "gemm_share",
                 rounded(bench->gemm_s / total_s), "optimizer_s", rounded(optimizer_s), "peak_rss_mib", rounded(bench->peak_rss_mib),
                 "blas", "library", gemm_library(), "core", gemm_core(), "kernels", kernels_best()->name,
-                "bf16", model_bf16_way(bench->model));
+                "products", model_products(bench->model));
         if (line && bench->limit)
                 add_limit(line, bench, step_s);
         _cleanup_free_ char *text = line ? json_text(line) : NULL;

@@ -39,7 +39,7 @@ static struct factors make(const struct size *size, enum gemm_way way) {
         f.x_of = gemm_operand(&f.gemm, (struct operand){f.rooms[0]}, f.x, x);
         f.w_of = gemm_operand(&f.gemm, (struct operand){f.rooms[1]}, f.w, w);
         f.dy_of = gemm_operand(&f.gemm, (struct operand){f.rooms[2]}, f.dy, dy);
-        if (way != GEMM_F32) { /* the rounding itself is tested elsewhere: the truth starts behind it */
+        if (way != GEMM_F32 && way != GEMM_F32_ONEDNN) { /* the rounding itself is tested elsewhere: the truth starts behind it */
                 const struct kernel_set *kernels = kernels_best();
                 kernels->round_bf16(f.x, f.x, x);
                 kernels->round_bf16(f.w, f.w, w);
@@ -131,19 +131,46 @@ static void products_of_rounded_factors_are_summed_in_float32(void **state) {
         check_all(GEMM_ROUNDED);
 }
 
-static void products_by_onednn_equal_those_of_rounded_factors(void **state) {
-        (void)state;
+static void check_onednn(enum gemm_way way, enum gemm_way otherwise) {
         struct gemm gemm;
-        gemm_init(&gemm, GEMM_ONEDNN);
+        gemm_init(&gemm, way);
         bool can = gemm_prepare(&gemm, &(struct gemm_layer){3, 2}, 1);
-        assert_int_equal(gemm.way, can ? GEMM_ONEDNN : GEMM_ROUNDED);
+        assert_int_equal(gemm.way, can ? way : otherwise);
         gemm_fini(&gemm);
         if (can) {
-                check_all(GEMM_ONEDNN);
+                check_all(way);
                 return;
         }
         print_message("skipped: oneDNN is not part of this build, or this processor has no AVX-512\n");
         skip();
+}
+
+static void products_by_onednn_equal_those_of_rounded_factors(void **state) {
+        (void)state;
+        check_onednn(GEMM_BF16_ONEDNN, GEMM_ROUNDED);
+}
+
+static void products_by_onednn_equal_those_of_float32_factors(void **state) {
+        (void)state;
+        check_onednn(GEMM_F32_ONEDNN, GEMM_F32);
+}
+
+/* oneDNN has one primitive for each number of rows, of which it keeps a few hundred. */
+static void any_number_of_rows_has_the_same_products_again(void **state) {
+        (void)state;
+        enum { ROWS = 600, OUT = 5, IN = 7 };
+        struct gemm gemm;
+        float *x = draw(ROWS * IN), *w = draw(OUT * IN), *y = malloc(ROWS * OUT * sizeof *y), *again = malloc(ROWS * OUT * sizeof *again);
+        gemm_init(&gemm, GEMM_F32_ONEDNN);
+        gemm_prepare(&gemm, &(struct gemm_layer){OUT, IN}, 1);
+        for (int round = 0; round < 2; round++)
+                for (int rows = 1; rows <= ROWS; rows++) {
+                        gemm_forward(&gemm, rows == ROWS && round == 0 ? y : again, (struct operand){x}, (struct operand){w}, rows, OUT, IN);
+                        if (round > 0 && rows == ROWS)
+                                assert_memory_equal(y, again, ROWS * OUT * sizeof *y);
+                }
+        gemm_fini(&gemm);
+        free(x), free(w), free(y), free(again);
 }
 
 static void a_piece_of_an_operand_can_be_made_anew(void **state) {
@@ -203,6 +230,8 @@ int main(void) {
                 cmocka_unit_test(products_of_float32_factors),
                 cmocka_unit_test(products_of_rounded_factors_are_summed_in_float32),
                 cmocka_unit_test(products_by_onednn_equal_those_of_rounded_factors),
+                cmocka_unit_test(products_by_onednn_equal_those_of_float32_factors),
+                cmocka_unit_test(any_number_of_rows_has_the_same_products_again),
                 cmocka_unit_test(a_piece_of_an_operand_can_be_made_anew),
                 cmocka_unit_test(pieces_of_matrices_are_multiplied_where_they_lie),
         };
