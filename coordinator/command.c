@@ -9,6 +9,7 @@ static const struct command commands[] = {
         {"check", command_check},
         {"doctor", command_doctor},
         {"dump", command_dump},
+        {"import-optuna", command_import_optuna},
         {"token", token_command},
 };
 

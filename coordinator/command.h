@@ -18,3 +18,6 @@ int command_dump(int argc, char **argv);
 
 /* doctor.c */
 int command_doctor(int argc, char **argv);
+
+/* import_command.c */
+int command_import_optuna(int argc, char **argv);

@@ -37,7 +37,7 @@ static const struct config_option options[] = {
 
 const struct config_program settings_program = {
         .name = "sweepd",
-        .usage = "[OPTION…]\n       sweepd backup|check|doctor|dump|token …  (each has its own --help)",
+        .usage = "[OPTION…]\n       sweepd backup|check|doctor|dump|import-optuna|token …  (each has its own --help)",
         .summary = "The coordinator of hyperparameter sweeps: serves HTTP/JSON, keeps every trial in one SQLite database.",
         .environment = "SWEEPD_",
         .options = options,

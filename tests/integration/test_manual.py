@@ -38,7 +38,7 @@ def options_of_help(command):
 def subcommands(name):
     """Words between | in the usage of a program: 'sweepd backup|check|dump …'."""
     usage = text_of(name).split("\noptions:")[0]
-    return [word for group in re.findall(r"[a-z]+(?:\|[a-z]+)+(?= …|\] \[)", usage) for word in group.split("|")]
+    return [word for group in re.findall(r"[a-z-]+(?:\|[a-z-]+)+(?= …|\] \[)", usage) for word in group.split("|")]
 
 
 def sections(path):
