@@ -215,6 +215,8 @@ int main(int argc, char **argv) {
         if (r == 0)
                 r = store_open_beside(config_text(config, "database"), &settings.export_store, &err);
         if (r == 0)
+                r = store_checkpoint_aside(store, &err);
+        if (r == 0)
                 r = serve(config, &settings, store, &err);
         store_close(store);
         return r < 0 ? fail(&err, EXIT_FAILURE) : EXIT_SUCCESS;

@@ -23,6 +23,7 @@ struct store {
         } statements[STORE_STATEMENTS];
         size_t n_statements;
         bool is_begun;   /* between store_begin and store_commit or store_rollback: nothing is executed outside of a transaction */
+        struct checkpointer *checkpointer; /* NULL: commits take the log back themselves */
         char fault[256]; /* what SQLite said last */
 };
 

@@ -14,6 +14,7 @@
 #include "common/buf.h"
 #include "common/cleanup.h"
 #include "common/fs.h"
+#include "store/checkpoint.h"
 #include "store/migrate.h"
 #include "store/statement.h"
 #include "store/upkeep.h"
@@ -231,9 +232,14 @@ int store_open_beside(const char *path, struct store **ret, struct error *err) {
         return 0;
 }
 
+int store_checkpoint_aside(struct store *store, struct error *err) {
+        return checkpointer_new(store, &store->checkpointer, err);
+}
+
 void store_close(struct store *store) {
         if (!store)
                 return;
+        checkpointer_free(store->checkpointer);
         for (size_t i = 0; i < store->n_statements; i++)
                 sqlite3_finalize(store->statements[i].statement);
         sqlite3_close(store->db);

@@ -28,6 +28,8 @@ int store_open(const char *path, struct store **ret, struct error *err);
 /* Opens a database that exists and has this program's version, beside a server that may have it open: takes no lock, creates
  * and migrates nothing. -ENOENT when there is no such file. For short reads and writes. */
 int store_open_beside(const char *path, struct store **ret, struct error *err);
+/* From now on a thread takes the log of commits back into the database, and no commit waits for that. For a server. */
+int store_checkpoint_aside(struct store *store, struct error *err);
 void store_close(struct store *store);
 
 /* Takes the write lock, so that nobody who works beside us (sweepd token) can come between our reads and our writes. */

@@ -7,11 +7,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "common/cleanup.h"
 #include "common/fs.h"
 #include "store/migrate.h"
 #include "store/statement.h"
@@ -612,6 +614,41 @@ static void queries_of_long_sweeps_use_indexes(void **state) {
         store_close(store);
 }
 
+static off_t size_of(const char *suffix) {
+        char name[128];
+        struct stat st = {0};
+        snprintf(name, sizeof name, "%s%s", path, suffix);
+        stat(name, &st);
+        return st.st_size;
+}
+
+static void a_log_that_is_taken_back_aside_begins_anew(void **state) {
+        (void)state;
+        struct store *store = open_store();
+        struct error err;
+        assert_int_equal(store_checkpoint_aside(store, &err), 0);
+        _cleanup_free_ char *megabyte = malloc((1 << 20) + 1);
+        memset(megabyte, 'x', 1 << 20);
+        megabyte[1 << 20] = 0;
+        char key[16] = "";
+        for (int i = 0; i < 160; i++) {
+                snprintf(key, sizeof key, "k%d", i);
+                assert_int_equal(store_begin(store), 0);
+                const struct key_row row = {.body_sha256 = (char *)"", .answer = megabyte, .status = 200};
+                assert_int_equal(store_key_insert(store, "p", "", key, &row, 1), 0);
+                assert_int_equal(store_commit(store), 0);
+        }
+        assert_true(size_of("") > 64 << 20);
+        assert_true(size_of("-wal") < 150 << 20); /* 32 MiB, and what was written while it was taken back */
+        store_close(store);
+        store = open_store();
+        struct key_row row;
+        assert_int_equal(store_key_find(store, "p", "", key, &row), 0);
+        assert_int_equal(strlen(row.answer), 1 << 20);
+        key_row_fini(&row);
+        store_close(store);
+}
+
 #define behaviour(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void) {
@@ -636,6 +673,7 @@ int main(void) {
                 behaviour(counters_follow_every_trial),
                 behaviour(a_list_by_value_follows_changes_after_its_first_page),
                 behaviour(queries_of_long_sweeps_use_indexes),
+                behaviour(a_log_that_is_taken_back_aside_begins_anew),
         };
         return cmocka_run_group_tests_name("store", tests, NULL, NULL);
 }
