@@ -35,3 +35,27 @@ int digest_file(const char *path, char ret[static DIGEST_HEX_SIZE], struct error
         finish(&context, ret);
         return 0;
 }
+
+struct digest {
+        struct sha256_ctx context;
+};
+
+struct digest *digest_begin(void) {
+        struct digest *digest = malloc(sizeof *digest);
+        if (digest)
+                sha256_init(&digest->context);
+        return digest;
+}
+
+void digest_add(struct digest *digest, const void *data, size_t len) {
+        sha256_update(&digest->context, len, data);
+}
+
+void digest_end(struct digest *digest, char ret[static DIGEST_HEX_SIZE]) {
+        finish(&digest->context, ret);
+        free(digest);
+}
+
+void digest_free(struct digest *digest) {
+        free(digest);
+}

@@ -10,3 +10,10 @@ void digest_bytes(const void *data, size_t len, char ret[static DIGEST_HEX_SIZE]
 
 /* Reads the whole file in pieces. Negative errno with the path in err. */
 int digest_file(const char *path, char ret[static DIGEST_HEX_SIZE], struct error *err);
+
+/* Piece by piece. NULL = no memory. */
+struct digest;
+struct digest *digest_begin(void);
+void digest_add(struct digest *digest, const void *data, size_t len);
+void digest_end(struct digest *digest, char ret[static DIGEST_HEX_SIZE]); /* frees it */
+void digest_free(struct digest *digest);

@@ -31,6 +31,7 @@
 #include "http/feed.h"
 #include "http/http.h"
 #include "http/tokens.h"
+#include "models/models.h"
 #include "settings.h"
 #include "store/store.h"
 
@@ -43,6 +44,7 @@
 CLEANUP_DEFINE(struct config *, cleanup_config, config_free)
 CLEANUP_DEFINE(struct feed *, cleanup_feed, feed_free)
 CLEANUP_DEFINE(struct exporter *, cleanup_exporter, exporter_free)
+CLEANUP_DEFINE(struct models *, cleanup_models, models_close)
 #define _cleanup_pem_ _cleanup_(pem_fini)
 
 /* SIGHUP: the token file and the certificate are read again, each taken only when it is whole. */
@@ -136,6 +138,17 @@ static int free_bytes(void *data, uint64_t *ret) {
         return fs_free_bytes(data, ret, NULL);
 }
 
+/* *ret NULL = none are kept. */
+static int open_models(const struct config *config, struct models **ret, struct error *err) {
+        const struct models_config models_config = {
+                .folder = config_text(config, "models-dir"),
+                .max_bytes = (uint64_t)config_integer(config, "models-max-mb") << 20,
+                .per_sweep = (unsigned)config_integer(config, "models-per-sweep"),
+                .min_free_bytes = (uint64_t)config_integer(config, "min-free-mb") << 20,
+        };
+        return models_config.folder ? models_open(&models_config, ret, err) : 0;
+}
+
 static int serve(const struct config *config, struct settings *settings, struct store *store, struct error *err) {
         sigset_t signals;
         block_signals(&signals);
@@ -148,6 +161,10 @@ static int serve(const struct config *config, struct settings *settings, struct 
                 r = exporter_new(settings->export_store, &exporter, err);
         if (r < 0)
                 return r;
+        _cleanup_(cleanup_models) struct models *models = NULL;
+        r = open_models(config, &models, err);
+        if (r < 0)
+                return r;
         struct core_config core_config = {
                 .lease_s = (double)config_integer(config, "lease-s"),
                 .max_parked = PARKED_MAX,
@@ -156,6 +173,7 @@ static int serve(const struct config *config, struct settings *settings, struct 
                 .min_free_bytes = (uint64_t)config_integer(config, "min-free-mb") << 20,
                 .free_bytes = free_bytes,
                 .free_data = (void *)config_text(config, "database"),
+                .models = models,
         };
         struct http *http = NULL;
         struct core *core = NULL;
@@ -165,6 +183,7 @@ static int serve(const struct config *config, struct settings *settings, struct 
         settings->http.core = core;
         settings->http.feed = feed;
         settings->http.exporter = exporter;
+        settings->http.models = models;
         r = http_open(&settings->http, &http, err);
         if (r < 0) {
                 core_free(core, PROPOSER_TIMEOUT_MS);

@@ -8,9 +8,11 @@
 #include <strings.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/credential.h"
+#include "common/digest.h"
 #include "common/fs.h"
 #include "common/json.h"
 #include "common/world.h"
@@ -204,4 +206,108 @@ int client_request(struct client *client, const char *method, const char *path, 
         if (ret->text.len > 0 && json_read(ret->text.data, ret->text.len, &ret->body, NULL) < 0)
                 ret->body = NULL;
         return 0;
+}
+
+/* --- downloads ------------------------------------------------------------------------------------------ */
+
+#define REFUSAL_BYTES_MAX (64u << 10)
+#define STALLED_S 60L /* without a byte */
+
+struct download {
+        CURL *curl;
+        int fd;
+        uint64_t received, bytes;
+        struct digest *digest;
+        struct buf refusal; /* what came with another status than 200 */
+        int fault;          /* negative errno of the disk; -EFBIG: more came than was told */
+};
+
+static size_t take_bytes(char *data, size_t size, size_t n, void *user) {
+        struct download *download = user;
+        size_t len = size * n;
+        long status = 0;
+        curl_easy_getinfo(download->curl, CURLINFO_RESPONSE_CODE, &status);
+        if (status != 200)
+                return buf_append(&download->refusal, data, len) < 0 ? 0 : len;
+        if (len > download->bytes - download->received)
+                download->fault = -EFBIG;
+        for (size_t at = 0; download->fault == 0 && at < len;) {
+                ssize_t written = write(download->fd, data + at, len - at);
+                if (written >= 0)
+                        at += (size_t)written;
+                else if (errno != EINTR)
+                        download->fault = -errno;
+        }
+        if (download->fault < 0)
+                return 0;
+        digest_add(download->digest, data, len);
+        download->received += len;
+        return len;
+}
+
+/* One try. CURLE_OK with another status than 200 is a refusal. */
+static CURLcode download_some(struct client *client, const char *path, struct curl_slist *headers, struct download *download, char *failure,
+                              long *ret_status) {
+        _cleanup_free_ char *url = NULL;
+        if (asprintf(&url, "%s%s&offset=%llu", client->url, path, (unsigned long long)download->received) < 0)
+                return CURLE_OUT_OF_MEMORY;
+        buf_clear(&download->refusal);
+        prepare(client, "GET", url, NULL, headers, NULL, failure);
+        curl_easy_setopt(client->curl, CURLOPT_TIMEOUT, 0L);
+        curl_easy_setopt(client->curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+        curl_easy_setopt(client->curl, CURLOPT_LOW_SPEED_TIME, STALLED_S);
+        curl_easy_setopt(client->curl, CURLOPT_WRITEFUNCTION, take_bytes);
+        curl_easy_setopt(client->curl, CURLOPT_WRITEDATA, download);
+        CURLcode code = curl_easy_perform(client->curl);
+        *ret_status = 0;
+        curl_easy_getinfo(client->curl, CURLINFO_RESPONSE_CODE, ret_status);
+        return code;
+}
+
+static int judge_download(const struct client *client, const struct download *download, CURLcode code, long status, const char *failure,
+                          struct error *err) {
+        _cleanup_json_ json_t *problem = NULL;
+        if (download->fault == -EFBIG)
+                return error_set(err, -EFBIG, "more came than the server had told");
+        if (download->fault < 0)
+                return error_set(err, download->fault, "cannot write: %s", strerror(-download->fault));
+        if (code == CURLE_OK && status != 200) {
+                if (download->refusal.len > 0 && json_read(download->refusal.data, download->refusal.len, &problem, NULL) < 0)
+                        problem = NULL;
+                const char *detail = json_string_value(json_object_get(problem, "detail"));
+                return error_set(err, -EIO, "the server answered %ld%s%s", status, detail ? ": " : "", detail ? detail : "");
+        }
+        if (download->received < download->bytes)
+                return error_set(err, -EIO, "%s was cut off after %llu of %llu bytes: %s", client->url, (unsigned long long)download->received,
+                                 (unsigned long long)download->bytes, *failure ? failure : curl_easy_strerror(code));
+        return 0;
+}
+
+int client_download(struct client *client, const char *path, int fd, uint64_t bytes, char ret_sha256[static 65], struct error *err) {
+        _cleanup_(cleanup_slist) struct curl_slist *headers = NULL;
+        struct download download = {.curl = client->curl, .fd = fd, .bytes = bytes, .digest = digest_begin(), .refusal = BUF_INIT(REFUSAL_BYTES_MAX)};
+        char failure[CURL_ERROR_SIZE] = "";
+        if (!download.digest || make_headers(client, false, false, &headers) < 0) {
+                digest_free(download.digest);
+                return error_set(err, -ENOMEM, "out of memory");
+        }
+        CURLcode code;
+        long status;
+        double rest;
+        for (int attempt = 0;; attempt++) {
+                uint64_t before = download.received;
+                code = download_some(client, path, headers, &download, failure, &status);
+                bool is_cut = code != CURLE_OK || (status == 200 && download.received < bytes);
+                if (download.fault < 0 || (!is_cut && status == 200))
+                        break;
+                if (download.received > before)
+                        attempt = 0;
+                if (!should_retry(client->curl, is_cut && code == CURLE_OK ? CURLE_PARTIAL_FILE : code, status, attempt, &rest))
+                        break;
+                pause_s(rest);
+        }
+        int r = judge_download(client, &download, code, status, failure, err);
+        buf_fini(&download.refusal);
+        digest_end(download.digest, ret_sha256);
+        return r;
 }

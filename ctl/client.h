@@ -3,6 +3,7 @@
 #pragma once
 #include <jansson.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "common/buf.h"
 #include "common/error.h"
@@ -26,3 +27,7 @@ void answer_fini(struct answer *answer);
  * negative with a text when it did not. The answer is to be freed in either case. */
 int client_request(struct client *client, const char *method, const char *path, const json_t *body, bool idempotent, struct answer *ret,
                    struct error *err);
+
+/* The bytes of a file, appended to fd: goes on where it was cut, as long as each try brings something. path takes &offset=. ret_sha256:
+ * 65 bytes, of what came. Negative with a text when the server said no, or not all came. */
+int client_download(struct client *client, const char *path, int fd, uint64_t bytes, char ret_sha256[static 65], struct error *err);

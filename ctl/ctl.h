@@ -66,6 +66,7 @@ int command_extend(struct ctl *ctl);
 int command_export(struct ctl *ctl);
 int command_importance(struct ctl *ctl);
 int command_report(struct ctl *ctl);
+int command_fetch_model(struct ctl *ctl);
 int command_watch(struct ctl *ctl);
 int command_edit(struct ctl *ctl);
 int command_history(struct ctl *ctl);

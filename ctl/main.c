@@ -31,6 +31,7 @@ static const struct ctl_command commands[] = {
         {"enqueue", "SWEEP FILE|-", "", false, command_enqueue, "add configurations, or finished ones with their value"},
         {"import", "SWEEP FILE.csv", " value-column ", false, command_import, "finished trials from a CSV: ours, W&B's, or any with named columns"},
         {"export", "SWEEP", " format ", false, command_export, "all trials: --format csv, json or jsonl"},
+        {"fetch-model", "SWEEP|TRIAL DIR", "", false, command_fetch_model, "the kept model of a sweep's best trial, or of one trial, as a new folder"},
         {"report", "SWEEP", " output ", false, command_report, "what the sweep found: --output report.html or report.md (default: Markdown on stdout)"},
         {"workers", "", " state limit ", false, command_workers, "workers and what they do"},
         {"drain", "WORKER", " limit ", false, command_drain, "hand a worker (id or name) no more trials"},

@@ -249,6 +249,56 @@ void report_fini(struct report *message) {
         message->n_points = 0;
 }
 
+/* --- a kept model ------------------------------------------------------------------------------------- */
+
+static bool is_hash(const char *text) {
+        return strlen(text) == 64 && strspn(text, "0123456789abcdef") == 64;
+}
+
+static bool is_file_name(const char *text) {
+        return text[0] != '.' && text[strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")] == 0;
+}
+
+static void model_file_decode(const json_t *value, const char *pointer, struct faults *faults, struct model_offer *message) {
+        static const char *const keys[] = {"name", "bytes", "sha256", NULL};
+        struct reader reader;
+        if (!reader_init(&reader, value, pointer, faults))
+                return;
+        reader_refuse_unknown(&reader, keys);
+        for (const char *const *key = keys; *key; key++)
+                reader_require(&reader, *key);
+        const char *name = reader_text(&reader, "name", LIMIT_MODEL_NAME_BYTES), *sha256 = reader_text(&reader, "sha256", 64);
+        if (name && !is_file_name(name))
+                reader_fault(&reader, "name", "must be letters, digits, '.', '_' and '-', without a dot in front");
+        if (sha256 && !is_hash(sha256))
+                reader_fault(&reader, "sha256", "must be 64 lower-case hexadecimal digits");
+        for (size_t i = 0; name && i < message->n_files; i++)
+                if (message->files[i].name && strcmp(message->files[i].name, name) == 0)
+                        reader_fault(&reader, "name", "is given twice");
+        message->files[message->n_files].name = name;
+        message->files[message->n_files].sha256 = sha256;
+        reader_integer(&reader, "bytes", 1, LIMIT_MODEL_BYTES, &message->files[message->n_files].bytes);
+        message->n_files++;
+}
+
+int model_offer_decode(json_t *document, struct faults *faults, struct model_offer *ret) {
+        static const char *const keys[] = {"lease", "files", NULL};
+        size_t before = faults->n_total;
+        struct reader reader;
+        *ret = (struct model_offer){0};
+        if (!reader_init(&reader, document, "", faults))
+                return MESSAGE_FAULTY;
+        reader_refuse_unknown(&reader, keys);
+        reader_require(&reader, "lease");
+        reader_require(&reader, "files");
+        ret->lease = reader_text(&reader, "lease", LIMIT_NAME_BYTES);
+        json_t *files = reader_array(&reader, "files", 1, LIMIT_MODEL_FILES);
+        char pointer[POINTER_SIZE];
+        for (size_t i = 0; i < json_array_size(files) && i < LIMIT_MODEL_FILES; i++)
+                model_file_decode(json_array_get(files, i), pointer_join_index(pointer, sizeof pointer, "/files", i), faults, ret);
+        return verdict(faults, before);
+}
+
 /* --- enqueue or import ------------------------------------------------------------------------------- */
 
 static void enqueue_item_decode(const json_t *value, const char *pointer, struct faults *faults, struct enqueue_item *ret) {

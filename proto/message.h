@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "proto/limits.h"
 #include "proto/problem.h"
 #include "proto/state.h"
 
@@ -61,6 +62,17 @@ struct report {
 };
 int report_decode(json_t *document, struct faults *faults, struct report *ret);
 void report_fini(struct report *message);
+
+/* What a worker has kept of a trial that it ended. */
+struct model_offer {
+        const char *lease;
+        struct {
+                const char *name, *sha256;
+                int64_t bytes;
+        } files[LIMIT_MODEL_FILES];
+        size_t n_files;
+};
+int model_offer_decode(json_t *document, struct faults *faults, struct model_offer *ret);
 
 /* One configuration to enqueue, or a finished one to import. */
 struct enqueue_item {

@@ -19,11 +19,16 @@ enum role { ROLE_NONE, ROLE_VIEWER, ROLE_WORKER, ROLE_ADMIN }; /* admin ⊃ work
         X(ROUTE_SWEEP_HISTORY, "GET", "/v1/sweeps/{id}/history", ROLE_VIEWER) \
         X(ROUTE_SWEEP_EXPORT, "GET", "/v1/sweeps/{id}/export", ROLE_VIEWER) \
         X(ROUTE_SWEEP_REPORT, "GET", "/v1/sweeps/{id}/report", ROLE_VIEWER) \
+        X(ROUTE_SWEEP_MODELS, "GET", "/v1/sweeps/{id}/models", ROLE_VIEWER) \
         X(ROUTE_TRIAL_GET, "GET", "/v1/trials/{id}", ROLE_VIEWER) \
         X(ROUTE_TRIAL_METRICS, "GET", "/v1/trials/{id}/metrics", ROLE_VIEWER) \
         X(ROUTE_TRIAL_CANCEL, "POST", "/v1/trials/{id}/cancel", ROLE_ADMIN) \
         X(ROUTE_TRIAL_RETRY, "POST", "/v1/trials/{id}/retry", ROLE_ADMIN) \
         X(ROUTE_TRIAL_REPORT, "POST", "/v1/trials/{id}/report", ROLE_WORKER) \
+        X(ROUTE_MODEL_GET, "GET", "/v1/trials/{id}/model", ROLE_VIEWER) \
+        X(ROUTE_MODEL_OFFER, "POST", "/v1/trials/{id}/model", ROLE_WORKER) \
+        X(ROUTE_MODEL_FILE, "GET", "/v1/trials/{id}/model/file", ROLE_VIEWER) \
+        X(ROUTE_MODEL_PIECE, "PUT", "/v1/trials/{id}/model/file", ROLE_WORKER) \
         X(ROUTE_WORKER_REGISTER, "POST", "/v1/workers", ROLE_WORKER) \
         X(ROUTE_WORKER_LIST, "GET", "/v1/workers", ROLE_VIEWER) \
         X(ROUTE_WORKER_DRAIN, "POST", "/v1/workers/{id}/drain", ROLE_ADMIN) \

@@ -28,6 +28,8 @@ static const struct {
         [ROUTE_WORKER_REGISTER] = {workers_register, true, true}, [ROUTE_WORKER_LIST] = {workers_list, false, false},
         [ROUTE_WORKER_DRAIN] = {workers_drain, true, true},       [ROUTE_CLAIM] = {claims_post, true, false},
         [ROUTE_WORKER_UNDRAIN] = {workers_undrain, true, true},   [ROUTE_WORKER_FORGET] = {workers_forget, true, true},
+        [ROUTE_SWEEP_MODELS] = {kept_list, false, false},
+        [ROUTE_MODEL_GET] = {kept_get, false, false},             [ROUTE_MODEL_OFFER] = {kept_offer, false, false},
         [ROUTE_EVENTS] = {events_get, false, false},
         [ROUTE_METRICS] = {measure_get, false, false},
         [ROUTE_DEBUG_STATE] = {debug_state, false, false},
@@ -378,6 +380,7 @@ static void write_phase(struct api *api, struct api_call *calls) {
                 refuse_answers(api);
                 events_drop(api);
         }
+        kept_settle(api, r == 0 && !api->turn_failed);
         api->is_healthy = r == 0 && !api->turn_failed;
         api->retry_ms = api->is_healthy ? 0 : api_now(api) + BACKOFF_MS;
         deliver(api);
@@ -512,6 +515,7 @@ void api_free(struct api *api) {
         peers_fini(api);
         lease_table_fini(&api->leases);
         events_fini(api);
+        json_decref(api->gone);
         free(api->lives);
         free(api->parked);
         free(api->asked);

@@ -16,6 +16,7 @@
 #include "common/world.h"
 #include "proto/route.h"
 
+struct models;
 struct store;
 struct plan_job;
 struct api_export;
@@ -72,6 +73,7 @@ struct api_config {
         uint64_t min_free_bytes;
         int (*free_bytes)(void *data, uint64_t *ret);
         void *free_data;
+        struct models *models; /* kept ones; NULL = none are. Outlives the api */
 };
 
 struct api;

@@ -133,6 +133,7 @@ struct api {
         struct asked *asked; /* in order of arrival; MAX_ASKED of them at most */
         size_t n_asked;
         struct changes changes;
+        json_t *gone; /* of kept models, in this turn: array of {"sweep"} and {"trial"}; NULL = none */
         struct counts counts;
 
         struct api_call *answers, **answers_end; /* done() after the commit */
@@ -184,6 +185,9 @@ int workers_list(struct api *api, struct api_call *call);
 int workers_drain(struct api *api, struct api_call *call);
 int workers_undrain(struct api *api, struct api_call *call);
 int workers_forget(struct api *api, struct api_call *call);
+int kept_offer(struct api *api, struct api_call *call);
+int kept_get(struct api *api, struct api_call *call);
+int kept_list(struct api *api, struct api_call *call);
 int claims_post(struct api *api, struct api_call *call);
 int events_get(struct api *api, struct api_call *call);
 int measure_get(struct api *api, struct api_call *call);
@@ -347,6 +351,12 @@ int report_summarise(struct api *api, const struct live *live, int64_t trial, bo
 void room_look(struct api *api);
 uint64_t room_deadline(const struct api *api);
 int room_refuse(struct api *api, struct api_call *call); /* 503 */
+
+/* --- kept models (kept.c) --------------------------------------------------------------------------------------- */
+
+/* A sweep is deleted, or a trial evaluated again: its models go once that is committed. */
+void kept_note_gone(struct api *api, const char *sweep, const char *trial); /* one of them, the other NULL */
+void kept_settle(struct api *api, bool is_committed);
 
 /* --- workers (workers.c) ---------------------------------------------------------------------------------- */
 

@@ -287,6 +287,7 @@ int sweeps_delete(struct api *api, struct api_call *call) {
                                 i++;
                 api->wake = true;
                 events_note_deleted(api, row.public_id);
+                kept_note_gone(api, row.public_id, NULL);
                 if (r == 0)
                         r = reply_empty(call);
         }

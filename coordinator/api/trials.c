@@ -342,6 +342,7 @@ static int retry(struct api *api, struct api_call *call, struct live *live, stru
         if (live->row.state == SWEEP_CANCELLED)
                 return reply_problem(call, 409, "the sweep is cancelled, which is final") < 0 ? -ENOMEM : ANSWERED;
         int r = change_note(api, row->sweep, "retried trial", json_pack("{s:I}", "trial", (json_int_t)row->number));
+        kept_note_gone(api, NULL, row->public_id);
         return r < 0 ? r : move_retry(api, live, row);
 }
 

@@ -185,7 +185,9 @@ static bool admit_framing(struct exchange *exchange) {
 }
 
 static void admit_headers(struct exchange *exchange) {
-        exchange->wrong_type = !content_type_is_json(header(exchange, "Content-Type")) || header(exchange, "Content-Encoding");
+        const char *type = header(exchange, "Content-Type");
+        bool is_right = exchange->route == ROUTE_MODEL_PIECE ? type && strcasecmp(type, "application/octet-stream") == 0 : content_type_is_json(type);
+        exchange->wrong_type = !is_right || header(exchange, "Content-Encoding");
         const char *length = header(exchange, "Content-Length");
         const char *key = header(exchange, "Idempotency-Key");
         if (length && strtoull(length, NULL, 10) > exchange->http->config.max_body_bytes)
@@ -197,7 +199,8 @@ static void admit_headers(struct exchange *exchange) {
 /* --- all --------------------------------------------------------------------------------------------- */
 
 void exchange_admit(struct exchange *exchange) {
-        exchange->has_body_method = strcmp(exchange->method, "POST") == 0 || strcmp(exchange->method, "PATCH") == 0;
+        exchange->has_body_method = strcmp(exchange->method, "POST") == 0 || strcmp(exchange->method, "PATCH") == 0 ||
+                                    strcmp(exchange->method, "PUT") == 0;
         if (!admit_framing(exchange))
                 return;
         int r = route_match(exchange->method, exchange->path, &exchange->route, exchange->id, exchange->answer.allow);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/json.h"
@@ -14,7 +15,7 @@ static const char type_problem[] = "application/problem+json";
 /* When even the problem cannot be encoded. */
 static const char out_of_memory[] = "{\"type\":\"about:blank\",\"title\":\"Internal Server Error\",\"status\":500,\"detail\":\"out of memory\"}";
 
-static void set_json(struct answer *answer, int status, const json_t *body) {
+void answer_json(struct answer *answer, int status, const json_t *body) {
         answer->status = status;
         answer->content_type = status >= 400 ? type_problem : type_json;
         answer->text = body ? json_text(body) : NULL;
@@ -36,12 +37,12 @@ void answer_problem(struct answer *answer, int status, const char *format, ...) 
         vsnprintf(detail, sizeof detail, format, ap);
         va_end(ap);
         _cleanup_json_ json_t *problem = problem_encode(status, detail, NULL);
-        set_json(answer, status, problem);
+        answer_json(answer, status, problem);
 }
 
 void answer_faults(struct answer *answer, const char *detail, const struct faults *faults) {
         _cleanup_json_ json_t *problem = problem_encode(422, detail, faults);
-        set_json(answer, 422, problem);
+        answer_json(answer, 422, problem);
 }
 
 void answer_from_response(struct answer *answer, struct api_response *response) {
@@ -54,7 +55,7 @@ void answer_from_response(struct answer *answer, struct api_response *response) 
                 answer->text_len = response->text_len;
                 answer->content_type = response->status >= 400 ? type_problem : type_json;
         } else if (response->body) {
-                set_json(answer, response->status, response->body);
+                answer_json(answer, response->status, response->body);
         } else if (response->status >= 400) {
                 answer_problem(answer, response->status, "%s", status_title(response->status));
         } else {
@@ -101,7 +102,9 @@ static enum MHD_Result queue(const struct answer *answer, struct MHD_Connection 
 /* Headers and body leave in one write where libmicrohttpd gets the body as a buffer. */
 enum MHD_Result answer_send(struct answer *answer, struct MHD_Connection *connection, bool closing) {
         struct MHD_Response *response;
-        if (answer->static_text || !answer->text)
+        if (answer->has_file)
+                response = MHD_create_response_from_fd_at_offset64(answer->file_bytes, answer->file, answer->file_offset);
+        else if (answer->static_text || !answer->text)
                 response = MHD_create_response_from_buffer(answer->text_len, (void *)(answer->static_text ? answer->static_text : ""),
                                                            MHD_RESPMEM_PERSISTENT);
         else
@@ -109,6 +112,7 @@ enum MHD_Result answer_send(struct answer *answer, struct MHD_Connection *connec
         if (!response)
                 return MHD_NO;
         answer->text = NULL; /* the response's now */
+        answer->has_file = false;
         return queue(answer, connection, response, closing);
 }
 
@@ -120,6 +124,8 @@ enum MHD_Result answer_stream(const struct answer *answer, struct MHD_Connection
 }
 
 void answer_fini(struct answer *answer) {
+        if (answer->has_file)
+                close(answer->file);
         free(answer->text);
         answer->text = NULL;
 }

@@ -161,6 +161,7 @@ int core_new(const struct core_config *config, struct store *store, const struct
                 .publish = feed_publish,
                 .is_watched = feed_is_watched,
                 .publish_data = config->feed,
+                .models = config->models,
         };
         r = api_new(&api_config, store, world, &core->api, err);
         if (r < 0)

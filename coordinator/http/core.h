@@ -22,6 +22,7 @@ struct core_config {
         uint64_t min_free_bytes; /* as in api_config */
         int (*free_bytes)(void *data, uint64_t *ret);
         void *free_data;
+        struct models *models; /* as in api_config */
 };
 
 /* Makes the api over store and starts both threads; store and world outlive the core. */

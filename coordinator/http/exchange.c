@@ -338,7 +338,8 @@ enum MHD_Result exchange_handle(void *cls, struct MHD_Connection *connection, co
                 *upload_data_size = 0;
                 return r;
         }
-        if (!exchange->suspended && !exchange->answer.status && !answer_here(exchange) && read_query(exchange) && read_body(exchange) &&
+        if (!exchange->suspended && !exchange->answer.status && !answer_here(exchange) && read_query(exchange) && !model_answer(exchange) &&
+            read_body(exchange) &&
             read_idempotency_key(exchange) && push_call(exchange))
                 return MHD_YES;
         return send_answer(exchange);

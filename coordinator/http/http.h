@@ -13,6 +13,7 @@ struct core;
 struct exporter;
 struct feed;
 struct http;
+struct models;
 struct tokens;
 
 struct http_config {
@@ -27,6 +28,7 @@ struct http_config {
         struct core *core; /* outlives the server's last push: free it after http_drain */
         struct feed *feed; /* of events; outlives the server */
         struct exporter *exporter; /* outlives the server */
+        struct models *models; /* kept ones; NULL = none are. Outlives the server */
 };
 
 /* Would http_open accept this listen address? Opens nothing. -EINVAL, -EACCES with a sentence. */

@@ -50,6 +50,9 @@ struct answer {
         bool is_last;   /* the connection ends with it, and what else comes in is not read */
         const struct web_asset *asset; /* a file of the page */
         bool gzip;                     /* … compressed */
+        bool has_file;                 /* the body is a part of a file */
+        int file;                      /* owned */
+        uint64_t file_offset, file_bytes;
 };
 
 struct exchange {
@@ -59,8 +62,8 @@ struct exchange {
         enum route route;
         char id[41];
         struct token_holder holder; /* the caller; empty without a token */
-        bool has_body_method; /* POST, PATCH: others' bodies are read and dropped */
-        bool wrong_type;    /* a body, if one comes, is not JSON */
+        bool has_body_method; /* POST, PATCH, PUT: others' bodies are read and dropped */
+        bool wrong_type;    /* a body, if one comes, is not JSON (a piece of a model: not bytes) */
         uint64_t begun_ms;
         double begun_s; /* the same, finer */
         size_t received;
@@ -89,11 +92,18 @@ void exchange_admit(struct exchange *exchange);
 void page_answer(struct exchange *exchange);
 void page_add_headers(const struct answer *answer, struct MHD_Response *response);
 
+/* --- modelfile.c --------------------------------------------------------------------------------------- */
+
+/* Requests for bytes of kept models: false when it is none, else the answer is there. */
+bool model_answer(struct exchange *exchange);
+
 /* --- answer.c ------------------------------------------------------------------------------------------ */
 
 /* A problem object as the answer. */
 void answer_problem(struct answer *answer, int status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void answer_faults(struct answer *answer, const char *detail, const struct faults *faults);
+
+void answer_json(struct answer *answer, int status, const json_t *body);
 
 /* What the api said. Encodes its body. */
 void answer_from_response(struct answer *answer, struct api_response *response);

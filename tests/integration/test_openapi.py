@@ -1,8 +1,10 @@
 """The server does what /openapi.json says: every operation of it, against the running server."""
+import hashlib
 import re
+import time
 
 import pytest
-from daemon import ROOT, Daemon
+from daemon import PATIENCE_S, ROOT, Daemon
 from schema import Validator
 
 pytestmark = pytest.mark.coordinator
@@ -17,7 +19,7 @@ def server(tmp_path_factory):
     token_file = folder / "tokens"
     token_file.write_text("".join(f"{role} {role} {token}\n" for role, token in TOKENS.items()))
     token_file.chmod(0o600)
-    with Daemon(folder, "--token-file", token_file, auth=True, token=TOKENS["admin"]) as daemon:
+    with Daemon(folder, "--token-file", token_file, "--models-dir", folder / "models", auth=True, token=TOKENS["admin"]) as daemon:
         yield daemon
 
 
@@ -127,10 +129,12 @@ def test_ids_that_nobody_has_get_404(server, contract):
         "changeSweep": {"priority": 1},
         "createTrials": {"params": {}},
         "reportTrial": {"lease": "l", "seq": 1},
+        "offerModel": {"lease": "l", "files": [{"name": "f", "bytes": 1, "sha256": "0" * 64}]},
     }
+    queries = {"getModelFile": "?name=f", "putModelPiece": "?name=f"}
     for path, method, operation in operations(contract):
         if "{id}" in path:
-            response = ask(server, method, path, token=TOKENS["admin"], json=bodies.get(operation["operationId"]))
+            response = ask(server, method, path + queries.get(operation["operationId"], ""), token=TOKENS["admin"], json=bodies.get(operation["operationId"]))
             assert response.status_code == 404, f"{method} {path}: {response.status_code} {response.text}"
             check_problem(contract, response)
 
@@ -186,6 +190,22 @@ class Checked:
         return response.json()
 
 
+def walk_a_model(api, server, trial, sweep):
+    data = b"weights"
+    offer = {"lease": trial["lease"], "files": [{"name": "f", "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}]}
+    assert api.call("offerModel", trial["id"], body=offer)["files"] == [{"name": "f", "received": 0}]
+    response = server.request("PUT", f"/v1/trials/{trial['id']}/model/file?name=f", data=data, expect=200,
+                              headers={"Content-Type": "application/octet-stream", "Lease": trial["lease"]})
+    api.validator.assert_valid(response.json(), api.by_id["putModelPiece"][2]["responses"]["200"]["content"]["application/json"]["schema"])
+    api.seen.add("putModelPiece")
+    deadline = time.monotonic() + PATIENCE_S
+    while api.call("offerModel", trial["id"], body=offer)["state"] != "kept":
+        assert time.monotonic() < deadline
+    assert api.call("getModel", trial["id"])["files"] == offer["files"]
+    assert len(api.call("listModels", sweep)["items"]) == 1
+    assert api.call("getModelFile", trial["id"], "?name=f") == data.decode()
+
+
 def test_answers_fit_their_schemas(server, contract):
     api = Checked(server, contract)
     spec = {"name": "life", "method": "random", "trainer": "external", "seed": 3, "run_cap": 4,
@@ -204,6 +224,7 @@ def test_answers_fit_their_schemas(server, contract):
     assert [p["value"] for p in api.call("listMetrics", claimed["id"], "?name=loss&limit=2")["items"]] == [1, 0.5]
     api.call("reportTrial", claimed["id"], body={"lease": claimed["lease"], "seq": 2, "outcome": {"state": "completed"}})
     assert api.call("getTrial", claimed["id"])["value"] == 0.25
+    walk_a_model(api, server, claimed, sweep["id"])
     assert api.call("getBest", sweep["id"])["trial"]["id"] == claimed["id"]
     assert api.call("getBest", sweep["id"])["posterior"] is None  # no model of so few
     api.call("getImportance", sweep["id"])

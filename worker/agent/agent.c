@@ -14,6 +14,7 @@
 #include "agent/loop.h"
 #include "agent/registration.h"
 #include "agent/slot.h"
+#include "agent/upload.h"
 #include "agent/workdir.h"
 #include "common/cleanup.h"
 #include "common/json.h"
@@ -44,6 +45,7 @@ struct agent {
         struct net *net;
         struct workdir *workdir;
         struct delivery *delivery;
+        struct uploads *uploads;
         struct allotment *allotment; /* NULL once it is decided */
         struct slot_shared shared;
         unsigned n_slots;            /* 0 until then */
@@ -111,6 +113,7 @@ static int open_slots(struct agent *agent, const struct division *chosen, struct
                 .net = agent->net,
                 .workdir = agent->workdir,
                 .delivery = agent->delivery,
+                .uploads = agent->uploads,
                 .data = agent,
                 .freed = on_freed,
                 .ended = on_ended,
@@ -361,8 +364,10 @@ static bool is_done(struct agent *agent, uint64_t now_ms) {
         if (agent->allotment || count_idle(agent) < agent->n_slots)
                 return false;
         size_t n = delivery_count(agent->delivery);
-        if (n == 0 || agent->failure.code)
+        if (agent->failure.code)
                 return true;
+        if (n == 0) /* models that are not sent yet wait for the next start, if there is a hurry */
+                return agent->got_signal || uploads_count(agent->uploads) == 0 || uploads_are_stuck(agent->uploads);
         bool gives_up = agent->got_signal && (delivery_is_stuck(agent->delivery) || now_ms - agent->signal_ms > LAST_DELIVERY_MS);
         if (gives_up)
                 log_warning("the coordinator is away: results wait in the outbox for the next start", log_i("results", n));
@@ -425,6 +430,8 @@ static void pump(struct agent *agent) {
                 for (unsigned i = 0; i < agent->n_slots; i++)
                         slot_pump(agent->shared.slots[i]);
                 delivery_pump(agent->delivery);
+                if (!agent->got_signal && agent->phase >= PHASE_SERVING)
+                        uploads_pump(agent->uploads);
                 step(agent);
         } while (agent->phase != before);
         agent->is_pumping = false;
@@ -492,6 +499,8 @@ static int set_up(struct agent *agent, struct error *err) {
                 r = open_net(agent, err);
         if (r == 0 && delivery_new(agent->net, agent->world, workdir_outbox(agent->workdir), &agent->delivery) < 0)
                 r = error_set(err, -ENOMEM, "out of memory");
+        if (r == 0 && uploads_new(agent->net, agent->world, &agent->loop, workdir_models(agent->workdir), agent->delivery, &agent->uploads) < 0)
+                r = error_set(err, -ENOMEM, "out of memory");
         char instance[INSTANCE_SIZE];
         world_make_id(agent->world, "i_", 26, instance);
         if (r == 0)
@@ -506,6 +515,7 @@ static void tear_down(struct agent *agent) {
         free(agent->shared.slots);
         if (!agent->is_forced)
                 allotment_free(agent->allotment);
+        uploads_free(agent->uploads);
         delivery_free(agent->delivery);
         net_free(agent->net);
         loop_host_close(&agent->host);

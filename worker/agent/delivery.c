@@ -176,6 +176,15 @@ void delivery_hurry(struct delivery *delivery) {
                 parcel->backoff.due_ms = 0;
 }
 
+bool delivery_has(const struct delivery *delivery, const char *trial) {
+        for (const struct parcel *parcel = delivery->parcels; parcel; parcel = parcel->next) {
+                const char *other = trial_of(parcel);
+                if (other && strcmp(other, trial) == 0)
+                        return true;
+        }
+        return false;
+}
+
 size_t delivery_count(const struct delivery *delivery) {
         return delivery->n;
 }

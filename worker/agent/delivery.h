@@ -2,6 +2,7 @@
  * has said that the lease is no longer valid. */
 #pragma once
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "common/world.h"
@@ -21,6 +22,9 @@ void delivery_pump(struct delivery *delivery);
 
 /* Forgets the waits: the coordinator was reached. */
 void delivery_hurry(struct delivery *delivery);
+
+/* Is something of this trial still to be delivered? */
+bool delivery_has(const struct delivery *delivery, const char *trial);
 
 size_t delivery_count(const struct delivery *delivery);
 

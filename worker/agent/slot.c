@@ -112,8 +112,10 @@ static void keep_model(struct slot *slot, const json_t *outcome) {
                 "{s:s, s:s, s:O?, s:O?, s:f, s:b, s:O?}", "trial", slot->id, "sweep", slot->sweep, "number", json_object_get(slot->trial, "number"),
                 "params", json_object_get(slot->trial, "params"), "value", number, "maximize", slot->maximize, "metric",
                 json_object_get(slot->trial, "metric"));
-        if (description && slot->sweep)
-                workdir_keep_output(slot->shared->workdir, slot->sweep, slot->id, description, slot->maximize);
+        if (!description || !slot->sweep)
+                return;
+        workdir_keep_output(slot->shared->workdir, slot->sweep, slot->id, description, slot->maximize);
+        uploads_add(slot->shared->uploads, slot->sweep, slot->id, slot->lease);
 }
 
 /* Did it fail at once, in a way that a missing library, a full disk or a wrong file would explain, or give its trial back

@@ -7,6 +7,7 @@
 #include "agent/agent.h"
 #include "agent/delivery.h"
 #include "agent/slot_state.h"
+#include "agent/upload.h"
 #include "agent/workdir.h"
 #include "common/world.h"
 #include "net/net.h"
@@ -20,6 +21,7 @@ struct slot_shared {
         struct net *net;
         struct workdir *workdir;
         struct delivery *delivery;
+        struct uploads *uploads;
         struct slot **slots; /* n_slots */
         size_t n_slots;
         void *data;

@@ -119,6 +119,10 @@ const char *workdir_outbox(const struct workdir *workdir) {
         return workdir->outbox;
 }
 
+const char *workdir_models(const struct workdir *workdir) {
+        return workdir->models;
+}
+
 bool workdir_accepts_id(const char *id) {
         size_t len = id ? strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~") : 0;
         return len > 0 && len <= LIMIT_ID_CHARS && id[len] == 0 && id[0] != '.';

@@ -23,6 +23,7 @@ int workdir_open(const char *path, const char *shared, unsigned keep_models, uin
 void workdir_close(struct workdir *workdir);
 const char *workdir_path(const struct workdir *workdir); /* absolute */
 const char *workdir_outbox(const struct workdir *workdir);
+const char *workdir_models(const struct workdir *workdir);
 
 /* May an id of the coordinator be the name of a folder? */
 bool workdir_accepts_id(const char *id);

@@ -23,6 +23,8 @@ struct net_request {
         struct net_request *previous, *next; /* in net->requests */
         CURL *easy;
         char *body; /* owned; curl sends it without copying */
+        size_t body_len;
+        struct curl_slist *headers; /* instead of the net's; NULL = those */
         struct buf answer;
         net_callback *callback;
         void *data;
@@ -144,15 +146,19 @@ fail:
         return r;
 }
 
+static void free_headers(struct curl_slist *headers) {
+        for (struct curl_slist *h = headers; h; h = h->next)
+                explicit_bzero(h->data, strlen(h->data));
+        curl_slist_free_all(headers);
+}
+
 void net_free(struct net *net) {
         if (!net)
                 return;
         while (net->requests)
                 net_cancel(net->requests);
         curl_multi_cleanup(net->multi);
-        for (struct curl_slist *h = net->headers; h; h = h->next)
-                explicit_bzero(h->data, strlen(h->data));
-        curl_slist_free_all(net->headers);
+        free_headers(net->headers);
         free(net->base_url);
         free(net->ca_file);
         free(net->user_agent);
@@ -165,7 +171,7 @@ static void configure(struct net_request *request, const char *method, const cha
         curl_easy_setopt(easy, CURLOPT_URL, url);
         curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
         curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
-        curl_easy_setopt(easy, CURLOPT_HTTPHEADER, net->headers);
+        curl_easy_setopt(easy, CURLOPT_HTTPHEADER, request->headers ? request->headers : net->headers);
         curl_easy_setopt(easy, CURLOPT_USERAGENT, net->user_agent);
         curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
         curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, 10000L);
@@ -182,13 +188,14 @@ static void configure(struct net_request *request, const char *method, const cha
         if (net->direct)
                 curl_easy_setopt(easy, CURLOPT_PROXY, "");
         if (request->body) {
-                curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)strlen(request->body));
+                curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_len);
                 curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body);
         }
 }
 
 static void request_free(struct net_request *request) {
         curl_easy_cleanup(request->easy);
+        free_headers(request->headers);
         free(request->body);
         buf_fini(&request->answer);
         free(request);
@@ -206,23 +213,20 @@ static void unlink_request(struct net_request *request) {
         curl_multi_remove_handle(net->multi, request->easy);
 }
 
-int net_send(struct net *net, const char *method, const char *path, const json_t *body, double timeout_s, net_callback *callback,
-             void *data, struct net_request **ret) {
-        if (net->n_requests >= NET_REQUESTS_MAX)
-                return -EAGAIN;
-        struct net_request *request = calloc(1, sizeof *request);
+/* Takes the body and the headers, which are for this request alone (NULL = the usual). */
+static int start(struct net *net, const char *method, const char *path, char *body, size_t body_len, struct curl_slist *headers, double timeout_s,
+                 net_callback *callback, void *data, struct net_request **ret) {
         _cleanup_buf_ struct buf url = BUF_INIT(8192);
-        if (!request || buf_printf(&url, "%s%s", net->base_url, path) < 0) {
-                free(request);
-                return -ENOMEM;
+        struct net_request *request = net->n_requests < NET_REQUESTS_MAX ? calloc(1, sizeof *request) : NULL;
+        if (!request) {
+                free(body);
+                free_headers(headers);
+                return net->n_requests < NET_REQUESTS_MAX ? -ENOMEM : -EAGAIN;
         }
-        request->net = net;
-        request->callback = callback;
-        request->data = data;
-        request->answer = BUF_INIT(NET_ANSWER_BYTES_MAX);
-        request->body = body ? json_text(body) : NULL;
+        *request = (struct net_request){
+                .net = net, .callback = callback, .data = data, .answer = BUF_INIT(NET_ANSWER_BYTES_MAX), .body = body, .body_len = body_len, .headers = headers};
         request->easy = curl_easy_init();
-        if (!request->easy || (body && !request->body)) {
+        if (!request->easy || buf_printf(&url, "%s%s", net->base_url, path) < 0) {
                 request_free(request);
                 return -ENOMEM;
         }
@@ -238,6 +242,36 @@ int net_send(struct net *net, const char *method, const char *path, const json_t
         net->n_requests++;
         *ret = request;
         return 0;
+}
+
+int net_send(struct net *net, const char *method, const char *path, const json_t *body, double timeout_s, net_callback *callback,
+             void *data, struct net_request **ret) {
+        char *text = body ? json_text(body) : NULL;
+        return body && !text ? -ENOMEM : start(net, method, path, text, text ? strlen(text) : 0, NULL, timeout_s, callback, data, ret);
+}
+
+/* The net's headers, but for the type. */
+static struct curl_slist *bytes_headers(const struct net *net, const char *lease) {
+        _cleanup_buf_ struct buf line = BUF_INIT(4096);
+        struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/octet-stream");
+        bool failed = !headers || buf_printf(&line, "Lease: %s", lease) < 0;
+        for (const struct curl_slist *h = net->headers; h && !failed; h = h->next)
+                failed = strncasecmp(h->data, "Content-Type:", 13) != 0 && !curl_slist_append(headers, h->data);
+        if (failed || !curl_slist_append(headers, line.data)) {
+                free_headers(headers);
+                return NULL;
+        }
+        return headers;
+}
+
+int net_send_bytes(struct net *net, const char *method, const char *path, char *bytes, size_t len, const char *lease, double timeout_s,
+                   net_callback *callback, void *data, struct net_request **ret) {
+        struct curl_slist *headers = bytes_headers(net, lease);
+        if (!headers) {
+                free(bytes);
+                return -ENOMEM;
+        }
+        return start(net, method, path, bytes, len, headers, timeout_s, callback, data, ret);
 }
 
 void net_cancel(struct net_request *request) {

@@ -50,6 +50,10 @@ void net_free(struct net *net); /* drops open requests without their callbacks *
 int net_send(struct net *net, const char *method, const char *path, const json_t *body, double timeout_s, net_callback *callback,
              void *data, struct net_request **ret);
 
+/* The same with plain bytes as the body, which are taken over (also on failure), and the header Lease. */
+int net_send_bytes(struct net *net, const char *method, const char *path, char *bytes, size_t len, const char *lease, double timeout_s,
+                   net_callback *callback, void *data, struct net_request **ret);
+
 /* Drops it: no callback. NULL is fine. */
 void net_cancel(struct net_request *request);
 
