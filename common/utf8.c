@@ -1,6 +1,7 @@
 #include "common/utf8.h"
 
 #include <errno.h>
+#include <string.h>
 
 int utf8_decode(const char *text, size_t len, uint32_t *ret) {
         const unsigned char *bytes = (const unsigned char *)text;
@@ -36,4 +37,11 @@ size_t utf8_span(const char *text, size_t len) {
                 at += (size_t)n;
         }
         return at;
+}
+
+void utf8_copy(char *ret, size_t size, const char *text) {
+        size_t len = strnlen(text, size), room = size - 1;
+        size_t n = len > room ? utf8_span(text, room) : len;
+        memcpy(ret, text, n);
+        ret[n] = 0;
 }

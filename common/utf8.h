@@ -8,3 +8,6 @@ int utf8_decode(const char *text, size_t len, uint32_t *ret);
 
 /* How many leading bytes are well-formed: len when all are. */
 size_t utf8_span(const char *text, size_t len);
+
+/* As much of text as fits into size bytes (at least 1) with the NUL, cut between characters. */
+void utf8_copy(char *ret, size_t size, const char *text);

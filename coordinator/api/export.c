@@ -262,15 +262,18 @@ static int append_item(void *data, const json_t *trial) {
 }
 
 #define REPORT_TRIALS_MAX 10000 /* a report is read by people, and made while the others wait */
+#define REPORT_CHANGES_MAX 1000
 #define REPORT_BYTES_MAX (64u << 20)
 
 static int make_report(struct api *api, struct api_call *call, const struct sweep_row *row, bool is_html) {
         _cleanup_buf_ struct buf out = BUF_INIT(REPORT_BYTES_MAX);
-        _cleanup_json_ json_t *trials = json_array(), *sweep = NULL, *now = encode_time(api_wall(api));
-        int r = trials && now ? encode_sweep(api, row, &sweep) : -ENOMEM;
+        _cleanup_json_ json_t *trials = json_array(), *history = json_array(), *sweep = NULL, *now = encode_time(api_wall(api));
+        int r = trials && history && now ? encode_sweep(api, row, &sweep) : -ENOMEM;
         if (r == 0)
                 r = each_trial(api, row->id, append_item, trials);
-        const struct study study = {.sweep = sweep, .trials = trials, .time = json_string_value(now), .is_html = is_html};
+        if (r == 0)
+                r = change_recent(api, row->id, REPORT_CHANGES_MAX, history);
+        const struct study study = {.sweep = sweep, .trials = trials, .history = history, .time = json_string_value(now), .is_html = is_html};
         if (r == 0)
                 r = study_report(&study, &out);
         return r < 0 ? r : reply_text(call, 200, TAKE(out.data), is_html ? "text/html; charset=utf-8" : "text/markdown; charset=utf-8");

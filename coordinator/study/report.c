@@ -8,6 +8,7 @@
 
 #include "common/cleanup.h"
 #include "common/json.h"
+#include "common/utf8.h"
 #include "study/page.h"
 #include "study/plot.h"
 
@@ -331,7 +332,7 @@ static bool axis_fill(struct axis *axis, const json_t *trials, const char *name,
         json_object_foreach(choices, choice, place) {
                 char *label = json_integer_value(place) == 0 ? axis->plot.low : (double)json_integer_value(place) == high ? axis->plot.high : NULL;
                 if (is_choice && label)
-                        snprintf(label, sizeof axis->plot.low, "%.30s", choice);
+                        utf8_copy(label, sizeof axis->plot.low, choice);
         }
         return true;
 }
@@ -373,7 +374,7 @@ static void write_parallel(struct report *report) {
                 }
         }
         bool is_worth_it = n_axes > 0 && axis_fill(&axes[n_axes], trials, NULL, all - n, n);
-        snprintf(axes[n_axes].name, sizeof axes->name, "%s", report->metric);
+        utf8_copy(axes[n_axes].name, sizeof axes->name, report->metric);
         for (size_t k = 0; k <= n_axes; k++) {
                 plots[k] = axes[k].plot;
                 plots[k].name = axes[k].name;
@@ -440,10 +441,10 @@ static void write_failures(struct report *report) {
                         page_row(&report->page, (const char *[]){"trial", "reason", "detail", "configuration"}, 4);
                 }
                 is_begun = true;
-                char number[32], detail[256];
+                char number[32], detail[201];
                 _cleanup_buf_ struct buf params = BUF_INIT(CELL);
                 snprintf(number, sizeof number, "%lld", (long long)json_integer_value(json_object_get(trial, "number")));
-                snprintf(detail, sizeof detail, "%.200s", text_at(trial, "detail"));
+                utf8_copy(detail, sizeof detail, text_at(trial, "detail"));
                 describe_params(json_object_get(trial, "params"), "", &params);
                 page_row(&report->page, (const char *[]){number, text_at(trial, "reason"), detail, params.data ? params.data : ""}, 4);
         }
@@ -478,6 +479,23 @@ static void write_machines(struct report *report) {
                 page_text(&report->page, "No worker said what it is.");
 }
 
+static void write_changes(struct report *report) {
+        size_t i;
+        json_t *item;
+        if (json_array_size(report->study->history) == 0)
+                return;
+        page_heading(&report->page, 3, "What was done to it");
+        page_table(&report->page);
+        page_row(&report->page, (const char *[]){"time", "who", "after trials", "what"}, 4);
+        json_array_foreach(report->study->history, i, item) {
+                char trials[32];
+                bool is_ours = json_is_null(json_object_get(item, "who"));
+                snprintf(trials, sizeof trials, "%lld", (long long)json_integer_value(json_object_get(item, "trials")));
+                page_row(&report->page, (const char *[]){text_at(item, "time"), is_ours ? "sweepd" : text_at(item, "who"), trials, text_at(item, "text")}, 4);
+        }
+        page_table_end(&report->page);
+}
+
 static void write_setup(struct report *report) {
         const json_t *sweep = report->study->sweep;
         _cleanup_free_ char *spec = json_dumps(json_object_get(sweep, "spec"), JSON_INDENT(2) | JSON_REAL_PRECISION(15));
@@ -486,6 +504,7 @@ static void write_setup(struct report *report) {
                   (long long)json_integer_value(json_object_get(sweep, "seed")), SWEEPD_VERSION, report->study->time);
         page_heading(&report->page, 3, "Who evaluated it");
         write_machines(report);
+        write_changes(report);
         page_heading(&report->page, 3, "The spec");
         page_code(&report->page, spec ? spec : "");
 }

@@ -9,6 +9,7 @@
 struct study {
         const json_t *sweep;  /* as GET /v1/sweeps/{id} */
         const json_t *trials; /* array, in order of number, each as GET /v1/trials/{id} */
+        const json_t *history; /* array, items as of GET /v1/sweeps/{id}/history */
         const char *time;     /* now, RFC 3339 */
         bool is_html;         /* else Markdown */
 };

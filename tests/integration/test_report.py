@@ -70,6 +70,22 @@ def test_html_is_self_contained_and_escapes_what_people_wrote(study):
     assert circles == sum(trial["value"] is not None for trial in server.get(f"/v1/sweeps/{sweep}/trials?limit=1000")["items"])
 
 
+def test_long_texts_are_cut_between_characters_and_the_history_is_told(tmp_path):
+    with Daemon(tmp_path) as server:
+        long = "x" + 60 * "ä"
+        sweep = server.create_sweep(method="grid", run_cap=None, parameters={"opt": {"values": [long, "y", "z" + 39 * "ö"]}, "n": {"values": [1, 2]}})["id"]
+        worker = server.register()["id"]
+        for number in range(6):
+            trial, = server.claim(worker, f"c{number}", sweep=sweep)
+            outcome = {"state": "completed", "value": number} if number < 5 else {"state": "failed", "reason": "diverged", "detail": "x" + 300 * "é"}
+            server.report(trial, 1, outcome=outcome)
+        server.patch(f"/v1/sweeps/{sweep}", {"spec": {"description": "dös"}})
+        for form in ("html", "md"):
+            text = server.request("GET", f"/v1/sweeps/{sweep}/report?format={form}", expect=200).content.decode()  # whole characters only
+            assert "x" + 99 * "é" in text and "x" + 100 * "é" not in text
+            assert "edited: description: (none) → " in text and "finished" in text
+
+
 def test_a_sweep_without_trials_has_a_report_and_formats_are_checked(study):
     server, _ = study
     empty = server.create_sweep()["id"]

@@ -43,11 +43,25 @@ static void a_span_ends_at_the_first_malformed_byte(void **state) {
         assert_int_equal(utf8_span("\xc3\xa9", 1), 0);
 }
 
+static void a_copy_is_cut_between_characters(void **state) {
+        (void)state;
+        char text[5];
+        utf8_copy(text, 1, "abc");
+        assert_string_equal(text, "");
+        utf8_copy(text, 5, "abcd");
+        assert_string_equal(text, "abcd");
+        utf8_copy(text, 5, "abc\xc3\xa9");
+        assert_string_equal(text, "abc");
+        utf8_copy(text, 5, "ab\xc3\xa9" "d");
+        assert_string_equal(text, "ab\xc3\xa9");
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(each_length_decodes_at_its_limits),
                 cmocka_unit_test(malformed_sequences_are_refused),
                 cmocka_unit_test(a_span_ends_at_the_first_malformed_byte),
+                cmocka_unit_test(a_copy_is_cut_between_characters),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
