@@ -75,7 +75,7 @@ addEventListener("hashchange", route);
 
 // --- keys -------------------------------------------------------------------------------------------------------------------
 
-const KEYS = [["/", "to the filter"], ["1 … 6", "a sweep's tabs"], ["s · w", "sweeps, workers"], ["t", "light, dark, system"], ["↑ ↓ space enter", "in the list of trials: move, select, open"], ["Esc", "close"], ["?", "this list"]];
+const KEYS = [["/", "to the filter"], ["1 … 7", "a sweep's tabs"], ["s · w", "sweeps, workers"], ["t", "light, dark, system"], ["↑ ↓ space enter", "in the list of trials: move, select, open"], ["Esc", "close"], ["?", "this list"]];
 const showKeys = () => dialog("Keys", (close) => [h("table", {}, h("tbody", {}, KEYS.map(([key, what]) => h("tr", {}, h("th", {}, key), h("td", {}, what))))),
   h("p", {class: "note"}, "Charts by ", h("a", {href: "/assets/echarts-notice.txt"}, "Apache ECharts"), " (", h("a", {href: "/assets/echarts-licence.txt"}, "licence"), ", ", h("a", {href: "/assets/echarts-licence-d3.txt"}, "d3’s"), "). The interface is described at ", h("a", {href: "/openapi.json"}, "/openapi.json"), "."),
   h("div", {class: "row end"}, h("button", {type: "button", autofocus: true, onclick: () => close(null)}, "Close"))]);

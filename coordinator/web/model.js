@@ -36,7 +36,9 @@ const isLog = (parameter) => /log/.test(parameter?.distribution || "");
 
 // One axis a parameter: {name, kind: "linear" | "log" | "category", labels, min, max, distinct, at(trial)}. `at` gives the number to
 // plot (the label's index on a category), NaN where the trial does not have the parameter.
-function makeAxis(name, parameter, trials) {
+// fallback: what trials of before the parameter count as having had.
+function makeAxis(name, parameter, trials, fallback) {
+  const of = (trial) => flat(trial)[name] ?? fallback;
   const seen = new Map();
   let numeric = true, min = Infinity, max = -Infinity;
   const see = (value) => {
@@ -46,14 +48,14 @@ function makeAxis(name, parameter, trials) {
   };
   for (const value of parameter?.values || []) see(value);
   const planned = seen.size;
-  for (const trial of trials) see(flat(trial)[name]);
+  for (const trial of trials) see(of(trial));
   if (!numeric) {
     const labels = [...seen.keys()];
-    return {name, kind: "category", labels, distinct: labels.length, at: (trial) => seen.get(label(flat(trial)[name] ?? undefined)) ?? NaN};
+    return {name, kind: "category", labels, distinct: labels.length, at: (trial) => seen.get(label(of(trial))) ?? NaN};
   }
   const log = min > 0 && (isLog(parameter) || max / min >= 100);
   return {name, kind: log ? "log" : "linear", labels: null, min, max, distinct: seen.size, planned,
-    at: (trial) => flat(trial)[name] ?? NaN};
+    at: (trial) => of(trial) ?? NaN};
 }
 
 export class Study {
@@ -107,6 +109,7 @@ export class Study {
     if (type === "trial" && data.sweep === this.id) { this.told?.add(data.id); this.take([data]); this.changed(); }
     else if (type === "sweep" && data.id === this.id) { this.sweep = data; this.changed(); }
     else if (type === "metric" && data.sweep === this.id) for (const listener of this.metrics) listener(data);
+    else if (type === "deleted" && data.sweep === this.id) { this.gone = true; this.tell(); }
     else if (type === "reset") this.reload();
   }
 
@@ -192,7 +195,8 @@ export class Study {
     return this.memo("axes", () => {
       const spec = this.parameters, names = new Set(Object.keys(spec));
       for (const trial of this.trials) for (const name of Object.keys(flat(trial))) names.add(name);
-      return [...names].map((name) => makeAxis(name, spec[name], this.trials)).filter((axis) => axis.distinct > 1);
+      const conditional = new Set((this.sweep.spec.conditions || []).map((one) => one.parameter));
+      return [...names].map((name) => makeAxis(name, spec[name], this.trials, conditional.has(name) ? undefined : spec[name]?.default)).filter((axis) => axis.distinct > 1);
     });
   }
 

@@ -5,10 +5,12 @@ import {Plot} from "./chart.js";
 import * as draw from "./plots.js";
 import {Study, flat, isEnded} from "./model.js";
 import {TrialTable, comparison, metricsOf} from "./trials.js";
-import {createSweep, indented, locate, progressBar} from "./sweeps.js";
+import {createSweep, indented, locate, mergePatch, progressBar, specDialog} from "./sweeps.js";
+import {historyView} from "./history.js";
+import {concluded} from "./words.js";
 import {ParallelHover} from "./hover.js";
 
-const TABS = [["overview", "Overview"], ["analysis", "Analysis"], ["curves", "Curves"], ["timeline", "Timeline"], ["trials", "Trials"], ["spec", "Spec"]];
+const TABS = [["overview", "Overview"], ["analysis", "Analysis"], ["curves", "Curves"], ["timeline", "Timeline"], ["trials", "Trials"], ["spec", "Spec"], ["history", "History"]];
 const choice = (label, options, onchange, value) => h("label", {}, label, h("select", {"aria-label": label, onchange: (event) => onchange(event.target.value)}, options.map(([key, text]) => h("option", {value: key, selected: key === value}, text))));
 
 // Options of a select that come and go with the data; keeps what is chosen.
@@ -104,6 +106,16 @@ export async function sweepPage(main, {id, tab, query}, context) {
     } catch (error) { toast(error.message, true); }
   }
 
+  async function edit() {
+    try {
+      const before = (await specText()).trim();
+      const sweep = await specDialog({title: "Edit the spec", verb: "Change", text: `${indented(before)}\n`, prefix: "/spec",
+        note: "Trials stay as they are, and stay evidence; what is proposed from then on keeps to this. A new parameter needs a default: what the trials before it had.",
+        send: (json) => call("PATCH", `/v1/sweeps/${id}`, `{"spec":${mergePatch(before, json)}}`)});
+      if (sweep) { study.sweep = sweep; study.version++; if (current.name === "spec") { const now = current; close(); current = null; go({tab: now.name, query}); } study.tell(); toast(`This is version ${sweep.spec_version} of the spec.`); }
+    } catch (error) { toast(error.message, true); }
+  }
+
   async function report() {
     try {
       save(`${file("report")()}.html`, "text/html", await call("GET", `/v1/sweeps/${id}/report?format=html`, undefined, {raw: true}));
@@ -123,7 +135,7 @@ export async function sweepPage(main, {id, tab, query}, context) {
     document.title = `${sweep.name || id} · sweepd`;
     put(top, h("div", {class: "row head"}, h("h1", {}, sweep.name || id), pill(sweep.state), h("span", {class: "soft"}, sweep.method), h("span", {class: "grow"}), h("span", {class: "row actions"},
       sweep.state === "running" ? button("Pause", () => act("Pause", path, {state: "paused"})) : sweep.state === "paused" ? button("Resume", () => act("Resume", path, {state: "running"}), {class: "primary"}) : null,
-      sweep.state !== "cancelled" ? [button("Extend", extend), button("Enqueue", enqueue)] : null, button("Clone", clone), button("Report", report, {title: "The study as one HTML file"}),
+      sweep.state !== "cancelled" ? [button("Edit", edit, {title: "Bounds, values, parameters, stages to come"}), button("Extend", extend), button("Enqueue", enqueue)] : null, button("Clone", clone), button("Report", report, {title: "The study as one HTML file"}),
       sweep.state === "running" || sweep.state === "paused" ? button("Cancel", () => act("Cancel", path, {state: "cancelled"}, "Its trials are abandoned, and it cannot go on afterwards."), {class: "danger"}) : null)),
     h("div", {class: "cards"},
       h("section", {class: "card", "data-card": "progress"}, h("h2", {}, "Progress"), h("div", {class: "stat"}, `${ended}${total ? ` of ${total}` : ""}`, h("span", {class: "soft"}, " trials")), progressBar(study),
@@ -140,11 +152,9 @@ export async function sweepPage(main, {id, tab, query}, context) {
   function stagesCard(stage) {
     const all = [...(stage.before || []), stage];
     return h("section", {class: "card", "data-card": "stages"}, h("h2", {}, "Stages"), h("ol", {class: "bullets"}, study.stages.map((one, place) => {
-      const known = all.find((candidate) => candidate.index === place), impacts = known?.impacts && [...known.impacts].sort((a, b) => b.impact - a.impact);
+      const known = all.find((candidate) => candidate.index === place);
       return h("li", {}, h("b", {}, one.method), known ? ` ${known.proposed}${known.total ? ` of ${known.total}` : ""} proposed` : h("span", {class: "soft"}, " to come"),
-        known?.selected?.length ? h("div", {class: "note"}, `selected ${known.selected.join(", ")}`) : null,
-        impacts?.length ? h("div", {class: "note"}, `impact: ${impacts.slice(0, 4).map((impact) => `${impact.parameter} ${num(impact.impact, 3)}`).join(", ")}`) : null,
-        typeof known?.conclusion === "string" ? h("div", {class: "note"}, known.conclusion) : typeof known?.detail === "string" ? h("div", {class: "note"}, known.detail) : null);
+        known ? concluded(study, known, all, noise()).map((words) => h("div", {class: "note"}, words)) : null);
     })));
   }
 
@@ -303,7 +313,7 @@ export async function sweepPage(main, {id, tab, query}, context) {
       h("section", {class: "card"}, h("h2", {}, "Sweep"), pairs(more.map(([key, value]) => [key.replaceAll("_", " "), h("code", {}, key === "created" ? clock(value) : String(value))])))), update() {}};
   }
 
-  const makers = {overview, analysis, curves: curvesTab, timeline, trials: trialsTab, spec};
+  const makers = {overview, analysis, curves: curvesTab, timeline, trials: trialsTab, spec, history: () => historyView(study)};
 
   function links() { put(tabs, TABS.map(([name, title]) => h("a", {href: address(name), "aria-selected": String(name === current?.name)}, title))); }
 
@@ -329,6 +339,15 @@ export async function sweepPage(main, {id, tab, query}, context) {
   let live = false;
   study.listeners.add(() => {
     if (closed || !study.sweep) return;
+    if (study.gone) {
+      close();
+      current = null;
+      closed = true;
+      study.stop();
+      context.live("");
+      put(main, h("section", {class: "card empty"}, h("h2", {}, "This sweep was deleted"), h("p", {}, h("a", {href: "#/sweeps"}, "All sweeps"))));
+      return;
+    }
     header();
     if (!current) return;
     current.update();

@@ -2,6 +2,7 @@
 import {call, pages, stream} from "./api.js";
 import {ago, dialog, duration, h, num, pill, put, throttle, toast} from "./dom.js";
 import {Study} from "./model.js";
+import {readYaml} from "./yaml.js";
 
 const STATES = ["completed", "stopped", "failed", "cancelled", "running"];
 
@@ -76,57 +77,91 @@ const EXAMPLE = `{
 }
 `;
 
-export function createSweep(text = EXAMPLE, title = "New sweep") {
+// What was typed as JSON text, and where each value stands: {json, places}. Throws with an offset where it can be told.
+function readSpec(text) {
+  if (!/^\s*[{[]/.test(text)) {
+    try { return readYaml(text); } catch (error) { throw Object.assign(new Error(`This cannot be read: ${error.message}.`), {offset: error.offset ?? NaN}); }
+  }
+  try { JSON.parse(text); } catch (error) { throw Object.assign(new Error(`This is not JSON: ${error.message}.`), {offset: Number(error.message.match(/position (\d+)/)?.[1] ?? NaN)}); }
+  return {json: text, places: locate(text)};
+}
+
+// A spec to write or change. send(JSON text) asks the server; faults that it finds below `prefix` are marked where they are.
+export function specDialog({title, text, verb, note, send, prefix = ""}) {
   return dialog(title, (close) => {
-    const area = h("textarea", {spellcheck: false, "aria-label": "Spec as JSON", wrap: "off"}), gutter = h("pre", {"aria-hidden": "true"}), list = h("ul", {class: "faults"}), summary = h("p", {class: "error summary", role: "alert"});
-    const button = h("button", {type: "button", class: "primary", onclick: submit}, "Create");
+    const area = h("textarea", {spellcheck: false, "aria-label": "Spec as JSON or YAML", wrap: "off"}), gutter = h("pre", {"aria-hidden": "true"}), list = h("ul", {class: "faults"}), summary = h("p", {class: "error summary", role: "alert"});
+    const button = h("button", {type: "button", class: "primary", onclick: submit}, verb);
     area.value = text;
+    area.setSelectionRange(0, 0);
     let marked = new Map(); // line → true
     const number = () => put(gutter, area.value.split("\n").map((_, place) => marked.has(place) ? h("b", {}, `${place + 1}`) : `${place + 1}`).flatMap((one) => [one, "\n"]));
     area.addEventListener("input", () => { marked = new Map(); number(); });
     area.addEventListener("scroll", () => { gutter.scrollTop = area.scrollTop; });
     const lineOf = (offset) => area.value.slice(0, offset).split("\n").length - 1;
-    const go = ([start, end]) => { area.focus(); area.setSelectionRange(start, end); area.scrollTop = Math.max(0, lineOf(start) * 21 - 120); };
+    const go = ([start, end]) => { area.focus(); area.setSelectionRange(start, end); area.scrollTop = Math.max(0, lineOf(start) * 20 - 120); };
 
-    function show(error) {
-      const places = locate(area.value), faults = error.errors.length ? error.errors : [];
+    function show(error, places) {
+      const faults = error.errors?.length ? error.errors : [];
+      let first = null;
       marked = new Map();
-      summary.textContent = faults.length ? `${faults.length === 1 ? "One fault" : `${faults.length} faults`}; nothing was created.` : error.message;
+      summary.textContent = faults.length ? `${faults.length === 1 ? "One fault" : `${faults.length} faults`}; nothing was changed.` : error.message;
       put(list, faults.map((fault) => {
-        let pointer = fault.pointer;
+        const full = fault.pointer.startsWith(prefix) ? fault.pointer.slice(prefix.length) : fault.pointer;
+        let pointer = full;
         while (!places.has(pointer) && pointer) pointer = pointer.slice(0, pointer.lastIndexOf("/")); // a missing key: what it is missing in
         const place = places.get(pointer) || [0, 0];
         marked.set(lineOf(place[0]), true);
-        return h("li", {}, h("button", {type: "button", onclick: () => go(place)}, h("b", {}, `line ${lineOf(place[0]) + 1}`), " ", h("code", {}, fault.pointer || "/"), ` ${fault.detail}`));
+        first = !first || place[0] < first[0] ? place : first;
+        return h("li", {}, h("button", {type: "button", onclick: () => go(place)}, h("b", {}, `line ${lineOf(place[0]) + 1}`), " ", h("code", {}, full || "/"), ` ${fault.detail}`));
       }));
       number();
+      if (first) go(first);
     }
 
     async function submit() {
       summary.textContent = "";
       put(list);
+      let spec;
       try {
-        JSON.parse(area.value);
+        spec = readSpec(area.value);
       } catch (error) {
-        const offset = Number(error.message.match(/position (\d+)/)?.[1] ?? NaN);
-        marked = new Map(Number.isNaN(offset) ? [] : [[lineOf(offset), true]]);
-        summary.textContent = `This is not JSON: ${error.message}. YAML files are for sweepctl create.`;
+        marked = new Map(Number.isNaN(error.offset) ? [] : [[lineOf(error.offset), true]]);
+        summary.textContent = `${Number.isNaN(error.offset) ? "" : `Line ${lineOf(error.offset) + 1}: `}${error.message}`;
         number();
-        if (!Number.isNaN(offset)) go([offset, offset + 1]);
+        if (!Number.isNaN(error.offset)) go([error.offset, error.offset + 1]);
         return;
       }
       button.disabled = true;
       try {
-        const sweep = await call("POST", "/v1/sweeps", area.value); // as typed: 1.0 stays a real number
-        close(sweep);
-      } catch (error) { show(error); }
+        close(await send(spec.json)); // as typed: 1.0 stays a real number
+      } catch (error) { show(error, spec.places); }
       button.disabled = false;
     }
 
     number();
-    return [h("p", {class: "note"}, "A sweep's spec as JSON; a Weights & Biases sweep means what it means there."), h("div", {class: "editor"}, gutter, area), summary, list,
+    return [h("p", {class: "note"}, note), h("div", {class: "editor"}, gutter, area), summary, list,
       h("div", {class: "row end"}, h("button", {type: "button", onclick: () => close(null)}, "Back"), button)];
   }, true);
+}
+
+export const createSweep = (text = EXAMPLE, title = "New sweep") => specDialog({title, text, verb: "Create",
+  note: "A sweep's spec as JSON or YAML; a Weights & Biases sweep means what it means there.", send: (json) => call("POST", "/v1/sweeps", json)});
+
+// `after` with a null for every member of an object that it has no more: the merge patch that makes it of `before`. Both JSON texts.
+export function mergePatch(before, after) {
+  const places = locate(after), insertions = [];
+  (function walk(pointer, old, now) {
+    const gone = Object.keys(old).filter((key) => !(key in now)).map((key) => `${JSON.stringify(key)}:null`), [start] = places.get(pointer);
+    const from = after[start] === "\"" ? start + after.slice(start).match(/^"(?:[^"\\]|\\.)*"/)[0].length : start, open = after.indexOf("{", from) + 1;
+    if (gone.length) insertions.push([open, gone.join(",") + (Object.keys(now).length ? "," : "")]);
+    for (const [key, value] of Object.entries(old)) {
+      const isObject = (one) => one && typeof one === "object" && !Array.isArray(one);
+      if (isObject(value) && isObject(now[key])) walk(`${pointer}/${key.replaceAll("~", "~0").replaceAll("/", "~1")}`, value, now[key]);
+    }
+  })("", JSON.parse(before), JSON.parse(after));
+  let text = after;
+  for (const [place, words] of insertions.sort((a, b) => b[0] - a[0])) text = text.slice(0, place) + words + text.slice(place);
+  return text;
 }
 
 // --- the list -----------------------------------------------------------------------------------------------------------
@@ -176,7 +211,7 @@ export async function sweepsPage(main, context) {
   let timer = null;
   const later = throttle(show, 400);
   const unfollow = stream("/v1/events", (type, data) => {
-    if (type === "sweep") { sweeps.set(data.id, data); later(); } else if (type === "reset") load();
+    if (type === "sweep") { sweeps.set(data.id, data); later(); } else if (type === "deleted" && sweeps.delete(data.sweep)) later(); else if (type === "reset") load();
   }, (state) => {
     if (gone) return;
     context.live(state === "live" ? "live" : state === "none" ? "polling" : "off");

@@ -1,6 +1,6 @@
 // Who evaluates: state, what runs, how fast, and why a worker gets nothing.
-import {call, get, getIfThere, pages} from "./api.js";
-import {ago, confirmed, duration, h, num, pill, put, toast} from "./dom.js";
+import {call, getIfThere, pages, stream} from "./api.js";
+import {ago, confirmed, duration, h, num, pill, put, throttle, toast} from "./dom.js";
 
 export async function workersPage(main, context) {
   const body = h("div", {}), known = new Map(); // running trials by id: {number, sweep, progress, speed}
@@ -30,11 +30,13 @@ export async function workersPage(main, context) {
   };
   const whyNot = (worker) => worker.quarantine ? h("div", {class: "note"}, `${worker.quarantine.why} (${ago(worker.quarantine.since)})`) : null;
 
+  // Speeds are read on from where the last look ended, so that a trial of many points costs its new ones only.
   async function look(id) {
-    const trial = await getIfThere(`/v1/trials/${id}`);
+    const trial = await getIfThere(`/v1/trials/${id}`), before = known.get(id);
     if (!trial) return;
-    const speed = await get(`/v1/trials/${id}/metrics?name=${encodeURIComponent("perf/tokens_per_s")}&limit=1000`).catch(() => null);
-    known.set(id, {trial, speed: speed?.items.at(-1)?.value ?? null});
+    let speed = before?.speed ?? null, cursor = before?.cursor ?? null;
+    await pages(`/v1/trials/${id}/metrics?name=${encodeURIComponent("perf/tokens_per_s")}`, (items, from) => { speed = items.at(-1)?.value ?? speed; cursor = from; }, {after: cursor}).catch(() => null);
+    known.set(id, {trial, speed, cursor});
   }
 
   const running = (worker) => worker.trials.length ? worker.trials.map((id) => {
@@ -52,7 +54,9 @@ export async function workersPage(main, context) {
     const workers = [];
     try {
       await pages("/v1/workers", (items) => workers.push(...items));
-      await Promise.all(workers.flatMap((worker) => worker.trials).slice(0, 64).map(look));
+      const open = workers.flatMap((worker) => worker.trials).slice(0, 64);
+      for (const id of known.keys()) if (!open.includes(id)) known.delete(id);
+      await Promise.all(open.map(look));
     } catch (error) { if (!gone) put(body, h("p", {class: "error"}, error.message)); return; }
     if (gone) return;
     const order = {active: 0, draining: 1, quarantined: 2, gone: 3};
@@ -68,7 +72,16 @@ export async function workersPage(main, context) {
   }
 
   await refresh();
-  context.live("polling");
-  const timer = setInterval(() => { if (!document.hidden) refresh(); }, 3000);
-  return () => { gone = true; clearInterval(timer); };
+  let timer = null;
+  const soon = throttle(() => { if (!gone) refresh(); }, 300), every = (ms) => { clearInterval(timer); timer = setInterval(() => { if (!document.hidden) refresh(); }, ms); };
+  const unfollow = stream("/v1/events", (type, data) => {
+    if (type === "worker" || type === "reset" || (type === "deleted" && data.worker)) soon();
+  }, (state) => {
+    if (gone) return;
+    context.live(state === "live" ? "live" : state === "none" ? "polling" : "off");
+    if (state === "live") soon();
+    every(state === "live" ? 10000 : 3000); // progress and speed of what runs are asked for in any case
+  });
+  every(3000);
+  return () => { gone = true; unfollow(); clearInterval(timer); };
 }

@@ -3,11 +3,13 @@ import contextlib
 import gzip
 import json
 import math
+import pathlib
 import re
 import shutil
+import subprocess
 
 import pytest
-from daemon import PATIENCE_S, SANITIZED, Daemon
+from daemon import PATIENCE_S, SANITIZED, Daemon, program
 
 TOKEN = "secret-admin"
 STAGED = {
@@ -281,6 +283,140 @@ def test_faults_of_a_pasted_spec_are_marked_where_they_are(study):
         browser.driver.get_log("browser")  # the 422 was one on purpose
         browser.click("dialog button", "Create")
         browser.wait("document.querySelector('h1')?.textContent === 'pasted'")
+        assert not browser.complaints()
+
+
+YAML = """\
+# a study in YAML
+name: from yaml
+method: random
+trainer: external
+metric: {name: loss, goal: minimize}
+parameters:
+  lr:
+    distribution: log_uniform_values
+    min: 1e-5   # a number
+    max: -1.0
+  opt:
+    values:
+    - sgd
+    - 'ad am'
+colour: 1
+"""
+FILL = "const area = document.querySelector('dialog .editor textarea'); area.value = arguments[0]; area.dispatchEvent(new Event('input'))"
+
+
+def test_yaml_is_pasted_and_its_faults_are_marked_in_it(study):
+    with chromium() as browser:
+        browser.open(study, "/sweeps")
+        browser.click("button", "New sweep")
+        browser.wait("document.querySelector('dialog .editor textarea')")
+        browser.run(FILL, "method: random\nparameters:\n  a: {min: 0,\n")
+        browser.click("dialog button", "Create")
+        browser.wait("document.querySelector('dialog .summary').textContent.includes('is missing')")
+        browser.run(FILL, YAML)
+        browser.click("dialog button", "Create")
+        browser.wait("document.querySelectorAll('.faults li').length >= 2")
+        assert browser.run("return [...document.querySelectorAll('.editor pre b')].map((one) => one.textContent)") == ["10", "15"]
+        browser.run(FILL, YAML.replace("-1.0", "1.0").replace("colour: 1\n", ""))
+        browser.driver.get_log("browser")
+        browser.click("dialog button", "Create")
+        browser.wait("document.querySelector('h1')?.textContent === 'from yaml'")
+        sweep = study.get("/v1/sweeps?limit=1000")["items"][-1]
+        assert sweep["spec"]["parameters"] == {"lr": {"distribution": "log_uniform_values", "min": 1e-5, "max": 1.0}, "opt": {"values": ["sgd", "ad am"]}}
+        study.patch(f"/v1/sweeps/{sweep['id']}", {"state": "cancelled"})
+        assert not browser.complaints()
+
+
+def test_the_page_reads_yaml_as_sweepctl_does(study):
+    corpus = pathlib.Path(__file__).resolve().parents[1] / "data" / "wandb"
+    with chromium() as browser:
+        browser.open(study, "/sweeps")
+        read = 0
+        for path in sorted(corpus.glob("[0-3]*.yaml")):
+            text = path.read_text()
+            told = browser.driver.execute_async_script("const done = arguments[1]; import('/assets/yaml.js').then(({readYaml}) => done(readYaml(arguments[0]).json)).catch((error) => done(`! ${error.message}`))", text)
+            if told.startswith("!"):
+                assert "sweepctl" in told and re.search(r"[&*]|!!|<<", text), f"{path.name}: {told}"
+                continue
+            made = subprocess.run([program("sweepctl"), "--server", study.url, "--json", "create", str(path)], capture_output=True, text=True, timeout=PATIENCE_S)
+            assert made.returncode == 0, made.stderr
+            sweep = json.loads(made.stdout)
+            assert repr(json.loads(told)) == repr(sweep["spec"]), path.name  # integers and reals, order of keys
+            study.patch(f"/v1/sweeps/{sweep['id']}", {"state": "cancelled"})
+            read += 1
+        assert read > 20
+
+
+def test_a_sweep_is_cloned_edited_and_its_history_shown(tmp_path):
+    with Daemon(tmp_path) as server, chromium() as browser:
+        worker, sweep = server.register("gamma"), server.post("/v1/sweeps", {**STAGED, "name": "first", "description": "to go"}, expect=201)
+        evaluate(server, sweep, worker, n=2)
+        browser.open(server, f"/sweep/{sweep['id']}")
+        browser.click("button", "Clone")
+        browser.wait("document.querySelector('dialog .editor textarea')?.value.includes('first again')")
+        prefilled = json.loads(browser.run("return document.querySelector('dialog .editor textarea').value"))
+        assert prefilled == {**STAGED, "name": "first again", "description": "to go"}
+        browser.click("dialog button", "Create")
+        browser.wait("document.querySelector('h1')?.textContent === 'first again'")
+        clone = server.get("/v1/sweeps")["items"][-1]
+        assert repr(clone["spec"]) == repr(prefilled)
+        browser.open(server, f"/sweep/{sweep['id']}/history")
+        browser.wait("document.querySelectorAll('.history tbody tr').length === 1")
+        browser.click("button", "Edit")
+        browser.wait("document.querySelector('dialog .editor textarea')")
+        text = browser.run("return document.querySelector('dialog .editor textarea').value")
+        browser.run(FILL, text.replace('"min": 1e-5', '"min": 9.0'))
+        browser.click("dialog button", "Change")
+        browser.wait("document.querySelectorAll('.faults li').length >= 1")
+        wrong = browser.run("return [...document.querySelectorAll('.editor pre b')].map((one) => Number(one.textContent))")
+        assert len(wrong) >= 1 and '"min": 9.0' in browser.run("return document.querySelector('dialog textarea').value").split("\n")[wrong[-1] - 1]
+        browser.driver.get_log("browser")
+        browser.run(FILL, re.sub(r',\n *"description": "to go"', "", text).replace('"run_cap": 4', '"run_cap": 6'))
+        browser.click("dialog button", "Change")
+        browser.wait("document.querySelectorAll('.history tbody tr').length === 2")
+        assert "stages.2.run_cap 4 → 6" in browser.run("return document.querySelector('.history').innerText.replace(/\\s+/g, ' ')")
+        now = server.get(f"/v1/sweeps/{sweep['id']}")["spec"]
+        assert now["stages"][2]["run_cap"] == 6 and "description" not in now and now["parameters"] == STAGED["parameters"]
+        server.patch(f"/v1/sweeps/{sweep['id']}", {"state": "paused"})
+        browser.wait("document.querySelectorAll('.history tbody tr').length === 3")
+        server.request("DELETE", f"/v1/sweeps/{sweep['id']}", expect=204)
+        browser.wait("document.body.innerText.includes('This sweep was deleted')")
+        browser.open(server, "/sweeps")
+        browser.wait("document.querySelector('#live').dataset.state === 'live' && document.querySelectorAll('.sweeps tbody tr').length === 1")
+        server.patch(f"/v1/sweeps/{clone['id']}", {"state": "cancelled"})
+        server.request("DELETE", f"/v1/sweeps/{clone['id']}", expect=204)
+        browser.wait("document.body.innerText.includes('No sweep yet')")
+        assert not browser.complaints()
+
+
+def test_what_the_stages_found_is_told_in_words(tmp_path):
+    stages = [STAGED["stages"][0], {"method": "grid", "select_top": 1, "values": {"lr": [2e-5, 5e-5, 1e-4], "optimizer": ["adam", "sgd"]}},
+              {"method": "bayes", "run_cap": 2, "warm_start": True}, {"method": "confirm", "top_k": 2, "repeats": 2}]
+    with Daemon(tmp_path) as server, chromium() as browser:
+        sweep = server.post("/v1/sweeps", {**STAGED, "stages": stages}, expect=201)
+        evaluate(server, sweep, server.register("delta"))
+        browser.open(server, f"/sweep/{sweep['id']}")
+        card = "document.querySelector('[data-card=stages]').textContent"
+        browser.wait(f"{card}.includes('The winner is the configuration of trial')")
+        told = browser.run(f"return {card}")
+        assert "moved eval/accuracy most: by" in told and "It varies" in told and "had the largest impact in stage 1" in told and "at the baseline" in told
+        assert "better than anything before it" in told or "stays the best" in told
+        assert "over 2 fresh trials" in told
+        assert not browser.complaints()
+
+
+def test_workers_are_seen_as_they_come(tmp_path):
+    with Daemon(tmp_path) as server, chromium() as browser:
+        server.register("one")
+        browser.open(server, "/workers")
+        browser.wait("document.querySelector('#live').dataset.state === 'live'")
+        worker, sweep = server.register("two"), server.create_sweep(run_cap=None)
+        browser.wait("document.querySelector('.workers')?.textContent.includes('two')")
+        trial, = server.claim(worker["id"], "c", sweep=sweep["id"])
+        for part in range(3):  # more than one page of points
+            server.report(trial, part + 1, metrics=[{"name": "perf/tokens_per_s", "step": 1000 * part + step, "value": 1000 * part + step} for step in range(1, 801)])
+        browser.wait("document.querySelector('.workers').textContent.includes('2800 tokens/s')")
         assert not browser.complaints()
 
 
