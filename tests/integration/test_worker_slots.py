@@ -18,7 +18,10 @@ CORES = min(len(ALLOWED), 4)
 pytestmark = pytest.mark.skipif(CORES < 2, reason="one core cannot be divided")
 
 TRAINER = """#!/usr/bin/python3
-import json, sys, time
+import json, os, sys, time
+if sys.argv[1:2] == ["selftest"]:
+    beside = os.path.join(os.path.dirname(os.readlink(f"/proc/{os.getppid()}/exe")), "sweep-trainer")
+    os.execv(beside, [beside, *sys.argv[1:]])
 request = json.load(sys.stdin)
 threads = request["threads"]
 open("CALLS", "a").write(json.dumps(request) + "\\n")

@@ -19,7 +19,7 @@ import threading
 import time
 
 PATIENCE_S = 30
-REGISTRATION_KEYS = {"name", "instance", "slots", "trainers", "model", "data", "facts"}
+REGISTRATION_KEYS = {"name", "instance", "slots", "trainers", "model", "data", "facts", "unfit"}
 CLAIM_KEYS = {"worker", "claim_id", "slots", "wait_s", "sweep"}
 REPORT_KEYS = {"lease", "seq", "metrics", "progress", "outcome"}
 POINT_KEYS = {"name", "step", "epoch", "value", "time"}

@@ -13,7 +13,9 @@
 #include "agent/delivery.h"
 #include "agent/loop.h"
 #include "agent/registration.h"
+#include "agent/selftest.h"
 #include "agent/slot.h"
+#include "agent/trainer_line.h"
 #include "agent/upload.h"
 #include "agent/workdir.h"
 #include "common/cleanup.h"
@@ -33,7 +35,13 @@
 #define SUSPECT_MAX 10           /* trials in a row that fail at once, before the worker takes rests */
 #define LAST_DELIVERY_MS 17000   /* after a SIGTERM: from then on the outbox waits for the next start */
 
-enum phase { PHASE_ALLOTTING, PHASE_DELIVERING, PHASE_REGISTERING, PHASE_SERVING, PHASE_ENDING, PHASE_OVER };
+#define RETEST_MS 600000         /* after a failed self-test: a machine that was short of something may be well again */
+#define UNFIT_HEARTBEAT_S 30     /* between registrations of a worker that must not train, so that it is not taken for gone */
+
+/*   allotting ─▶ testing ─▶ delivering ─▶ registering ─▶ serving ─▶ ending ─▶ over
+ *                   ▲                        ▲     └▶ unfit (the self-test failed): registers now and then, takes nothing
+ *                   └── ten minutes later ── └───────────┘                                                               */
+enum phase { PHASE_ALLOTTING, PHASE_TESTING, PHASE_DELIVERING, PHASE_REGISTERING, PHASE_SERVING, PHASE_UNFIT, PHASE_ENDING, PHASE_OVER };
 
 struct agent {
         const struct agent_options *options;
@@ -47,6 +55,7 @@ struct agent {
         struct delivery *delivery;
         struct uploads *uploads;
         struct allotment *allotment; /* NULL once it is decided */
+        struct selftest *selftest;   /* NULL when none is under way */
         struct slot_shared shared;
         unsigned n_slots;            /* 0 until then */
 
@@ -55,6 +64,8 @@ struct agent {
         char *worker;         /* id, NULL before the first registration */
         bool was_registered;
         bool is_quarantined; /* as the coordinator said last */
+        bool is_unfit;       /* the self-test failed: no trials are taken */
+        uint64_t retest_ms, heartbeat_ms;
         char claim_id[LIMIT_ID_CHARS + 1]; /* empty: the next claim makes a new one */
         struct net_request *request;       /* registration or claim; at most one of them is under way */
         uint64_t request_ms;               /* mono, when it was sent */
@@ -89,6 +100,8 @@ static void begin_ending(struct agent *agent) {
         set_phase(agent, PHASE_ENDING);
         if (agent->allotment)
                 allotment_cancel(agent->allotment);
+        if (agent->selftest)
+                selftest_cancel(agent->selftest);
 }
 
 static const char *why(const struct net_answer *answer) {
@@ -128,6 +141,56 @@ static int open_slots(struct agent *agent, const struct division *chosen, struct
         return 0;
 }
 
+/* --- self-test ---------------------------------------------------------------------------------------- */
+
+/* NULL: nothing is wrong. */
+static int say_unfit(struct agent *agent, const char *why) {
+        agent->is_unfit = why != NULL;
+        agent->retest_ms = world_mono_ms(agent->world) + RETEST_MS;
+        if (!why) {
+                json_object_del(agent->registration, "unfit");
+                return 0;
+        }
+        char words[SELFTEST_WORDS];
+        snprintf(words, sizeof words, "%s", why);
+        for (char *c = words; *c; c++)
+                if ((unsigned char)*c < ' ' || *c == 0x7f)
+                        *c = ' ';
+        log_error("this machine must not train: no trials are taken", log_s("why", words), log_i("tested_again_in_s", RETEST_MS / 1000));
+        return json_object_set_new(agent->registration, "unfit", text_for_report(words, SELFTEST_WORDS, 0));
+}
+
+static void on_tested(void *data, const char *unfit) {
+        struct agent *agent = data;
+        selftest_free(TAKE(agent->selftest));
+        if (agent->phase != PHASE_TESTING) { /* a signal came */
+                pump(agent);
+                return;
+        }
+        if (say_unfit(agent, unfit) < 0) {
+                error_set(&agent->failure, -ENOMEM, "out of memory");
+                begin_ending(agent);
+        } else
+                set_phase(agent, PHASE_DELIVERING);
+        pump(agent);
+}
+
+static void start_testing(struct agent *agent) {
+        struct selftest_plan plan = {
+                .loop = &agent->loop,
+                .world = agent->world,
+                .options = agent->options,
+                .threads = agent->shared.threads,
+                .folder = workdir_path(agent->workdir),
+                .data = agent,
+                .done = on_tested,
+        };
+        struct error err;
+        set_phase(agent, PHASE_TESTING);
+        if (selftest_start(&plan, &agent->selftest, &err) < 0)
+                on_tested(agent, err.text);
+}
+
 static void on_allotted(void *data, const struct division *chosen, json_t *measured) {
         struct agent *agent = data;
         allotment_free(TAKE(agent->allotment));
@@ -142,6 +205,8 @@ static void on_allotted(void *data, const struct division *chosen, json_t *measu
                 error_set(&agent->failure, r, "out of memory");
         if (r < 0)
                 begin_ending(agent);
+        else if (agent->options->serves_distilbert)
+                start_testing(agent);
         else
                 set_phase(agent, PHASE_DELIVERING);
 }
@@ -196,8 +261,14 @@ static void on_registered(void *data, const struct net_answer *answer) {
                 if (!agent->was_registered)
                         agent->idle_since_ms = world_mono_ms(agent->world);
                 agent->was_registered = true;
-                note_quarantine(agent, answer->body);
-                set_phase(agent, PHASE_SERVING);
+                if (agent->is_unfit) {
+                        double lease_s = json_number_value(json_object_get(answer->body, "lease_s"));
+                        agent->heartbeat_ms = world_mono_ms(agent->world) + (uint64_t)(1000 * (lease_s > 0 && lease_s < UNFIT_HEARTBEAT_S ? lease_s : UNFIT_HEARTBEAT_S));
+                        set_phase(agent, PHASE_UNFIT);
+                } else {
+                        note_quarantine(agent, answer->body);
+                        set_phase(agent, PHASE_SERVING);
+                }
         } else if (is_refusal(answer->status) && !agent->was_registered) {
                 take_refusal(agent, answer);
                 begin_ending(agent);
@@ -361,7 +432,7 @@ static void on_signal(uv_signal_t *handle, int signal) {
 }
 
 static bool is_done(struct agent *agent, uint64_t now_ms) {
-        if (agent->allotment || count_idle(agent) < agent->n_slots)
+        if (agent->allotment || agent->selftest || count_idle(agent) < agent->n_slots)
                 return false;
         size_t n = delivery_count(agent->delivery);
         if (agent->failure.code)
@@ -391,6 +462,18 @@ static void step(struct agent *agent) {
         switch (agent->phase) {
         case PHASE_ALLOTTING:
                 allotment_pump(agent->allotment);
+                break;
+        case PHASE_TESTING:
+                selftest_pump(agent->selftest);
+                break;
+        case PHASE_UNFIT:
+                if (idle_left_s(agent, now_ms) <= 0) {
+                        error_set(&agent->failure, -EIO, "this machine must not train: %s", json_string_value(json_object_get(agent->registration, "unfit")));
+                        begin_ending(agent);
+                } else if (now_ms >= agent->retest_ms)
+                        start_testing(agent);
+                else if (now_ms >= agent->heartbeat_ms)
+                        set_phase(agent, PHASE_REGISTERING);
                 break;
         case PHASE_DELIVERING:
                 if (delivery_count(agent->delivery) == 0)
@@ -513,8 +596,10 @@ static void tear_down(struct agent *agent) {
                 if (!agent->is_forced) /* after a second signal a trainer may still refer to its slot */
                         slot_free(agent->shared.slots[i]);
         free(agent->shared.slots);
-        if (!agent->is_forced)
+        if (!agent->is_forced) {
                 allotment_free(agent->allotment);
+                selftest_free(agent->selftest);
+        }
         uploads_free(agent->uploads);
         delivery_free(agent->delivery);
         net_free(agent->net);

@@ -21,6 +21,7 @@
 #include "trainer/doctor.h"
 #include "trainer/evaluate.h"
 #include "trainer/predict.h"
+#include "trainer/selftest.h"
 #include "trainer/tokenize.h"
 
 static volatile sig_atomic_t stop_requested;
@@ -29,7 +30,7 @@ static const struct config_option options[] = {{0}};
 
 static const struct config_program program = {
         .name = "sweep-trainer",
-        .usage = "[tokenize|predict|evaluate|bench|doctor] [OPTION…]",
+        .usage = "[tokenize|predict|evaluate|bench|doctor|selftest] [OPTION…]",
         .summary = "Without a word: one training, as the JSON object on standard input says; metrics and outcome as JSON\n"
                    "lines on standard output. SIGTERM: checkpoint, release, exit 0.\n"
                    "  tokenize  sentence pairs to token ids\n"
@@ -37,6 +38,7 @@ static const struct config_program program = {
                    "  evaluate  score of a finished model on labelled rows\n"
                    "  bench     how fast a training step is on this machine\n"
                    "  doctor    what a training here would find: BLAS, threads, model, data\n"
+                   "  selftest  numbers of a small fixed training, which sweep-worker compares\n"
                    "Each has its own --help.",
         .options = options,
 };
@@ -50,6 +52,7 @@ static const struct {
         {"evaluate", evaluate_main},
         {"bench", bench_main},
         {"doctor", doctor_main},
+        {"selftest", selftest_main},
 };
 
 static void request_stop(int signal) {

@@ -1,0 +1,114 @@
+"""Before it takes trials a worker has its trainer compute numbers that are known. Broken machines are played by a wrapper around the real trainer."""
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from daemon import PATIENCE_S, Daemon, program
+
+WRAPPER = """#!/usr/bin/python3
+import json, os, subprocess, sys
+if sys.argv[1:2] != ["selftest"]:
+    os.execv("TRAINER", ["TRAINER", *sys.argv[1:]])
+told = json.loads(subprocess.run(["TRAINER", *sys.argv[1:]], stdout=subprocess.PIPE, check=True).stdout)
+BREAK
+print(json.dumps(told))
+"""
+
+
+class RealWorker:
+    """A sweep-worker that serves the demo, with the trainer as the rule (Python that may change `told`) breaks it."""
+
+    def __init__(self, server, folder, rule=None, *args):
+        options = []
+        if rule:
+            wrapper = folder / "trainer"
+            wrapper.write_text(WRAPPER.replace("TRAINER", program("sweep-trainer")).replace("BREAK", rule))
+            wrapper.chmod(0o755)
+            options = ["--trainer-program", str(wrapper)]
+        self.log_path = folder / "worker.log"
+        with open(self.log_path, "wb") as log:
+            self.process = subprocess.Popen([program("sweep-worker"), "--coordinator", server.url, "--name", "w", "--slots", "1", "--threads", "1", "--work-dir",
+                                             str(folder / "work"), "--min-free-mb", "0", *options, *args], stderr=log, env=os.environ)
+
+    def log(self):
+        return self.log_path.read_text(errors="replace")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *ignored):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(PATIENCE_S)
+
+
+def wait_for_worker(server, state):
+    return server.wait_until("/v1/workers", lambda w: w["items"] and w["items"][0]["state"] == state)["items"][0]
+
+
+def numbers(**env):
+    result = subprocess.run([program("sweep-trainer"), "selftest"], capture_output=True, text=True, check=True, timeout=PATIENCE_S, env={**os.environ, **env})
+    return json.loads(result.stdout)
+
+
+@pytest.mark.parametrize("kernels", ["avx512", "avx2", "generic"])
+@pytest.mark.parametrize("f32, bf16", [("onednn", "onednn"), ("blas", "rounded")])
+def test_all_kernels_compute_the_same_numbers(kernels, f32, bf16):
+    mine, best = numbers(SWEEPD_KERNELS=kernels, SWEEPD_F32=f32, SWEEPD_BF16=bf16), numbers()
+    assert mine["repeats"] is True and mine["numbers"].keys() == best["numbers"].keys()
+    for name, value in mine["numbers"].items():
+        assert value == pytest.approx(best["numbers"][name], rel=0, abs=(0.05 if name.startswith("bf16") else 1e-5) * max(abs(value), 0.5)), name
+
+
+def test_a_sound_machine_passes_and_takes_trials(tmp_path):
+    with Daemon(tmp_path) as server, RealWorker(server, tmp_path) as worker:
+        assert wait_for_worker(server, "active")["quarantine"] is None
+        assert "self-test passed" in worker.log()
+
+
+@pytest.mark.parametrize("rule, words", [
+    ("told['numbers']['f32 loss 3'] += 1e-4", "f32 loss 3 is 0.41301"),
+    ("told['numbers']['bf16 logit 2'] = -told['numbers']['bf16 logit 2']", "bf16 logit 2 is 1.1"),
+    ("told['numbers']['f32 loss 1'] = float('nan')", "told no numbers"),
+    ("told['repeats'] = False", "other bits the second time"),
+    ("del told['numbers']['f32 gradient norm 4']", "of another build"),
+    ("sys.exit('Illegal instruction')", "Illegal instruction"),
+])
+def test_a_machine_that_computes_something_else_gets_no_trials_and_says_why(tmp_path, rule, words):
+    with Daemon(tmp_path, "--lease-s", "1") as server:
+        sweep = server.create_sweep(trainer="distilbert-mrpc", parameters={"learning_rate": {"min": 1e-5, "max": 1e-4}})["id"]
+        with RealWorker(server, tmp_path, rule) as worker:
+            shown = wait_for_worker(server, "quarantined")
+            assert shown["quarantine"]["by"] == "worker" and words in shown["quarantine"]["why"] and shown["quarantine"]["why"].startswith("self-test: ")
+            assert words in worker.log() and words in server.log()
+            server.post(f"/v1/workers/{shown['id']}/undrain", expect=409)
+            assert server.get(f"/v1/sweeps/{sweep}")["counts"]["running"] == 0
+            assert wait_for_worker(server, "quarantined")["trials"] == []
+
+
+def test_it_stays_there_to_be_seen_and_is_well_again_after_a_repair(tmp_path):
+    with Daemon(tmp_path, "--lease-s", "1") as server:
+        with RealWorker(server, tmp_path, "told['repeats'] = False"):
+            first = wait_for_worker(server, "quarantined")["last_seen"]
+            server.wait_until("/v1/workers", lambda w: w["items"][0]["last_seen"] > first and w["items"][0]["state"] == "quarantined")
+        with RealWorker(server, tmp_path):
+            assert wait_for_worker(server, "active")["quarantine"] is None
+
+
+def test_a_worker_that_was_to_end_when_idle_fails_with_the_reason(tmp_path):
+    with Daemon(tmp_path) as server:
+        worker = RealWorker(server, tmp_path, "told['repeats'] = False", "--exit-when-idle", "0")
+        assert worker.process.wait(PATIENCE_S) == 1
+        assert "sweep-worker: this machine must not train: self-test: the same step gave other bits" in worker.log()
+
+
+def test_sigterm_does_not_wait_for_the_self_test(tmp_path):
+    with Daemon(tmp_path) as server:
+        worker = RealWorker(server, tmp_path, f"open({str(tmp_path / 'begun')!r}, 'w'); import time; time.sleep(600)")
+        deadline = time.monotonic() + PATIENCE_S
+        while not (tmp_path / "begun").exists():
+            assert time.monotonic() < deadline
+        worker.process.send_signal(signal.SIGTERM)
+        assert worker.process.wait(20) == 0
