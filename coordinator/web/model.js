@@ -44,7 +44,7 @@ function makeAxis(name, parameter, trials, fallback) {
   const see = (value) => {
     if (value === undefined) return;
     if (typeof value === "number") { min = Math.min(min, value); max = Math.max(max, value); } else numeric = false;
-    if (seen.size < 200) seen.set(label(value), seen.size);
+    if (seen.size < 200 && !seen.has(label(value))) seen.set(label(value), seen.size);
   };
   for (const value of parameter?.values || []) see(value);
   const planned = seen.size;

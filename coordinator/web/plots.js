@@ -42,7 +42,7 @@ export function parallel(study, view) {
     if (axes.length < 2) return {empty: "No parameter varies."};
     const colour = colourColumn(study, axes, view.by), narrow = size.width < 620;
     const clip = (v) => Math.min(colour.range[1], Math.max(colour.range[0], v));
-    const line = (trial) => [...axes.map((one) => { const v = one.at(trial); return Number.isNaN(v) ? "-" : one.kind === "category" ? one.labels[v] : v; }), clip(colour.at(trial))];
+    const line = (trial) => [...axes.map((one) => { const v = one.at(trial); return Number.isNaN(v) ? "-" : v; }), clip(colour.at(trial))];
     const shown = view.stage === null ? trials : trials.filter((trial) => trial.stage === view.stage);
     const rest = view.stage === null ? [] : trials.filter((trial) => trial.stage !== view.stage);
     const ordered = [...shown].sort((a, b) => study.better(a.value, b.value) ? 1 : -1); // the best are drawn last, on top

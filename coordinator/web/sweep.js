@@ -178,7 +178,7 @@ export async function sweepPage(main, {id, tab, query}, context) {
           brushed.hidden = !any;
         });
       }});
-    plot.onDrawn = () => { hover.forget(); main.dataset.firstPlot ??= String(Math.round(performance.now() - began)); };
+    plot.onDrawn = () => { hover.forget(); main.dataset.firstPlot ??= String(Math.round(performance.now() - began)); requestAnimationFrame(() => setTimeout(() => { main.dataset.firstPlotAt ??= String(Math.round(performance.now())); })); };
     plot.area.after(brushed);
     const past = new Plot({title: "Optimisation history", name: "history", wide: true, height: 340, fileName: file("history"), build: draw.history(study, noise), onChart: (chart) => chart.on("click", ({data}) => { if (data?.trial) open(data.trial); })});
     return {plots: [plot, past], element: h("div", {class: "plots"}, plot.element, past.element, h("p", {class: "note"}, "Drag along an axis to brush; a click on it clears. Hover to see a trial, click to open it.")),

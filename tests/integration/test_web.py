@@ -209,6 +209,10 @@ def test_plots_are_saved_as_png_and_svg(study):
         for kind in ("PNG", "SVG"):
             browser.click("[data-plot=parallel] button", kind)
         assert browser.wait("window.svg && svg.startsWith('<svg') && svg.includes('optimizer') && svg.split('<path').length > 15")
+        # every line stays inside of the plot, on the axis of choices too
+        lines = [[float(number) for number in re.findall(r"-?\d+\.?\d*", path)] for path in re.findall(r'<path d="(M[^"]*)"[^>]*fill="none"', browser.run("return svg"))]
+        height = float(browser.run("return svg.match(/height=\"([0-9.]+)\"/)[1]"))
+        assert lines and all(0 <= y <= height for line in lines for y in line[1::2])
         saved = browser.run("return saved")
         assert [name for name, _ in saved] == ["three-stages-parallel.png", "three-stages-parallel.svg"] and saved[0][1].startswith("data:image/png")
         assert not browser.complaints()
