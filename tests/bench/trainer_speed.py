@@ -2,7 +2,7 @@
 """Training steps and evaluations of `sweep-trainer bench` and of PyTorch, one after the other on batches of the same lengths, several rounds.
 
     tests/bench/trainer_speed.py --lengths lengths.txt [--peer-python V/bin/python --peer hf_speed.py] [--rounds 3] [--shapes distilbert-base,minilm-l6]
-                                 [--precisions f32,bf16] [--threads 2,1] [--no-eval]
+                                 [--precisions f32,bf16] [--threads 2,1] [--no-eval] [--no-step]
 
 The peer takes --mode dyn, --threads, --steps, [--bf16], [--eval] and says "median S s" and "rss N MiB" (a script around transformers; V is a virtual environment with torch,
 transformers and safetensors). The first line of the lengths warms up, the next seven are measured. Medians of the rounds' medians:
@@ -95,6 +95,7 @@ def main():
     parser.add_argument("--precisions", default="f32,bf16")
     parser.add_argument("--threads", default="2,1")
     parser.add_argument("--no-eval", action="store_true")
+    parser.add_argument("--no-step", action="store_true")
     args = parser.parse_args()
     head = "| shape | precision | threads | what | s | limit s | share | GEMM | MiB" + (" | PyTorch s | times as fast | PyTorch MiB |" if args.peer else " |")
     print(head, "|---" * (head.count("|") - 1) + "|", sep="\n", flush=True)
@@ -102,7 +103,7 @@ def main():
     for shape in args.shapes.split(","):
         for precision in args.precisions.split(","):
             for threads in map(int, args.threads.split(",")):
-                for evaluation in [False] if args.no_eval else [False, True]:
+                for evaluation in [False] * (not args.no_step) + [True] * (not args.no_eval):
                     rows.append(measure(args, shape, precision, threads, evaluation))
                     show(rows[-1])
     show_threads(rows)

@@ -15,7 +15,7 @@
 #include "train/loop.h"
 
 #define BLAS_BUFFER_BYTES ((size_t)128 << 20) /* of OpenBLAS on x86-64, a thread */
-#define BLAS_TOUCHED_BYTES ((size_t)16 << 20) /* of them, as seen */
+#define TOUCHED_BYTES ((size_t)48 << 20)      /* of them and of oneDNN's, as seen */
 
 /* What is only needed until the examples are encoded. */
 struct sources {
@@ -113,7 +113,7 @@ static unsigned long long mib(uint64_t bytes) {
 static int check_room(struct training *t, const struct model_shape *shape, const struct model_limits *limits) {
         struct memory_room room;
         uint64_t threads = (uint64_t)limits->threads, arena = model_arena_bytes(shape, limits);
-        uint64_t resident = arena + threads * BLAS_TOUCHED_BYTES, address = arena + threads * BLAS_BUFFER_BYTES;
+        uint64_t resident = arena + threads * TOUCHED_BYTES, address = arena + threads * BLAS_BUFFER_BYTES;
         memory_look("", &room);
         if (resident <= room.resident_bytes && address <= room.address_bytes)
                 return 0;
