@@ -28,6 +28,8 @@ static void decode_all(json_t *body) {
         struct report report = {0};
         judge(report_decode(body, &faults, &report), &faults);
         report_fini(&report);
+        struct model_offer offer;
+        judge(model_offer_decode(body, &faults, &offer), &faults);
         struct enqueue_request enqueue = {0};
         judge(enqueue_request_decode(body, &faults, &enqueue), &faults);
         enqueue_request_fini(&enqueue);

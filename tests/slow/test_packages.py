@@ -143,6 +143,9 @@ sweep=$(printf '%s' "$created" | sed -n 's/.*"id": *"\\([^"]*\\)".*/\\1/p' | hea
 sweepctl --token-file /root/token watch "$sweep" | tail -1
 sweepctl --token-file /root/token show "$sweep"
 sweepctl --token-file /root/token best "$sweep"
+sweepctl --token-file /root/token fetch-model "$sweep" /root/winner
+echo '{"a":"one","b":"two"}' | sweep-trainer predict --model /root/winner
+rm -r /root/winner
 kill -TERM $worker; wait $worker
 kill -TERM $coordinator; wait $coordinator
 sweepd check /var/lib/sweepd/sweepd.db
@@ -175,7 +178,7 @@ def test_the_packages_in_a_clean_root(packages, root):
     begun = time.monotonic()
     said = root("bash", "-c", use, network=False, timeout=1500)
     print(said)
-    assert "all of it was used" in said and re.search(r"finished", said)
+    assert "all of it was used" in said and re.search(r"finished", said) and '"probability"' in said
     print(f"demo study in {time.monotonic() - begun:.0f} s")
 
     # conffiles stay after a removal, as Debian has it, and the database, too
