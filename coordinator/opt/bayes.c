@@ -36,7 +36,7 @@ static size_t count_status(const struct opt_history *history, enum opt_status st
 static void propose_quasi_random(const struct opt_space *space, const struct tried *tried, const struct opt_bayes_options *options,
                                  enum opt_source source, const char *why, double *features, struct opt_proposal *ret) {
         uint64_t first = options->number ? options->number - 1 : 0;
-        *ret = (struct opt_proposal){.x = ret->x, .source = source, .why = why};
+        *ret = (struct opt_proposal){.x = ret->x, .lengths = ret->lengths, .source = source, .why = why};
         for (uint64_t skip = 0; skip < 64; skip++) {
                 opt_sobol(space, options->seed, first + skip, ret->x);
                 for (size_t k = 0; k < space->n_dims; k++)
@@ -50,7 +50,7 @@ static void propose_quasi_random(const struct opt_space *space, const struct tri
 
 /* The first point of all: what is good in the middle half of the space is nearer to it than to any other. Choices are drawn. */
 static void propose_middle(const struct opt_space *space, const struct opt_bayes_options *options, struct opt_proposal *ret) {
-        *ret = (struct opt_proposal){.x = ret->x, .source = OPT_SOURCE_SOBOL};
+        *ret = (struct opt_proposal){.x = ret->x, .lengths = ret->lengths, .source = OPT_SOURCE_SOBOL};
         opt_sobol(space, options->seed, 0, ret->x);
         for (size_t k = 0; k < space->n_dims; k++)
                 if (space->dims[k].kind != OPT_CATEGORICAL)
@@ -98,10 +98,11 @@ static int propose_by_model(const struct opt_space *space, const struct opt_hist
         uint64_t stream = rng_mix(options->seed) ^ options->number;
         const double *anchors[N_ANCHORS];
         struct gp *gp;
-        _cleanup_free_ double *memory = malloc((history->n + space->n_dims + 2) * sizeof *memory);
+        _cleanup_free_ double *memory = malloc((history->n + space->n_dims + 3) * sizeof *memory);
         if (!memory)
                 return -ENOMEM;
         double *theta = memory + history->n;
+        evidence->has_trend = true;
         int r = evidence_choose(evidence, history, options->maximize);
         if (r == 0)
                 r = evidence_fit_growing(evidence, space, history, options->maximize, options->seed, options->memory, theta);
@@ -117,11 +118,13 @@ static int propose_by_model(const struct opt_space *space, const struct opt_hist
         gp_free(gp);
         if (r != 0)
                 return r;
-        *ret = (struct opt_proposal){.x = ret->x,
+        *ret = (struct opt_proposal){.x = ret->x, .lengths = ret->lengths,
                                      .source = result.is_repeat ? OPT_SOURCE_EXPLOIT : OPT_SOURCE_GP,
                                      .why = result.is_repeat ? "every point of the space was tried" : NULL,
                                      .has_prediction = true,
                                      .acquisition = result.value};
+        for (size_t k = 0; ret->lengths && k < space->n_dims; k++)
+                ret->lengths[k] = exp(theta[k]);
         warp_invert(&evidence->warp, result.mean, result.sd, &ret->mean, &ret->sd);
         return 0;
 }

@@ -116,7 +116,7 @@ int evidence_choose(struct evidence *evidence, const struct opt_history *history
 struct gp_data evidence_data(const struct evidence *evidence, size_t n) {
         return (struct gp_data){
                 .n = n, .n_dims = evidence->n_dims, .x = evidence->x, .y = evidence->y, .is_categorical = evidence->is_categorical,
-                .expects_noise = evidence->expects_noise};
+                .expects_noise = evidence->expects_noise, .has_trend = evidence->has_trend};
 }
 
 /* What hyperparameters are learned from: of many trials, every k-th. */
@@ -238,10 +238,10 @@ static uint64_t history_key(const struct opt_space *space, const struct opt_hist
         return key ? key : 1;
 }
 
-/* A whole fit of the first n ended trials, in order of creation. */
-static int fit_first(const struct opt_space *space, const struct opt_history *history, size_t n, bool maximize, uint64_t seed,
+/* A whole fit of the first n ended trials, in order of creation; by the same model as `like`. */
+static int fit_first(const struct evidence *like, const struct opt_space *space, const struct opt_history *history, size_t n, bool maximize, uint64_t seed,
                      struct opt_memory *memory, double *theta) {
-        size_t n_theta = space->n_dims + 2, count = 0;
+        size_t n_theta = space->n_dims + 2 + like->has_trend, count = 0;
         _cleanup_free_ struct opt_trial *trials = malloc((n + 1) * sizeof *trials);
         if (!trials)
                 return -ENOMEM;
@@ -261,6 +261,8 @@ static int fit_first(const struct opt_space *space, const struct opt_history *hi
         }
         __attribute__((cleanup(evidence_fini))) struct evidence evidence = {0};
         int r = evidence_init(&evidence, space, &first);
+        evidence.expects_noise = like->expects_noise;
+        evidence.has_trend = like->has_trend;
         if (r == 0)
                 r = evidence_choose(&evidence, &first, maximize);
         if (r == 0)
@@ -277,7 +279,7 @@ int evidence_fit_growing(const struct evidence *evidence, const struct opt_space
                 n += history->trials[i].status != OPT_PENDING;
         if (n < ALWAYS_BELOW)
                 return evidence_fit(evidence, seed, theta);
-        int r = fit_first(space, history, last_whole_fit(n), maximize, seed, memory, theta);
+        int r = fit_first(evidence, space, history, last_whole_fit(n), maximize, seed, memory, theta);
         if (r == GP_NOT_FITTED)
                 return evidence_fit(evidence, seed, theta);
         if (r < 0)

@@ -18,7 +18,7 @@ struct evidence {
         bool *is_categorical; /* n_dims */
         size_t *chosen;       /* indices into the history: ended trials first, then pending ones */
         size_t n_ended, n_pending;
-        bool expects_noise; /* see gp.h */
+        bool expects_noise, has_trend; /* see gp.h */
         double *x, *y; /* features and z of the chosen ones */
         struct warp warp;
 };
@@ -34,7 +34,7 @@ int evidence_choose(struct evidence *evidence, const struct opt_history *history
 /* The first n of the chosen. */
 struct gp_data evidence_data(const struct evidence *evidence, size_t n);
 
-/* Maximum a posteriori theta (n_dims + 2). 0, -ENOMEM, GP_NOT_FITTED. */
+/* Maximum a posteriori theta (gp_n_theta). 0, -ENOMEM, GP_NOT_FITTED. */
 int evidence_fit(const struct evidence *evidence, uint64_t seed, double *theta);
 
 /* The same for a growing history: a whole fit at some lengths of it only, of the trials that were there, and from its theta a few

@@ -5,7 +5,7 @@
  * trials already give useful proposals; the learned noise keeps the model from chasing the seed noise of short trainings.
  * For proposals the prior's mean is −½ + ½ ln d: at the mode of the longer one a few trials make a plane of the function, and the
  * search goes on where that plane is high. Regret after 20 and 50 trials fell by a third on problems that nothing was tuned on (SPEED.md).
- * Where noise may be all there is (expects_noise) the longer one stays, as short ones explain noise.
+ * Without a trend the longer one stays: it is for telling effects from noise, and short ones explain noise.
  * An evaluation of the objective costs one Cholesky and one inverse, whatever the number of dimensions: the gradient of
  * every length scale is a weighted sum over pairs. */
 #include "opt/gp.h"
@@ -29,6 +29,8 @@ extern void dpotrf_(const char *uplo, const int *n, double *a, const int *lda, i
 
 /* Priors on log scale: length scales above, signal variance N(0, 1), noise variance N(-5, 1.5²) with a floor. */
 #define LOG_LENGTH_VARIANCE 3.0
+#define LOG_TREND_MEAN (-3.0)
+#define LOG_TREND_VARIANCE 2.0
 #define LOG_NOISE_MEAN (-5.0)
 #define LOG_NOISE_VARIANCE 2.25
 #define WIDE_NOISE_MEAN (-2.0) /* of expects_noise */
@@ -36,7 +38,7 @@ extern void dpotrf_(const char *uplo, const int *n, double *a, const int *lda, i
 
 struct gp {
         struct gp_data data;
-        double signal, *inverse_squared; /* 1/l² per dimension */
+        double signal, trend, *inverse_squared; /* 1/l² per dimension; no trend: 0 */
         double noise;                    /* on the diagonal, with the jitter that was needed */
         double *factor;                  /* L, n × n, lower */
         double *alpha;                   /* K⁻¹ y */
@@ -67,7 +69,7 @@ void gp_init_blas(void) {
 /* --- kernel ---------------------------------------------------------------------------------------- */
 
 static double log_length_mean(const struct gp_data *data) {
-        return (data->expects_noise ? M_SQRT2 : -0.5) + 0.5 * log((double)(data->n_dims ? data->n_dims : 1));
+        return (data->has_trend ? -0.5 : M_SQRT2) + 0.5 * log((double)(data->n_dims ? data->n_dims : 1));
 }
 
 /* exp for x ≤ 0, in a form that compilers turn into vector code: x = k ln 2 + r, |r| ≤ ½ ln 2, and the Taylor series of r.
@@ -98,6 +100,10 @@ static inline double exp_negative(double x) {
         return x < -708 ? 0 : p * power.d;
 }
 
+static inline double trend_line(double x) {
+        return 2 * (x < -0.5 ? -0.5 : x > 1.5 ? 1.5 : x) - 1;
+}
+
 /* ret[i] = Σ_k d²_k(i, point) / l_k² for i = 0 … n-1; columns: one feature of all points after the other, `stride` apart. */
 VECTORISED static void add_distances(const bool *is_categorical, const double *inverse_squared, size_t n_dims, const double *columns,
                                      size_t stride, const double *point, size_t point_step, size_t n, double *restrict ret) {
@@ -111,6 +117,26 @@ VECTORISED static void add_distances(const bool *is_categorical, const double *i
                 else
                         for (size_t i = 0; i < n; i++)
                                 ret[i] += (column[i] - at) * (column[i] - at) * weight;
+        }
+}
+
+/* ret[i] += weight Σ_k t_k(i, point): u·u' + v·v' with u = 2x − 1 and v = 3/2 (u² − 1/3), which are orthogonal over the range, or 1 for
+ * equal choices. Flat from half a range beyond the bounds. */
+VECTORISED static void add_trend(const bool *is_categorical, double weight, size_t n_dims, const double *columns, size_t stride,
+                                 const double *point, size_t point_step, size_t n, double *restrict ret) {
+        for (size_t k = 0; k < n_dims; k++) {
+                const double *restrict column = columns + k * stride;
+                double at = point[k * point_step];
+                if (is_categorical[k]) {
+                        for (size_t i = 0; i < n; i++)
+                                ret[i] += column[i] == at ? weight : 0;
+                        continue;
+                }
+                double u = trend_line(at), line = weight * u, curve = weight * 2.25 * (u * u - 1.0 / 3);
+                for (size_t i = 0; i < n; i++) {
+                        double v = trend_line(column[i]);
+                        ret[i] += line * v + curve * (v * v - 1.0 / 3);
+                }
         }
 }
 
@@ -145,7 +171,7 @@ static void invert_lengths(const double *theta, size_t n_dims, double *ret) {
 /* --- objective ------------------------------------------------------------------------------------- */
 
 size_t gp_scratch_size(size_t n, size_t n_dims) {
-        return 3 * n * n + n + n * n_dims + 2 * n_dims;
+        return 4 * n * n + n + n * n_dims + 2 * n_dims;
 }
 
 /* Lower triangle of K without the diagonal's noise, and of the slopes (may be NULL). */
@@ -158,12 +184,26 @@ static void fill_kernel(const struct gp_data *data, const double *columns, const
         }
 }
 
+/* Lower triangle of the trend's covariance for a variance of 1. */
+static void fill_trend(const struct gp_data *data, const double *columns, double *ret) {
+        for (size_t n = data->n, j = 0; j < n; j++) {
+                memset(ret + j * n + j, 0, (n - j) * sizeof *ret);
+                add_trend(data->is_categorical, 1, data->n_dims, columns + j, n, columns + j, n, n - j, ret + j * n + j);
+        }
+}
+
+static void add_lower(double *restrict to, size_t n, double factor, const double *restrict what) {
+        for (size_t j = 0; j < n; j++)
+                for (size_t i = j; i < n; i++)
+                        to[j * n + i] += factor * what[j * n + i];
+}
+
 static double prior(const struct gp_data *data, const double *theta, double *gradient) {
         size_t d = data->n_dims;
         double sum = 0;
-        for (size_t k = 0; k < d + 2; k++) {
-                double mean = k < d ? log_length_mean(data) : k == d ? 0 : data->expects_noise ? WIDE_NOISE_MEAN : LOG_NOISE_MEAN;
-                double variance = k < d ? LOG_LENGTH_VARIANCE : k == d ? 1 : data->expects_noise ? WIDE_NOISE_VARIANCE : LOG_NOISE_VARIANCE;
+        for (size_t k = 0; k < gp_n_theta(data); k++) {
+                double mean = k < d ? log_length_mean(data) : k == d ? 0 : k == d + 2 ? LOG_TREND_MEAN : data->expects_noise ? WIDE_NOISE_MEAN : LOG_NOISE_MEAN;
+                double variance = k < d ? LOG_LENGTH_VARIANCE : k == d ? 1 : k == d + 2 ? LOG_TREND_VARIANCE : data->expects_noise ? WIDE_NOISE_VARIANCE : LOG_NOISE_VARIANCE;
                 double distance = theta[k] - mean;
                 sum += distance * distance / (2 * variance);
                 if (gradient)
@@ -195,17 +235,29 @@ static void invert_factor(double *factor, size_t n, double *ret) {
 
 /* gradient += ½ tr((K⁻¹ − ααᵀ) ∂K/∂theta), from the lower triangles of K⁻¹ and of the slopes, which are spent. By length scale
  * ∂K_ij/∂log l_k = slope_ij · d²_k / l_k²; every pair off the diagonal counts twice. K itself is gone by then, but
- * tr(K⁻¹K) and αᵀKα are known: signal and noise gradients share n − αᵀy. */
+ * tr(K⁻¹K) and αᵀKα are known: signal, trend and noise gradients share n − αᵀy. trend: of variance 1; NULL without one. */
 VECTORISED static void add_gradient(const struct gp_data *data, const double *columns, const double *theta, const double *inverse_squared,
-                                    const double *inverse, double *slope, const double *alpha, double jitter, double *gradient) {
+                                    const double *inverse, double *slope, const double *alpha, double jitter, const double *trend, double *gradient) {
         size_t n = data->n, d = data->n_dims;
-        double noise = exp(theta[d + 1]), trace = 0;
+        double noise = exp(theta[d + 1]), trace = 0, by_trend = 0; /* tr((K⁻¹ − ααᵀ) trend) */
         for (size_t j = 0; j < n; j++) {
                 double *restrict weight = slope + j * n;
                 const double *restrict column = inverse + j * n;
                 trace += column[j] - alpha[j] * alpha[j];
+                if (trend) {
+                        const double *restrict shared = trend + j * n;
+                        double sum = 0.5 * (column[j] - alpha[j] * alpha[j]) * shared[j];
+#pragma omp simd reduction(+ : sum)
+                        for (size_t i = j + 1; i < n; i++)
+                                sum += (column[i] - alpha[i] * alpha[j]) * shared[i];
+                        by_trend += 2 * sum;
+                }
                 for (size_t i = j + 1; i < n; i++)
                         weight[i] *= column[i] - alpha[i] * alpha[j];
+        }
+        if (trend) {
+                by_trend *= exp(theta[d + 2]);
+                gradient[d + 2] += 0.5 * by_trend;
         }
         for (size_t k = 0; k < d; k++) {
                 const double *restrict x = columns + k * n;
@@ -225,19 +277,24 @@ VECTORISED static void add_gradient(const struct gp_data *data, const double *co
                 gradient[k] += sum * inverse_squared[k];
         }
         double total = (double)n - cblas_ddot((int)n, alpha, 1, data->y, 1); /* tr((K⁻¹ − ααᵀ) K) */
-        gradient[d] += 0.5 * (total - (noise + jitter) * trace);
+        gradient[d] += 0.5 * (total - (noise + jitter) * trace - by_trend);
         gradient[d + 1] += 0.5 * noise * trace;
 }
 
 double gp_objective(const struct gp_data *data, const double *theta, double *scratch, double *ret_gradient) {
         size_t n = data->n, d = data->n_dims;
-        double *kernel = scratch, *slope = kernel + n * n, *inverse = slope + n * n, *alpha = inverse + n * n, *columns = alpha + n, *inverse_squared = columns + n * d;
+        double *kernel = scratch, *slope = kernel + n * n, *inverse = slope + n * n, *trend = inverse + n * n, *alpha = trend + n * n, *columns = alpha + n,
+               *inverse_squared = columns + n * d;
         double signal = exp(theta[d]), noise = exp(theta[d + 1]);
         int size = (int)n, info;
 
         invert_lengths(theta, d, inverse_squared);
         transpose(data, columns);
         fill_kernel(data, columns, inverse_squared, signal, kernel, ret_gradient ? slope : NULL);
+        if (data->has_trend) {
+                fill_trend(data, columns, trend);
+                add_lower(kernel, n, exp(theta[d + 2]), trend);
+        }
         for (size_t i = 0; i < n; i++)
                 kernel[i * n + i] += noise + BASE_JITTER;
         dpotrf_("L", &size, kernel, &size, &info);
@@ -253,7 +310,7 @@ double gp_objective(const struct gp_data *data, const double *theta, double *scr
                 return value;
         cblas_dtrsv(CblasColMajor, CblasLower, CblasTrans, CblasNonUnit, size, kernel, size, alpha, 1);
         invert_factor(kernel, n, inverse);
-        add_gradient(data, columns, theta, inverse_squared, inverse, slope, alpha, BASE_JITTER, ret_gradient);
+        add_gradient(data, columns, theta, inverse_squared, inverse, slope, alpha, BASE_JITTER, data->has_trend ? trend : NULL, ret_gradient);
         return value;
 }
 
@@ -271,6 +328,8 @@ void gp_initial_theta(const struct gp_data *data, double *ret_theta) {
                 ret_theta[k] = log_length_mean(data) - 1.5;
         ret_theta[n_dims] = 0;
         ret_theta[n_dims + 1] = LOG_NOISE_MEAN;
+        if (data->has_trend)
+                ret_theta[n_dims + 2] = LOG_TREND_MEAN;
 }
 
 static double fit_objective(unsigned n_theta, const double *theta, double *gradient, void *user) {
@@ -288,7 +347,8 @@ static double fit_objective(unsigned n_theta, const double *theta, double *gradi
         return value;
 }
 
-static void set_bounds(size_t d, double *low, double *high) {
+static void set_bounds(const struct gp_data *data, double *low, double *high) {
+        size_t d = data->n_dims;
         for (size_t k = 0; k < d; k++) {
                 low[k] = log(0.02);
                 high[k] = log(200);
@@ -297,17 +357,21 @@ static void set_bounds(size_t d, double *low, double *high) {
         high[d] = 4;
         low[d + 1] = -10;
         high[d + 1] = 1;
+        if (data->has_trend) {
+                low[d + 2] = -12;
+                high[d + 2] = 3;
+        }
 }
 
 /* The best point of quasi-Newton from `start`, which is spent, when it is better than fit->best_value. */
 static int descend(struct fit *fit, int max_evaluations, double *start) {
-        size_t d = fit->data->n_dims, n_theta = d + 2;
+        size_t n_theta = gp_n_theta(fit->data);
         _cleanup_free_ double *bounds = malloc(2 * n_theta * sizeof *bounds);
         _cleanup_(cleanup_nlopt) nlopt_opt optimizer = nlopt_create(NLOPT_LD_LBFGS, (unsigned)n_theta);
         if (!bounds || !optimizer)
                 return -ENOMEM;
         double value, *low = bounds, *high = bounds + n_theta;
-        set_bounds(d, low, high);
+        set_bounds(fit->data, low, high);
         for (size_t k = 0; k < n_theta; k++)
                 start[k] = fmin(fmax(start[k], low[k]), high[k]);
         nlopt_set_lower_bounds(optimizer, low);
@@ -319,7 +383,7 @@ static int descend(struct fit *fit, int max_evaluations, double *start) {
 }
 
 int gp_fit(const struct gp_data *data, uint64_t seed, int n_restarts, int max_evaluations, double *ret_theta) {
-        size_t d = data->n_dims, n_theta = d + 2;
+        size_t d = data->n_dims, n_theta = gp_n_theta(data);
         _cleanup_free_ double *memory = malloc((gp_scratch_size(data->n, d) + n_theta) * sizeof *memory);
         if (!memory)
                 return -ENOMEM;
@@ -341,7 +405,7 @@ int gp_fit(const struct gp_data *data, uint64_t seed, int n_restarts, int max_ev
 }
 
 int gp_refine(const struct gp_data *data, int max_evaluations, double *theta) {
-        size_t n_theta = data->n_dims + 2;
+        size_t n_theta = gp_n_theta(data);
         _cleanup_free_ double *memory = malloc((gp_scratch_size(data->n, data->n_dims) + 2 * n_theta) * sizeof *memory);
         if (!memory)
                 return -ENOMEM;
@@ -370,6 +434,9 @@ static int factorise(struct gp *gp, double noise) {
         int size = (int)n, info = 0;
         for (double jitter = BASE_JITTER; jitter < 0.05; jitter *= jitter < 1e-7 ? 100 : 10) {
                 fill_kernel(&gp->data, gp->columns, gp->inverse_squared, gp->signal, gp->factor, NULL);
+                for (size_t j = 0; gp->trend > 0 && j < n; j++)
+                        add_trend(gp->data.is_categorical, gp->trend, gp->data.n_dims, gp->columns + j, n, gp->columns + j, n, n - j,
+                                  gp->factor + j * n + j);
                 gp->noise = noise + jitter * fmax(gp->signal, 1);
                 for (size_t j = 0; j < n; j++)
                         gp->factor[j * n + j] += gp->noise;
@@ -397,6 +464,7 @@ int gp_new(const struct gp_data *data, const double *theta, struct gp **ret) {
                 return -ENOMEM;
         gp->data = *data;
         gp->signal = exp(theta[d]);
+        gp->trend = data->has_trend ? exp(theta[d + 2]) : 0;
         gp->factor = malloc((n * n + 1) * sizeof *gp->factor);
         gp->inverse_squared = malloc((d + (d + 3) * n + 1) * sizeof *gp->inverse_squared);
         if (!gp->factor || !gp->inverse_squared)
@@ -417,10 +485,6 @@ int gp_new(const struct gp_data *data, const double *theta, struct gp **ret) {
         return 0;
 }
 
-static double deviation(const struct gp *gp, double explained) {
-        return sqrt(fmax(gp->signal - explained, 1e-12));
-}
-
 /* K_signal α = (K − noise I) α = y − noise α */
 void gp_fitted_mean(const struct gp *gp, double *ret_mean) {
         for (size_t i = 0; i < gp->data.n; i++)
@@ -431,6 +495,8 @@ static void kernel_row(const struct gp *gp, const double *point, double *ret_row
         size_t n = gp->data.n;
         add_distances(gp->data.is_categorical, gp->inverse_squared, gp->data.n_dims, gp->columns, n, point, 1, n, ret_row);
         apply_matern(n, gp->signal, ret_row, ret_slope);
+        if (gp->trend > 0)
+                add_trend(gp->data.is_categorical, gp->trend, gp->data.n_dims, gp->columns, n, point, 1, n, ret_row);
 }
 
 void gp_kernel_row(const struct gp *gp, const double *point, double *ret) {
@@ -442,7 +508,13 @@ static double kernel_pair(const struct gp *gp, const double *a, const double *b)
         double r2;
         add_distances(gp->data.is_categorical, gp->inverse_squared, gp->data.n_dims, a, 1, b, 1, 1, &r2);
         apply_matern(1, gp->signal, &r2, NULL);
+        if (gp->trend > 0)
+                add_trend(gp->data.is_categorical, gp->trend, gp->data.n_dims, a, 1, b, 1, 1, &r2);
         return r2;
+}
+
+static double deviation(const struct gp *gp, const double *point, double explained) {
+        return sqrt(fmax(kernel_pair(gp, point, point) - explained, 1e-12));
 }
 
 int gp_covariance(const struct gp *gp, size_t m, const double *points, double *ret) {
@@ -478,9 +550,24 @@ int gp_predict(const struct gp *gp, size_t m, const double *points, double *ret_
                 cblas_dtrsm(CblasColMajor, CblasLeft, CblasLower, CblasNoTrans, CblasNonUnit, (int)n, (int)count, 1, gp->factor, (int)n,
                             rows, (int)n);
                 for (size_t c = 0; c < count; c++)
-                        ret_sd[first + c] = deviation(gp, cblas_ddot((int)n, rows + c * n, 1, rows + c * n, 1));
+                        ret_sd[first + c] = deviation(gp, points + (first + c) * d, cblas_ddot((int)n, rows + c * n, 1, rows + c * n, 1));
         }
         return 0;
+}
+
+/* By one coordinate of the point: ½ ∂k(x,x) of the trend less its share of (K⁻¹k)ᵀ∂k, and of αᵀ∂k. solved: K⁻¹k. */
+static void trend_gradient(const struct gp *gp, size_t k, double at, const double *solved, double *ret_by_mean, double *ret_by_variance) {
+        const double *column = gp->columns + k * gp->data.n;
+        double u = trend_line(at), mean_line = 0, mean_curve = 0, line = u, curve = u * u - 1.0 / 3;
+        for (size_t i = 0; i < gp->data.n; i++) {
+                double v = trend_line(column[i]), w = v * v - 1.0 / 3;
+                mean_line += v * gp->alpha[i];
+                mean_curve += w * gp->alpha[i];
+                line -= v * solved[i];
+                curve -= w * solved[i];
+        }
+        *ret_by_mean = gp->trend * (2 * mean_line + 9 * u * mean_curve);
+        *ret_by_variance = gp->trend * (2 * line + 9 * u * curve);
 }
 
 void gp_predict_gradient(struct gp *gp, const double *point, double *ret_mean, double *ret_sd, double *ret_dmean, double *ret_dsd) {
@@ -490,8 +577,13 @@ void gp_predict_gradient(struct gp *gp, const double *point, double *ret_mean, d
         kernel_row(gp, point, solved, row);
         *ret_mean = cblas_ddot((int)n, solved, 1, gp->alpha, 1);
         cblas_dtrsv(CblasColMajor, CblasLower, CblasNoTrans, CblasNonUnit, (int)n, gp->factor, (int)n, solved, 1);
-        *ret_sd = deviation(gp, cblas_ddot((int)n, solved, 1, solved, 1));
+        *ret_sd = deviation(gp, point, cblas_ddot((int)n, solved, 1, solved, 1));
         cblas_dtrsv(CblasColMajor, CblasLower, CblasTrans, CblasNonUnit, (int)n, gp->factor, (int)n, solved, 1);
+        for (size_t k = 0; k < d; k++) {
+                ret_dmean[k] = ret_dsd[k] = 0;
+                if (gp->trend > 0 && !is_categorical[k])
+                        trend_gradient(gp, k, point[k], solved, &ret_dmean[k], &ret_dsd[k]);
+        }
         for (size_t i = 0; i < n; i++)
                 solved[i] *= row[i];
         for (size_t i = 0; i < n; i++)
@@ -503,7 +595,7 @@ void gp_predict_gradient(struct gp *gp, const double *point, double *ret_mean, d
                         by_mean += row[i] * (column[i] - point[k]);
                         by_sd += solved[i] * (column[i] - point[k]);
                 }
-                ret_dmean[k] = by_mean * gp->inverse_squared[k];
-                ret_dsd[k] = -by_sd * gp->inverse_squared[k] / *ret_sd;
+                ret_dmean[k] += by_mean * gp->inverse_squared[k];
+                ret_dsd[k] = (ret_dsd[k] - by_sd * gp->inverse_squared[k]) / *ret_sd;
         }
 }

@@ -1,7 +1,10 @@
 /* A Gaussian process over feature vectors: Matérn-5/2 with one length scale per dimension (numeric: distance; categorical:
  * equal or not), a signal variance, a noise variance, zero mean. Observations are expected to be standardised.
  *
- * theta = log of (length scale per dimension …, signal variance, noise variance): n_dims + 2 numbers.
+ * With a trend there is a second part: of every dimension alone a line and a parabola (numeric), or a level of its own (categorical), with
+ * one common variance. It sees what single factors do long before the first part knows of their combinations.
+ *
+ * theta = log of (length scale per dimension …, signal variance, noise variance[, trend variance]): gp_n_theta numbers.
  * Matrices are column-major; x is n rows of n_dims features, row after row. Pure; any thread; one gp by one thread. */
 #pragma once
 #include <stdbool.h>
@@ -14,11 +17,16 @@ struct gp_data {
         const double *y;            /* n */
         const bool *is_categorical; /* n_dims */
         bool expects_noise;         /* a prior under which noise may well be all there is */
+        bool has_trend;             /* and shorter length scales are expected beside it */
 };
 
-/* Negative log posterior of theta (without constants) and its gradient (n_dims + 2; may be NULL):
+/* Negative log posterior of theta (without constants) and its gradient (may be NULL):
  * ½ yᵀK⁻¹y + ½ log|K| − log prior; Rasmussen & Williams (2006), eq. 5.8 and 5.9. scratch: gp_scratch_size doubles.
  * INFINITY when K is not positive definite. */
+static inline size_t gp_n_theta(const struct gp_data *data) {
+        return data->n_dims + 2 + data->has_trend;
+}
+
 double gp_objective(const struct gp_data *data, const double *theta, double *scratch, double *ret_gradient);
 size_t gp_scratch_size(size_t n, size_t n_dims);
 

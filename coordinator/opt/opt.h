@@ -99,6 +99,8 @@ const char *opt_source_name(enum opt_source source); /* "sobol", "random", "gp",
 
 struct opt_proposal {
         double *x; /* n_dims, the caller's */
+        double *lengths; /* the same, may be NULL. With a prediction: over what part of the dimension's range the metric changes by much,
+                            jointly with others; far above 1 where it hardly matters */
         enum opt_source source;
         const char *why;   /* static text for a fallback, NULL else */
         bool has_prediction;

@@ -88,7 +88,7 @@ struct plan {
         json_t *ready_params, *ready_proposal; /* a finished job's, valid for ready_version */
         uint64_t ready_version;
         unsigned ready_stage;
-        bool is_barren; /* ready_params breaks a constraint: none was found that does not */
+        bool is_barren; /* ready_params breaks a constraint, or was tried: none was found that does not */
 };
 
 /* Of a sweep: questions about more get no model, so that one about a million costs nobody else time; a plan that does not
@@ -170,7 +170,7 @@ struct plan_job {
         uint64_t *numbers; /* of the trials */
         struct opt_history history;
         double *x;         /* the trials' points, [n, n_dims] */
-        double *proposed;  /* [n_dims] */
+        double *proposed;  /* [2 × n_dims]: the point, length scales */
         struct opt_bayes_options options;
         struct opt_memory *memory;
         struct opt_proposal proposal;

@@ -249,7 +249,7 @@ int job_add_evidence(const struct plan *plan, struct plan_job *job, unsigned sta
         job->trials = calloc(plan->n_trials + 1, sizeof *job->trials);
         job->numbers = calloc(plan->n_trials + 1, sizeof *job->numbers);
         job->x = calloc(plan->n_trials * d + 1, sizeof *job->x);
-        job->proposed = calloc(d + 1, sizeof *job->proposed);
+        job->proposed = calloc(2 * d + 1, sizeof *job->proposed);
         if (!job->trials || !job->numbers || !job->x || !job->proposed)
                 return -ENOMEM;
         for (size_t i = 0; i < plan->n_trials; i++) {
@@ -305,7 +305,7 @@ void plan_job_compute(struct plan_job *job) {
                 question_compute(job);
                 return;
         }
-        job->proposal = (struct opt_proposal){.x = job->proposed};
+        job->proposal = (struct opt_proposal){.x = job->proposed, .lengths = job->proposed + job->space.n_dims};
         job->result = opt_bayes(&job->space, &job->history, &job->options, &job->proposal);
 }
 
@@ -314,13 +314,39 @@ static int describe_number(json_t *proposal, const char *key, double value) {
         return isfinite(value) ? json_object_set_new(proposal, key, json_real(value)) : 0;
 }
 
+#define MAX_LENGTHS 8 /* shown with a proposal */
+
+/* The varied parameters that the model holds for the most influential, shortest length scale first, to three digits. */
+static json_t *lengths_json(const struct plan_job *job) {
+        json_t *list = json_object();
+        double last = -1;
+        for (size_t shown = 0; list && shown < MAX_LENGTHS;) {
+                double next = INFINITY;
+                for (size_t k = 0; k < job->space.n_dims; k++)
+                        if (!job->dims[k].held && job->proposal.lengths[k] > last)
+                                next = fmin(next, job->proposal.lengths[k]);
+                if (next == INFINITY)
+                        break;
+                for (size_t k = 0; k < job->space.n_dims && shown < MAX_LENGTHS; k++)
+                        if (!job->dims[k].held && job->proposal.lengths[k] == next) {
+                                double unit = pow(10, floor(log10(next)) - 2);
+                                json_object_set_new(list, job->names[k].name, json_real(round(next / unit) * unit));
+                                shown++;
+                        }
+                last = next;
+        }
+        return list;
+}
+
 /* NULL without memory. */
-static json_t *describe(const struct opt_proposal *p) {
+static json_t *describe(const struct plan_job *job) {
+        const struct opt_proposal *p = &job->proposal;
         json_t *proposal = json_pack("{s:s, s:s*}", "source", opt_source_name(p->source), "why", p->why);
         if (!proposal || !p->has_prediction)
                 return proposal;
         if (describe_number(proposal, "mean", p->mean) < 0 || describe_number(proposal, "sd", p->sd) < 0 ||
-            describe_number(proposal, "log_ei", p->acquisition) < 0) {
+            describe_number(proposal, "log_ei", p->acquisition) < 0 ||
+            json_object_set_new(proposal, "length_scales", lengths_json(job)) < 0) {
                 json_decref(proposal);
                 return NULL;
         }
@@ -357,9 +383,9 @@ void plan_job_finish(struct plan *plan, struct plan_job *job) {
         plan->ready_params = plan->ready_proposal = NULL;
         size_t constraint;
         double sum;
-        _cleanup_json_ json_t *params = job->result == 0 ? params_of(plan, job) : NULL, *proposal = params ? describe(&job->proposal) : NULL;
+        _cleanup_json_ json_t *params = job->result == 0 ? params_of(plan, job) : NULL, *proposal = params ? describe(job) : NULL;
         if (params && proposal) {
-                plan->is_barren = !relations_allow(plan, params, &constraint, &sum);
+                plan->is_barren = !relations_allow(plan, params, &constraint, &sum) || job->proposal.source == OPT_SOURCE_EXPLOIT;
                 plan->ready_params = TAKE(params);
                 plan->ready_proposal = TAKE(proposal);
                 plan->ready_version = job->version;

@@ -4,14 +4,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-static double kernel(size_t d, const bool *is_categorical, const double *theta, const double *a, const double *b) {
+static double kernel(size_t d, const bool *is_categorical, bool has_trend, const double *theta, const double *a, const double *b) {
         double r2 = 0;
         for (size_t k = 0; k < d; k++) {
                 double difference = is_categorical[k] ? (a[k] == b[k] ? 0 : 1) : a[k] - b[k];
                 r2 += pow(difference / exp(theta[k]), 2);
         }
         double r = sqrt(r2);
-        return exp(theta[d]) * (1 + sqrt(5) * r + 5.0 / 3.0 * r2) * exp(-sqrt(5) * r);
+        double trend = 0;
+        for (size_t k = 0; has_trend && k < d; k++) {
+                double u = 2 * fmin(fmax(a[k], -0.5), 1.5) - 1, v = 2 * fmin(fmax(b[k], -0.5), 1.5) - 1;
+                trend += is_categorical[k] ? a[k] == b[k] : u * v + (1.5 * u * u - 0.5) * (1.5 * v * v - 0.5);
+        }
+        return exp(theta[d]) * (1 + sqrt(5) * r + 5.0 / 3.0 * r2) * exp(-sqrt(5) * r) + (has_trend ? exp(theta[d + 2]) * trend : 0);
 }
 
 /* Solves A s = b by elimination with row exchanges; A and b are destroyed, b becomes s. Returns log|A|. */
@@ -46,20 +51,20 @@ static double solve(size_t n, double *a, double *b) {
         return log_determinant;
 }
 
-static double *covariance(size_t n, size_t d, const double *x, const bool *is_categorical, const double *theta, double jitter) {
+static double *covariance(size_t n, size_t d, const double *x, const bool *is_categorical, bool has_trend, const double *theta, double jitter) {
         double *k = malloc(n * n * sizeof *k);
         for (size_t i = 0; i < n; i++)
                 for (size_t j = 0; j < n; j++)
-                        k[i * n + j] = kernel(d, is_categorical, theta, x + i * d, x + j * d) + (i == j ? exp(theta[d + 1]) + jitter : 0);
+                        k[i * n + j] = kernel(d, is_categorical, has_trend, theta, x + i * d, x + j * d) + (i == j ? exp(theta[d + 1]) + jitter : 0);
         return k;
 }
 
-void naive_gp_predict(size_t n, size_t d, const double *x, const double *y, const bool *is_categorical, const double *theta, double jitter,
+void naive_gp_predict(size_t n, size_t d, const double *x, const double *y, const bool *is_categorical, bool has_trend, const double *theta, double jitter,
                       const double *point, double *ret_mean, double *ret_sd) {
-        double *k = covariance(n, d, x, is_categorical, theta, jitter), *row = malloc(n * sizeof *row);
-        double variance = exp(theta[d]);
+        double *k = covariance(n, d, x, is_categorical, has_trend, theta, jitter), *row = malloc(n * sizeof *row);
+        double variance = kernel(d, is_categorical, has_trend, theta, point, point);
         for (size_t i = 0; i < n; i++)
-                row[i] = kernel(d, is_categorical, theta, x + i * d, point);
+                row[i] = kernel(d, is_categorical, has_trend, theta, x + i * d, point);
         double *s = malloc(n * sizeof *s);
         memcpy(s, row, n * sizeof *s);
         solve(n, k, s); /* K⁻¹ k */
@@ -74,9 +79,9 @@ void naive_gp_predict(size_t n, size_t d, const double *x, const double *y, cons
         free(s);
 }
 
-double naive_gp_likelihood(size_t n, size_t d, const double *x, const double *y, const bool *is_categorical, const double *theta,
+double naive_gp_likelihood(size_t n, size_t d, const double *x, const double *y, const bool *is_categorical, bool has_trend, const double *theta,
                            double jitter) {
-        double *k = covariance(n, d, x, is_categorical, theta, jitter), *s = malloc(n * sizeof *s), sum = 0;
+        double *k = covariance(n, d, x, is_categorical, has_trend, theta, jitter), *s = malloc(n * sizeof *s), sum = 0;
         memcpy(s, y, n * sizeof *s);
         double log_determinant = solve(n, k, s);
         for (size_t i = 0; i < n; i++)

@@ -5,9 +5,9 @@
 #include <stddef.h>
 
 /* theta as in opt/gp.h; x: n × d. Posterior mean and deviation at `point`, with `jitter` on the diagonal. */
-void naive_gp_predict(size_t n, size_t d, const double *x, const double *y, const bool *is_categorical, const double *theta, double jitter,
+void naive_gp_predict(size_t n, size_t d, const double *x, const double *y, const bool *is_categorical, bool has_trend, const double *theta, double jitter,
                       const double *point, double *ret_mean, double *ret_sd);
 
 /* ½ yᵀK⁻¹y + ½ log|K| */
-double naive_gp_likelihood(size_t n, size_t d, const double *x, const double *y, const bool *is_categorical, const double *theta,
+double naive_gp_likelihood(size_t n, size_t d, const double *x, const double *y, const bool *is_categorical, bool has_trend, const double *theta,
                            double jitter);

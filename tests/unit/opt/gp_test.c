@@ -28,29 +28,37 @@ static struct gp_data make_data(void) {
         return (struct gp_data){.n = N, .n_dims = D, .x = x, .y = y, .is_categorical = is_categorical};
 }
 
-static const double theta[D + 2] = {-0.7, 0.2, 0.5, 1.3, 0.3, -4};
+static const double theta[D + 3] = {-0.7, 0.2, 0.5, 1.3, 0.3, -4, -1.2}; /* the last one with a trend only */
 
 static void likelihood_is_the_textbook_one(void **state) {
         (void)state;
         struct gp_data data = make_data();
-        double *scratch = malloc(gp_scratch_size(N, D) * sizeof *scratch), other[D + 2];
+        double *scratch = malloc(gp_scratch_size(N, D) * sizeof *scratch), other[D + 3];
         memcpy(other, theta, sizeof other);
         other[0] = 0.4; /* the prior is known: only its difference is left */
         double ours = gp_objective(&data, theta, scratch, NULL) - gp_objective(&data, other, scratch, NULL);
-        double mean = -0.5 + 0.5 * log(D), prior = (pow(-0.7 - mean, 2) - pow(0.4 - mean, 2)) / 6;
-        double naive =
-                naive_gp_likelihood(N, D, x, y, is_categorical, theta, 1e-8) - naive_gp_likelihood(N, D, x, y, is_categorical, other, 1e-8);
+        double mean = M_SQRT2 + 0.5 * log(D), prior = (pow(-0.7 - mean, 2) - pow(0.4 - mean, 2)) / 6;
+        double naive = naive_gp_likelihood(N, D, x, y, is_categorical, false, theta, 1e-8) -
+                       naive_gp_likelihood(N, D, x, y, is_categorical, false, other, 1e-8);
+        assert_true(fabs(ours - naive - prior) < 1e-7);
+        data.has_trend = true;
+        other[D + 2] = -2;
+        ours = gp_objective(&data, theta, scratch, NULL) - gp_objective(&data, other, scratch, NULL);
+        mean = -0.5 + 0.5 * log(D);
+        prior = (pow(-0.7 - mean, 2) - pow(0.4 - mean, 2)) / 6 + (pow(-1.2 + 3, 2) - pow(-2 + 3, 2)) / 4;
+        naive = naive_gp_likelihood(N, D, x, y, is_categorical, true, theta, 1e-8) -
+                naive_gp_likelihood(N, D, x, y, is_categorical, true, other, 1e-8);
         assert_true(fabs(ours - naive - prior) < 1e-7);
         free(scratch);
 }
 
-static void objective_gradient_matches_finite_differences(void **state) {
-        (void)state;
+static void check_objective_gradient(bool has_trend) {
         struct gp_data data = make_data();
-        double *scratch = malloc(gp_scratch_size(N, D) * sizeof *scratch), gradient[D + 2];
+        data.has_trend = has_trend;
+        double *scratch = malloc(gp_scratch_size(N, D) * sizeof *scratch), gradient[D + 3];
         gp_objective(&data, theta, scratch, gradient);
-        for (size_t k = 0; k < D + 2; k++) {
-                double up[D + 2], down[D + 2], h = 1e-5;
+        for (size_t k = 0; k < gp_n_theta(&data); k++) {
+                double up[D + 3], down[D + 3], h = 1e-5;
                 memcpy(up, theta, sizeof up);
                 memcpy(down, theta, sizeof down);
                 up[k] += h;
@@ -61,16 +69,22 @@ static void objective_gradient_matches_finite_differences(void **state) {
         free(scratch);
 }
 
-static void posterior_is_the_textbook_one(void **state) {
+static void objective_gradient_matches_finite_differences(void **state) {
         (void)state;
+        check_objective_gradient(false);
+        check_objective_gradient(true);
+}
+
+static void check_posterior(bool has_trend) {
         struct gp_data data = make_data();
+        data.has_trend = has_trend;
         struct gp *gp;
         double points[3 * D] = {0.3, 0.5, 1, 0.2, 0.9, 0.1, 0, 0.7, x[0], x[1], x[2], x[3]}, mean[3], sd[3], fitted[N];
         assert_int_equal(gp_new(&data, theta, &gp), 0);
         assert_int_equal(gp_predict(gp, 3, points, mean, sd), 0);
         for (size_t i = 0; i < 3; i++) {
                 double naive_mean, naive_sd;
-                naive_gp_predict(N, D, x, y, is_categorical, theta, 1e-8 * exp(theta[D]), points + i * D, &naive_mean, &naive_sd);
+                naive_gp_predict(N, D, x, y, is_categorical, has_trend, theta, 1e-8 * exp(theta[D]), points + i * D, &naive_mean, &naive_sd);
                 assert_true(fabs(mean[i] - naive_mean) < 1e-9 && fabs(sd[i] - naive_sd) < 1e-9);
         }
         gp_fitted_mean(gp, fitted);
@@ -78,9 +92,15 @@ static void posterior_is_the_textbook_one(void **state) {
         gp_free(gp);
 }
 
-static void posterior_gradient_matches_finite_differences(void **state) {
+static void posterior_is_the_textbook_one(void **state) {
         (void)state;
+        check_posterior(false);
+        check_posterior(true);
+}
+
+static void check_posterior_gradient(bool has_trend) {
         struct gp_data data = make_data();
+        data.has_trend = has_trend;
         struct gp *gp;
         double point[D] = {0.3, 0.5, 1, 0.2}, mean, sd, dmean[D], dsd[D], h = 1e-6;
         assert_int_equal(gp_new(&data, theta, &gp), 0);
@@ -96,6 +116,12 @@ static void posterior_gradient_matches_finite_differences(void **state) {
                 assert_true(fabs((sds[0] - sds[1]) / (2 * h) - dsd[k]) < 1e-5);
         }
         gp_free(gp);
+}
+
+static void posterior_gradient_matches_finite_differences(void **state) {
+        (void)state;
+        check_posterior_gradient(false);
+        check_posterior_gradient(true);
 }
 
 static void fit_finds_what_matters(void **state) {
@@ -175,7 +201,7 @@ static void posterior_and_likelihood_are_those_of_scikit_learn(void **state) {
         static const double mean[] = {0.065134397104, 0.673536527579, 1.107968969545}, sd[] = {0.268377898146, 0.481578403476, 0.497787727920};
         double *scratch = malloc(gp_scratch_size(FEW, DIMS) * sizeof *scratch), our_mean[3], our_sd[3], prior = 0;
         for (size_t k = 0; k < DIMS; k++)
-                prior += pow(at[k] + 0.5 - 0.5 * log(DIMS), 2) / 6;
+                prior += pow(at[k] - M_SQRT2 - 0.5 * log(DIMS), 2) / 6;
         prior += at[DIMS] * at[DIMS] / 2 + pow(at[DIMS + 1] + 5, 2) / 4.5;
         assert_true(fabs(gp_objective(&data, at, scratch, NULL) - prior + 11.770837077733) < 1e-5);
         struct gp *gp;

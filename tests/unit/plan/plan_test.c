@@ -311,7 +311,7 @@ static void proposals_computed_ahead_are_the_ones_that_would_have_been_made(void
         struct bench plain, ahead;
         open_bench(&plain, spec);
         open_bench(&ahead, spec);
-        unsigned n_used = 0;
+        unsigned n_used = 0, n_modelled = 0;
         for (uint64_t i = 0; i < 14; i++) {
                 char source[32];
                 enum plan_answer answer;
@@ -333,6 +333,9 @@ static void proposals_computed_ahead_are_the_ones_that_would_have_been_made(void
                         struct error err;
                         assert_int_equal(plan_next(ahead.plan, &answer, &params, &proposal, &stage, &job, &err), 0);
                         assert_int_equal(answer, PLAN_TRIAL); /* at once */
+                        const json_t *lengths = json_object_get(proposal, "length_scales");
+                        assert_int_equal(json_object_size(lengths), json_object_get(proposal, "log_ei") ? 2 : 0);
+                        n_modelled += lengths && json_number_value(json_object_get(lengths, "a")) > 0;
                         json_decref(params);
                         json_decref(proposal);
                         n_used++;
@@ -343,6 +346,7 @@ static void proposals_computed_ahead_are_the_ones_that_would_have_been_made(void
                 assert_null(job); /* no result since */
         }
         assert_int_equal(n_used, 12);
+        assert_true(n_modelled >= 6);
         plan_trial_state(ahead.plan, 13, TRIAL_COMPLETED, true, 1);
         struct plan_job *job;
         assert_int_equal(plan_ahead(ahead.plan, &job), 0);
