@@ -12,8 +12,8 @@
 static const char type_json[] = "application/json";
 static const char type_problem[] = "application/problem+json";
 
-/* When even the problem cannot be encoded. */
-static const char out_of_memory[] = "{\"type\":\"about:blank\",\"title\":\"Internal Server Error\",\"status\":500,\"detail\":\"out of memory\"}";
+/* When an answer cannot be encoded. Whatever was asked for may be done; asking again tells, as every write can be repeated. */
+static const char out_of_memory[] = "{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\"detail\":\"out of memory\"}";
 
 void answer_json(struct answer *answer, int status, const json_t *body) {
         answer->status = status;
@@ -21,7 +21,7 @@ void answer_json(struct answer *answer, int status, const json_t *body) {
         answer->text = body ? json_text(body) : NULL;
         answer->text_len = answer->text ? strlen(answer->text) : 0;
         if (!answer->text) {
-                answer->status = 500;
+                answer->status = status = 503;
                 answer->content_type = type_problem;
                 answer->static_text = out_of_memory;
                 answer->text_len = strlen(out_of_memory);
