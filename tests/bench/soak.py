@@ -154,6 +154,7 @@ def main():
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, Daemon(name, "--log-level", "warning") as server:
         print(json.dumps(soak(server, pathlib.Path(name), args)), flush=True)
+        server.stop(60)
 
 
 if __name__ == "__main__":
