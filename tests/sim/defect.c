@@ -29,6 +29,9 @@ int __wrap_store_key_insert(struct store *store, const char *path, const char *t
 int __wrap_store_history_add(struct store *store, int64_t sweep, int64_t trial, bool added, enum trial_state state, bool has_value,
                              double value);
 
+void __real_events_note_trial(struct api *api, int64_t trial);
+void __wrap_events_note_trial(struct api *api, int64_t trial);
+
 static enum defect active;
 
 void defect_set(enum defect defect) {
@@ -90,4 +93,9 @@ int __wrap_store_key_insert(struct store *store, const char *path, const char *t
 int __wrap_store_history_add(struct store *store, int64_t sweep, int64_t trial, bool added, enum trial_state state, bool has_value,
                              double value) {
         return active == DEFECT_LOSES_ENDS && !added ? 0 : __real_store_history_add(store, sweep, trial, added, state, has_value, value);
+}
+
+void __wrap_events_note_trial(struct api *api, int64_t trial) {
+        if (active != DEFECT_LOSES_EVENTS || trial % 5 != 0)
+                __real_events_note_trial(api, trial);
 }

@@ -371,6 +371,9 @@ void oracle_check(struct sim *sim, bool thorough) {
         none(sim, "SELECT 'sweep ' || s.public_id || ' has ' || t.n || ' trials, numbers up to ' || t.m || ', and the next is ' || s.next_number FROM sweeps s "
                   "JOIN (SELECT sweep, count(*) AS n, max(number) AS m FROM trials GROUP BY sweep) t ON t.sweep = s.id WHERE t.n <> t.m OR "
                   "t.m + 1 <> s.next_number");
+        none(sim, "SELECT 'sweep ' || sweep || ': ' || sum(n) || ' trials more are counted as ' || state || ' than are' FROM (SELECT sweep, stage, origin, "
+                  "state, n FROM trial_counts UNION ALL SELECT sweep, stage, origin, state, -count(*) FROM trials GROUP BY sweep, stage, origin, state) "
+                  "GROUP BY sweep, stage, origin, state HAVING sum(n) <> 0");
         if (!thorough || sim->result->failed)
                 return;
         struct store_checked checked;
@@ -381,6 +384,22 @@ void oracle_check(struct sim *sim, bool thorough) {
 
 bool oracle_at_rest(struct sim *sim) {
         return number_of(sim, "SELECT count(*) FROM sweeps WHERE state IN ('running', 'paused')", NULL, -1) == 0;
+}
+
+void oracle_learn_paused(struct sim *sim) {
+        if (!sim->is_up)
+                return;
+        sim_quiet(sim, true);
+        sqlite3_stmt *s = query(sim, "SELECT public_id FROM sweeps WHERE state = 'paused'");
+        while (s && sqlite3_step(s) == SQLITE_ROW)
+                people_learn_sweep(sim, (const char *)sqlite3_column_text(s, 0));
+        sqlite3_finalize(s);
+        sim_quiet(sim, false);
+}
+
+void oracle_blame_endless(struct sim *sim) {
+        none(sim, "SELECT 'sweep ' || public_id || ' does not come to its end: it is ' || state || ', with ' || (SELECT count(*) FROM trials t WHERE "
+                  "t.sweep = s.id AND t.state IN ('queued', 'running')) || ' open trials' FROM sweeps s WHERE state IN ('running', 'paused')");
 }
 
 /* --- the end ------------------------------------------------------------------------------------------------ */
@@ -445,7 +464,8 @@ void oracle_check_end(struct sim *sim) {
         sim->result->trials += (uint64_t)number_of(sim, "SELECT count(*) FROM trials", NULL, -1);
         none(sim, "SELECT 'sweep ' || s.public_id || ' is at rest with ' || count(*) || ' open trials' FROM sweeps s JOIN trials t ON t.sweep = s.id WHERE "
                   "t.state IN ('queued', 'running') GROUP BY s.id");
-        sqlite3_stmt *s = query(sim, "SELECT id, public_id, spec, seed FROM sweeps");
+        /* Of an edited one the history is that of several specs. */
+        sqlite3_stmt *s = query(sim, "SELECT id, public_id, spec, seed FROM sweeps WHERE spec_version = 1");
         while (s && !sim->result->failed && sqlite3_step(s) == SQLITE_ROW)
                 replay(sim, sqlite3_column_int64(s, 0), (const char *)sqlite3_column_text(s, 1), (const char *)sqlite3_column_text(s, 2),
                        (uint64_t)sqlite3_column_int64(s, 3));

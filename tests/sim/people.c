@@ -18,7 +18,7 @@ void people_learn_sweep(struct sim *sim, const char *id) {
         for (size_t i = 0; i < sim->n_sweeps; i++)
                 if (strcmp(sim->sweeps[i], id) == 0)
                         return;
-        if (sim->n_sweeps < SIM_SWEEPS)
+        if (sim->n_sweeps < 2 * SIM_SWEEPS)
                 sim->sweeps[sim->n_sweeps++] = strdup(id);
 }
 
@@ -56,9 +56,11 @@ static json_t *draw_spec(struct rng *rng) {
                 "'levels':{'lr':[1e-4,1e-2],'wd':[0.01,0.1],'opt':['adam','lion']}},{'method':'grid','select_top':2,'values':{'lr':[1e-4,1e-3,"
                 "1e-2],'wd':[0.0,0.05],'opt':['sgd','adam']}},{'method':'random','run_cap':4}]}",
                 "{'method':'bayes','parameters':{" LR "," WD "}}",
+                "{'method':'staged','baseline':{'lr':1e-3,'wd':0.0},'parameters':{" LR "," WD "},'stages':[{'method':'ofat','levels':{'lr':[1e-4,1e-2],"
+                "'wd':[0.01,0.1]},'pause_after':true},{'method':'sobol','select_top':1,'run_cap':3},{'method':'confirm','top_k':2,'repeats':2}]}",
         };
         size_t which = rng_below(rng, 40);
-        which = which == 0 ? 5 : which % 5;
+        which = which == 0 ? 5 : which < 6 ? 6 : which % 5;
         json_t *spec = read_spec(specs[which]);
         json_object_set_new(spec, "trainer", json_string("external"));
         json_t *metric = json_pack("{s:s, s:s}", "name", "loss", "goal", rng_below(rng, 2) ? "minimize" : "maximize");
@@ -133,7 +135,7 @@ static json_t *some_configurations(struct person *person) {
 }
 
 static json_t *some_patch(struct person *person) {
-        switch (rng_below(&person->rng, 12)) {
+        switch (rng_below(&person->rng, 14)) {
         case 0:
         case 1:
         case 2:
@@ -146,6 +148,10 @@ static json_t *some_patch(struct person *person) {
         case 6:
         case 7:
                 return json_pack("{s:i}", "run_cap", 1 + (int)rng_below(&person->rng, 30));
+        case 8:
+                return json_pack("{s:{s:{s:{s:f}}}}", "spec", "parameters", "lr", "max", 0.05 + rng_uniform(&person->rng) / 10);
+        case 9:
+                return json_pack("{s:{s:i}}", "spec", "parallelism", 1 + (int)rng_below(&person->rng, 4));
         default:
                 return json_pack("{s:s}", "state", "running");
         }
@@ -214,6 +220,7 @@ static void resumed(struct sim *sim, struct op *op, int status, json_t *body) {
 
 static void resume_all(struct sim *sim, void *owner, uint64_t incarnation, size_t index) {
         (void)owner, (void)incarnation, (void)index;
+        oracle_learn_paused(sim); /* of some whose creation was never answered nobody knows, and a stage may have paused them */
         for (size_t i = 0; i < sim->n_sweeps; i++)
                 sim_send(sim, ROUTE_SWEEP_PATCH, sim->sweeps[i], json_pack("{s:s}", "state", "running"), true, 5, resumed, &sim->persons[0], 0, 0);
         sim_post(sim, 1000, resume_all, NULL, 0, 0);

@@ -7,6 +7,7 @@
  *   fleet.c   workers
  *   people.c  those who create, change and look at sweeps
  *   oracle.c  what was acknowledged, and whether it is there
+ *   watcher.c one who watches the events and must know what is there
  *   disk.c    the VFS · memory.c  allocations that fail · defect.c  deliberate defects, to see the oracle find them */
 #pragma once
 #include <jansson.h>
@@ -49,7 +50,8 @@ enum hazard { HAZARDS(HAZARD_ENUM) N_HAZARDS };
         X(DEFECT_FORGETS_CLAIMS, "forgets-claims") \
         X(DEFECT_FORGETS_KEYS, "forgets-keys") \
         X(DEFECT_FORGETS_SEQ, "forgets-seq") \
-        X(DEFECT_LOSES_ENDS, "loses-ends")        /* history is not told when a trial ends */
+        X(DEFECT_LOSES_ENDS, "loses-ends")        /* history is not told when a trial ends */ \
+        X(DEFECT_LOSES_EVENTS, "loses-events")    /* who watches is not told of some changes */
 #define DEFECT_ENUM(id, name) id,
 enum defect { DEFECTS(DEFECT_ENUM) N_DEFECTS };
 #undef DEFECT_ENUM
@@ -135,12 +137,13 @@ struct sim {
         size_t n_workers;
         struct person *persons;
         size_t n_persons;
-        char *sweeps[SIM_SWEEPS]; /* ids that people know */
+        char *sweeps[2 * SIM_SWEEPS]; /* ids that people know: they stop creating at half */
         size_t n_sweeps;
         char **trials;
         size_t n_trials;
 
         struct oracle *oracle;
+        struct watcher *watcher;
         struct sim_result *result;
 };
 
@@ -178,10 +181,20 @@ void oracle_free(struct oracle *oracle);
 void oracle_sent(struct sim *sim, struct op *op);                                  /* before its first arrival */
 void oracle_told(struct sim *sim, struct op *op, int status, const char *text);    /* the coordinator answers */
 void oracle_check(struct sim *sim, bool thorough);                                 /* between turns */
+void oracle_learn_paused(struct sim *sim);                                         /* tells people of them */
+void oracle_blame_endless(struct sim *sim);                                        /* complains of those that do */
 void oracle_check_end(struct sim *sim);                                            /* everything has come to rest */
 bool oracle_at_rest(struct sim *sim);                                              /* no sweep can go on */
 /* A digest of all rows of a database; 0 when there is none. */
 uint64_t oracle_digest(struct sim *sim, const char *path);
+
+/* --- the watcher of events ----------------------------------------------------------------------------------- */
+
+struct watcher *watcher_new(void);
+void watcher_free(struct watcher *watcher);
+void watcher_lost(struct watcher *watcher); /* the stream has ended: it loads everything */
+void watcher_told(void *sim, const char *name, const char *sweep, const char *text);
+void watcher_compare(struct sim *sim);
 
 /* --- memory and defects -------------------------------------------------------------------------------------- */
 
