@@ -1,5 +1,6 @@
 #include "common/digest.h"
 
+#include <nettle/hmac.h>
 #include <nettle/sha2.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,6 +19,17 @@ void digest_bytes(const void *data, size_t len, char ret[static DIGEST_HEX_SIZE]
         sha256_init(&context);
         sha256_update(&context, len, data);
         finish(&context, ret);
+}
+
+void digest_hmac(const char *key, const void *data, size_t len, char ret[static DIGEST_HEX_SIZE]) {
+        struct hmac_sha256_ctx context;
+        uint8_t raw[SHA256_DIGEST_SIZE];
+        hmac_sha256_set_key(&context, strlen(key), (const uint8_t *)key);
+        hmac_sha256_update(&context, len, data);
+        hmac_sha256_digest(&context, sizeof raw, raw);
+        for (size_t i = 0; i < sizeof raw; i++)
+                snprintf(ret + 2 * i, 3, "%02x", raw[i]);
+        explicit_bzero(&context, sizeof context);
 }
 
 int digest_file(const char *path, char ret[static DIGEST_HEX_SIZE], struct error *err) {

@@ -8,6 +8,9 @@
 
 void digest_bytes(const void *data, size_t len, char ret[static DIGEST_HEX_SIZE]);
 
+/* HMAC (RFC 2104) of the same, under a key that is text. */
+void digest_hmac(const char *key, const void *data, size_t len, char ret[static DIGEST_HEX_SIZE]);
+
 /* Reads the whole file in pieces. Negative errno with the path in err. */
 int digest_file(const char *path, char ret[static DIGEST_HEX_SIZE], struct error *err);
 

@@ -190,6 +190,15 @@ static void look_at_tokens(struct examination *e) {
                            "leave --no-auth out: with it, requests without a token are the admin's", "%d are good", n);
 }
 
+static void look_at_webhooks(struct examination *e) {
+        struct error err;
+        if (settings_load_webhooks(e->config, &e->settings, &err) < 0)
+                SAY(e, WRONG, "webhooks", "correct --webhook, --webhook-event or the file of --webhook-secret-file", "%s", err.text);
+        else if (e->settings.webhooks.n_urls > 0)
+                doctor_say(&e->doctor, e->settings.webhook_secret ? DOCTOR_OK : DOCTOR_WARNING, "webhooks", "give --webhook-secret-file, so that the receiver can tell who calls",
+                           "%zu%s", e->settings.webhooks.n_urls, e->settings.webhook_secret ? ", signed" : ", not signed");
+}
+
 static void look_at_certificate(struct examination *e) {
         struct error err;
         int64_t from, to, now = (int64_t)(world_wall_ms(world_real()) / 1000);
@@ -272,6 +281,7 @@ int command_doctor(int argc, char **argv) {
         look_at_database(&e);
         look_at_certificate(&e);
         look_at_tokens(&e);
+        look_at_webhooks(&e);
         look_at_clock(&e);
         look_at_address(&e);
         int code = doctor_finish(&e.doctor, config_flag(config, "json"));

@@ -4,6 +4,7 @@
  *   http/       one thread of libmicrohttpd: requests become api_calls
  *   http/core   the core thread: runs them through api/ in turns, each turn one transaction of store/
  *   http/proposer  computes proposals meanwhile
+ *   notify/     its thread tells webhooks what the store's outbox holds
  *   http/exporter  reads exports while they are sent
  *
  * While it runs, main takes signals: SIGHUP reads the token file and the certificate again. Between them it cuts connections
@@ -32,6 +33,8 @@
 #include "http/http.h"
 #include "http/tokens.h"
 #include "models/models.h"
+#include "notify/notify.h"
+#include "outbox.h"
 #include "settings.h"
 #include "store/store.h"
 
@@ -149,6 +152,15 @@ static int open_models(const struct config *config, struct models **ret, struct 
         return models_config.folder ? models_open(&models_config, ret, err) : 0;
 }
 
+/* What an earlier process left is told even where no webhook is asked for any more. */
+static int start_notifier(const struct config *config, const struct settings *settings, struct store **ret_outbox, struct notifier **ret, struct error *err) {
+        int r = store_open_beside(config_text(config, "database"), ret_outbox, err);
+        if (r < 0)
+                return r;
+        struct notify_outbox outbox = outbox_of(*ret_outbox);
+        return notify_new(&outbox, settings->webhook_secret, ret, err);
+}
+
 static int serve(const struct config *config, struct settings *settings, struct store *store, struct error *err) {
         sigset_t signals;
         block_signals(&signals);
@@ -174,6 +186,7 @@ static int serve(const struct config *config, struct settings *settings, struct 
                 .free_bytes = free_bytes,
                 .free_data = (void *)config_text(config, "database"),
                 .models = models,
+                .webhooks = settings->webhooks,
         };
         struct http *http = NULL;
         struct core *core = NULL;
@@ -189,9 +202,15 @@ static int serve(const struct config *config, struct settings *settings, struct 
                 core_free(core, PROPOSER_TIMEOUT_MS);
                 return r;
         }
-        r = announce(config, http_url(http), err);
+        struct notifier *notifier = NULL;
+        struct store *outbox = NULL; /* the notifier's own */
+        r = start_notifier(config, settings, &outbox, &notifier, err);
+        if (r == 0)
+                r = announce(config, http_url(http), err);
         if (r == 0)
                 run_until_signal(&signals, settings, http, core);
+        notify_free(notifier);
+        store_close(outbox);
         if (!shut_down(http, core)) {
                 store_close(store);
                 store_close(settings->token_store);

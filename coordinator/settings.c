@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "common/cleanup.h"
 #include "common/credential.h"
@@ -12,6 +13,9 @@
 #include "store/store.h"
 #include "token_source.h"
 
+#define SECRET_BYTES_MIN 16
+#define SECRET_BYTES_MAX 4096
+#define WEBHOOKS_MAX 16
 #define PEM_BYTES_MAX (1u << 20)
 
 static const struct config_option options[] = {
@@ -27,6 +31,9 @@ static const struct config_option options[] = {
         {"models-dir", CONFIG_TEXT, "DIR", NULL, 0, 0, "keep the best models of each sweep there, for sweepctl fetch-model; without it none are kept", false},
         {"models-max-mb", CONFIG_INTEGER, "N", "4096", 1, INT64_MAX >> 20, "of all kept models together", false},
         {"models-per-sweep", CONFIG_INTEGER, "N", "1", 1, 100, "the best models kept of each sweep", false},
+        {"webhook", CONFIG_LIST, "URL", NULL, 0, 0, "tell this address when sweeps end and trials fail; may be repeated", false},
+        {"webhook-event", CONFIG_LIST, "EVENT", NULL, 0, 0, "only of these: finished, cancelled, paused, trial_failed; may be repeated (default: all but paused)", false},
+        {"webhook-secret-file", CONFIG_TEXT, "FILE", NULL, 0, 0, "sign what webhooks are told with this file's one line, mode 0600", false},
         {"lease-s", CONFIG_INTEGER, "SECONDS", "60", 1, 86400, "a trial whose worker is silent for so long is lost", false},
         {"max-body-bytes", CONFIG_INTEGER, "N", "8388608", 1024, 1 << 30, "larger request bodies are refused", false},
         {"max-connections", CONFIG_INTEGER, "N", "4096", 8, 60000, "open connections, waiting claims included", false},
@@ -64,6 +71,9 @@ void settings_fini(struct settings *settings) {
         store_close(settings->export_store);
         pem_fini(&settings->cert);
         pem_fini(&settings->key);
+        if (settings->webhook_secret)
+                explicit_bzero(settings->webhook_secret, strlen(settings->webhook_secret));
+        free(settings->webhook_secret);
         free(settings->token_path);
         free(settings->cert_path);
         free(settings->key_path);
@@ -116,6 +126,49 @@ void settings_describe_http(const struct config *config, int listen_fd, struct s
         };
 }
 
+/* One line of at least 16 printable characters, which nobody else may read. */
+static int read_secret(const char *path, char **ret, struct error *err) {
+        _cleanup_(pem_fini) struct buf text = BUF_INIT(SECRET_BYTES_MAX);
+        struct stat status;
+        int r = fs_read(path, &text, err);
+        if (r < 0)
+                return r;
+        if (stat(path, &status) < 0 || (status.st_mode & credential_forbidden_bits(path)))
+                return error_set(err, -EPERM, "webhook-secret-file: %s may be read by others: chmod 600 it", path);
+        size_t len = text.data ? strcspn(text.data, "\r\n") : 0, n = 0;
+        while (n < len && text.data[n] > ' ' && text.data[n] <= '~')
+                n++;
+        if (n < len || len < SECRET_BYTES_MIN || strspn(text.data + len, "\r\n") != text.len - len)
+                return error_set(err, -EINVAL, "webhook-secret-file: %s: expected one line of at least %d printable characters without spaces", path, SECRET_BYTES_MIN);
+        *ret = strndup(text.data, len);
+        return *ret ? 0 : error_set(err, -ENOMEM, "out of memory");
+}
+
+int settings_load_webhooks(const struct config *config, struct settings *settings, struct error *err) {
+        size_t n_events;
+        const char *const *events = config_list(config, "webhook-event", &n_events);
+        struct api_webhooks *webhooks = &settings->webhooks;
+        webhooks->urls = config_list(config, "webhook", &webhooks->n_urls);
+        if (webhooks->n_urls > WEBHOOKS_MAX)
+                return error_set(err, -E2BIG, "webhook: at most %d", WEBHOOKS_MAX);
+        for (size_t i = 0; i < webhooks->n_urls; i++)
+                if (notify_check_url(webhooks->urls[i], err) < 0)
+                        return -EINVAL;
+        if (n_events == 0)
+                webhooks->events = 1u << WEBHOOK_FINISHED | 1u << WEBHOOK_CANCELLED | 1u << WEBHOOK_TRIAL_FAILED;
+        for (size_t i = 0; i < n_events; i++) {
+                unsigned event = 0;
+                while (event < N_WEBHOOK_EVENTS && strcmp(webhook_event_name(event), events[i]) != 0)
+                        event++;
+                if (event == N_WEBHOOK_EVENTS)
+                        return error_set(err, -EINVAL, "webhook-event: expected finished, cancelled, paused or trial_failed, got '%s'", events[i]);
+                webhooks->events |= 1u << event;
+        }
+        const char *given = config_text(config, "webhook-secret-file");
+        _cleanup_free_ char *path = given ? strdup(given) : credential_path("sweepd", "webhook-secret");
+        return path ? read_secret(path, &settings->webhook_secret, err) : 0;
+}
+
 int settings_load(const struct config *config, struct settings *settings, struct error *err) {
         enum log_level level;
         if (log_level_parse(config_text(config, "log-level"), &level) < 0)
@@ -128,6 +181,8 @@ int settings_load(const struct config *config, struct settings *settings, struct
                 r = tokens_new(settings->token_path, &settings->tokens, err);
         if (r == 0)
                 r = settings_load_certificate(settings, err);
+        if (r == 0)
+                r = settings_load_webhooks(config, settings, err);
         if (r < 0)
                 return r;
         settings_describe_http(config, listen_fd, settings);

@@ -3,7 +3,9 @@
 #include "common/buf.h"
 #include "common/config.h"
 #include "common/error.h"
+#include "api/api.h"
 #include "http/http.h"
+#include "notify/notify.h"
 
 struct store;
 struct tokens;
@@ -18,6 +20,8 @@ struct settings {
         struct http_config http;
         struct store *token_store;  /* the HTTP thread's own */
         struct store *export_store; /* the exporter's */
+        struct api_webhooks webhooks;
+        char *webhook_secret; /* NULL = none */
 };
 
 void pem_fini(struct buf *pem); /* clears it first */
@@ -30,6 +34,7 @@ void settings_fini(struct settings *settings);
 /* Parts of it, for one who wants to hear of each. */
 void settings_find_files(const struct config *config, struct settings *settings);
 int settings_load_certificate(struct settings *settings, struct error *err);
+int settings_load_webhooks(const struct config *config, struct settings *settings, struct error *err);
 int settings_load_tokens(const struct config *config, struct settings *settings, struct error *err); /* of the file and the database */
 void settings_describe_http(const struct config *config, int listen_fd, struct settings *settings);
 

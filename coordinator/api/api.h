@@ -56,6 +56,16 @@ struct api_call {
 
 void api_call_fini(struct api_call *call); /* frees what is owned, not the call */
 
+enum webhook_event { WEBHOOK_FINISHED, WEBHOOK_CANCELLED, WEBHOOK_PAUSED, WEBHOOK_TRIAL_FAILED, N_WEBHOOK_EVENTS };
+const char *webhook_event_name(enum webhook_event event);
+
+/* Who is to be told of what, in the store's outbox; another thread sends it. */
+struct api_webhooks {
+        const char *const *urls; /* outlive the api */
+        size_t n_urls;
+        unsigned events; /* 1 << webhook_event */
+};
+
 struct api_config {
         double lease_s;    /* default 60 */
         size_t max_parked; /* waiting claims; one more gets 503 with Retry-After. Default 10000 */
@@ -74,6 +84,7 @@ struct api_config {
         int (*free_bytes)(void *data, uint64_t *ret);
         void *free_data;
         struct models *models; /* kept ones; NULL = none are. Outlives the api */
+        struct api_webhooks webhooks;
 };
 
 struct api;

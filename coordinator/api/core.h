@@ -310,6 +310,10 @@ json_t *change_of(const char *pointer, json_t *before, json_t *after); /* a deta
 int change_compare(const json_t *before, const json_t *after, json_t **ret); /* [{"pointer","before","after"}] */
 int change_recent(struct api *api, int64_t sweep, size_t max, json_t *ret_list); /* the first so many, as the contract shows them */
 
+/* --- webhooks (webhooks.c): in the running unit; trial NULL unless it is about one ---------------------------- */
+
+int webhook_note(struct api *api, const struct live *live, enum webhook_event event, const struct trial_row *trial);
+
 /* --- moves of trials (moves.c): the only place that changes a trial's state --------------------------------- */
 
 /* A new trial, queued or (import) completed; row gets id, public_id and number. params, proposal: borrowed JSON. */

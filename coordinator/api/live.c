@@ -247,6 +247,8 @@ static int set_state(struct api *api, struct live *live, enum sweep_state state,
         int r = live_keep_stage(api, live);
         if (r == 0)
                 r = change_note(api, live->row.id, what, TAKE(owned));
+        if (r == 0 && state != SWEEP_RUNNING)
+                r = webhook_note(api, live, state == SWEEP_FINISHED ? WEBHOOK_FINISHED : state == SWEEP_PAUSED ? WEBHOOK_PAUSED : WEBHOOK_CANCELLED, NULL);
         if (r < 0)
                 return r;
         log_info("sweep changed", log_s("sweep", live->row.public_id), log_s("state", sweep_state_name(state)));

@@ -214,6 +214,8 @@ int move_end(struct api *api, struct live *live, struct trial_row *row, const st
         r = save(api, live, row, ending->state);
         if (r == 0)
                 r = remember(api, live, row);
+        if (r == 0 && ending->state == TRIAL_FAILED)
+                r = webhook_note(api, live, WEBHOOK_TRIAL_FAILED, row);
         return r < 0 ? r : health_note_end(api, worker, ending, detail);
 }
 

@@ -156,6 +156,7 @@ int core_new(const struct core_config *config, struct store *store, const struct
                 .min_free_bytes = config->min_free_bytes,
                 .free_bytes = config->free_bytes,
                 .free_data = config->free_data,
+                .webhooks = config->webhooks,
                 .submit_job = submit_job,
                 .job_data = core,
                 .publish = feed_publish,

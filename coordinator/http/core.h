@@ -23,6 +23,7 @@ struct core_config {
         int (*free_bytes)(void *data, uint64_t *ret);
         void *free_data;
         struct models *models; /* as in api_config */
+        struct api_webhooks webhooks;
 };
 
 /* Makes the api over store and starts both threads; store and world outlive the core. */

@@ -315,6 +315,22 @@ int store_change_add(struct store *store, const struct change_row *row);
 /* Oldest first, up to max after the row id `after`. */
 int store_change_list(struct store *store, int64_t sweep, int64_t after, size_t max, struct change_row *rows, size_t *ret_n);
 
+/* --- what webhooks are to be told (store_webhooks.c) ---------------------------------------------------- */
+
+#define STORE_WEBHOOKS_MAX 10000 /* that wait */
+#define STORE_FULL 2             /* documented outcome of store_webhook_add: so many wait, nothing was added */
+
+struct webhook_row {
+        int64_t id, sweep;
+        char *event, *url, *body;
+        unsigned attempts;
+};
+void webhook_row_fini(struct webhook_row *row);
+int store_webhook_add(struct store *store, const struct webhook_row *row, uint64_t now_ms); /* due at once; or STORE_FULL */
+int store_webhook_is_pending(struct store *store, int64_t sweep, const char *event, const char *url, bool *ret);
+int store_webhook_next(struct store *store, uint64_t now_ms, struct webhook_row *ret); /* the first that is due, or STORE_NONE */
+int store_webhook_set(struct store *store, int64_t id, unsigned attempts, uint64_t due_ms); /* due_ms 0 = it is over */
+
 /* --- tokens (store_tokens.c) --------------------------------------------------------------------------- */
 
 #define STORE_TOKENS_MAX 1000

@@ -8,7 +8,7 @@ ONLY_USERS = {
     "microhttpd.h": ["coordinator/http"],
     "gnutls/gnutls.h": ["coordinator/http"],
     "sqlite3.h": ["coordinator/store"],
-    "curl/curl.h": ["worker/net", "ctl"],
+    "curl/curl.h": ["worker/net", "ctl", "coordinator/notify"],
     "uv.h": ["worker/agent", "worker/net"],
     "cblas.h": ["worker/kernels", "coordinator/opt"],
     "nlopt.h": ["coordinator/opt"],

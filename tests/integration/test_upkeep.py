@@ -300,7 +300,7 @@ def test_a_dump_has_every_row_in_words_and_no_secrets(tmp_path):
 
 
 def test_the_commands_explain_themselves():
-    assert "sweepd backup|check|doctor|dump|token" in run("--help").stdout
+    assert "sweepd backup|check|doctor|dump|import-optuna|token" in run("--help").stdout
     for name in ("backup", "check", "dump"):
         assert f"usage: sweepd {name}" in run(name, "--help").stdout
         assert run(name, "--version").stdout.startswith("sweepd")
