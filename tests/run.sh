@@ -130,6 +130,7 @@ if build plain "" -Dwerror=true --buildtype=release; then
         unit plain
         python plain "" integration
         python plain "" fault
+        python plain "" netns
 fi
 $quick && finish
 

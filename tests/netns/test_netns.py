@@ -1,0 +1,207 @@
+"""Several hosts: each in its own network namespace, joined by a bridge. One coordinator with TLS and tokens, workers that vanish, are cut off,
+sit behind a proxy, share a name, trust the wrong authority or bring a token that is not good. Needs root and the right to make namespaces."""
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from daemon import PATIENCE_S, program
+from test_tls import Authority
+
+HERE = pathlib.Path(__file__).resolve().parent
+N_TRIALS = 24
+COORDINATOR = "https://10.77.0.1:8484"
+EVALUATE = """#!/bin/sh
+read -r params
+sleep 0.25
+echo "$params" | jq -c '{event: "outcome", state: "completed", value: (.x * 2 + 1)}'
+"""
+
+
+def ip(*words, check=True):
+    return subprocess.run(["ip", *map(str, words)], check=check, capture_output=True, text=True, timeout=30)
+
+
+def wait_until(condition, what, timeout=60):
+    deadline = time.monotonic() + timeout
+    while not (found := condition()):
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
+    return found
+
+
+class Host:
+    """A namespace with one leg on the bridge."""
+
+    def __init__(self, network, name, address):
+        self.name, self.leg = f"{network.mark}-{name}", f"v{name}"
+        ip("netns", "add", self.name)
+        network.names.append(self.name)
+        ip("link", "add", self.leg, "netns", network.bridge, "type", "veth", "peer", "name", "eth0", "netns", self.name)
+        ip("-n", network.bridge, "link", "set", self.leg, "master", "br0", "up")
+        ip("-n", self.name, "addr", "add", f"{address}/24", "dev", "eth0")
+        ip("-n", self.name, "link", "set", "eth0", "up")
+        ip("-n", self.name, "link", "set", "lo", "up")
+        self.network = network
+
+    def link(self, state):
+        ip("-n", self.network.bridge, "link", "set", self.leg, state)
+
+    def start(self, words, log, **environment):
+        with open(log, "ab") as stream:
+            process = subprocess.Popen(["ip", "netns", "exec", self.name, *map(str, words)], stdout=stream, stderr=stream, env={**os.environ, **environment})
+        self.network.processes.append(process)
+        return process
+
+
+class Network:
+    def __init__(self):
+        self.mark, self.names, self.processes = f"swp{os.getpid()}", [], []
+        self.bridge = f"{self.mark}-bridge"
+        ip("netns", "add", self.bridge)
+        self.names.append(self.bridge)
+        ip("-n", self.bridge, "link", "add", "br0", "type", "bridge")
+        ip("-n", self.bridge, "link", "set", "br0", "up")
+
+    def close(self):
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+        for name in reversed(self.names):
+            ip("netns", "del", name, check=False)
+
+
+@pytest.fixture
+def network():
+    if os.geteuid() != 0 or subprocess.run(["unshare", "-n", "true"], capture_output=True).returncode != 0:
+        pytest.skip("network namespaces are not permitted here")
+    with contextlib.ExitStack() as stack:
+        network = Network()
+        stack.callback(network.close)
+        yield network
+
+
+class Site:
+    """The coordinator on its host, and what workers are given."""
+
+    def __init__(self, network, folder):
+        self.folder = folder
+        self.authority, self.other = Authority(folder, "good"), Authority(folder, "other")
+        cert, key = self.authority.issue("coordinator", "IP:10.77.0.1")
+        self.database = folder / "sweepd.db"
+        self.tokens = {name: self.token(role, name) for role, name in (("admin", "boss"), ("worker", "fleet"), ("worker", "lost"))}
+        soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3))
+        self.tokens["stale"] = self.token("worker", "stale", "--expires", soon)
+        self.host = Host(network, "c", "10.77.0.1")
+        self.log_path = folder / "sweepd.log"
+        self.process = self.host.start([program("sweepd"), "--listen", "10.77.0.1:8484", "--database", self.database, "--tls-cert", cert, "--tls-key", key,
+                                        "--lease-s", "3"], self.log_path)
+        self.evaluate = folder / "evaluate"
+        self.evaluate.write_text(EVALUATE)
+        self.evaluate.chmod(0o755)
+        wait_until(lambda: "listening on" in self.log(), "the coordinator does not start")
+
+    def token(self, role, name, *args):
+        secret = subprocess.run([program("sweepd"), "token", "create", "--role", role, "--name", name, "--database", self.database, *args], check=True,
+                                capture_output=True, text=True, timeout=PATIENCE_S).stdout.split()[0]
+        path = self.folder / f"{name}.token"
+        path.write_text(secret)
+        path.chmod(0o600)
+        return path
+
+    def log(self):
+        return self.log_path.read_text(errors="replace")
+
+    def curl(self, path, body=None, host=None):
+        """An administrator's call, from any host."""
+        words = ["ip", "netns", "exec", (host or self.host).name, "curl", "-sS", "--cacert", self.authority.cert, "-H",
+                 f"Authorization: Bearer {self.tokens['boss'].read_text()}", COORDINATOR + path]
+        if body is not None:
+            words += ["-H", "Content-Type: application/json", "-d", json.dumps(body)]
+        return json.loads(subprocess.run(list(map(str, words)), check=True, capture_output=True, text=True, timeout=30).stdout)
+
+    def worker(self, host, name, token="fleet", ca=None, folder=None, **environment):
+        work = self.folder / (folder or name)
+        log = self.folder / f"{folder or name}.log"
+        process = host.start([program("sweep-worker"), "--coordinator", COORDINATOR, "--token-file", self.tokens[token], "--ca", ca or self.authority.cert,
+                              "--name", name, "--slots", "1", "--threads", "1", "--trainer", "command", "--allow-command", f"evaluate={self.evaluate}",
+                              "--work-dir", work, "--min-free-mb", "0"], log, **environment)
+        process.log = lambda: log.read_text(errors="replace")
+        return process
+
+    def counts(self, sweep):
+        return self.curl(f"/v1/sweeps/{sweep}")["counts"]
+
+    def sweep(self, run_cap):
+        return self.curl("/v1/sweeps", {"method": "random", "trainer": "command", "program": "evaluate", "seed": 1, "run_cap": run_cap, "metric": {"name": "loss"},
+                                        "max_attempts": 9, "parameters": {"x": {"min": 0.0, "max": 1.0}}})["id"]
+
+
+def test_hosts_vanish_are_cut_off_and_sit_behind_a_proxy_and_every_trial_counts_once(network, tmp_path):
+    site = Site(network, tmp_path)
+    first, second, third = (Host(network, f"w{i}", f"10.77.0.1{i}") for i in (1, 2, 3))
+    # the third host reaches nothing but the proxy
+    gate = Host(network, "p", "10.77.0.20")
+    ip("-n", network.bridge, "link", "del", third.leg)
+    ip("link", "add", "inner", "netns", gate.name, "type", "veth", "peer", "name", "eth0", "netns", third.name)
+    ip("-n", gate.name, "addr", "add", "10.78.0.1/24", "dev", "inner")
+    ip("-n", gate.name, "link", "set", "inner", "up")
+    ip("-n", third.name, "addr", "add", "10.78.0.2/24", "dev", "eth0")
+    ip("-n", third.name, "link", "set", "eth0", "up")
+    gate.start([sys.executable, HERE / "connect_proxy.py", "10.78.0.1", "3128"], tmp_path / "proxy.log")
+    sweep = site.sweep(N_TRIALS)
+    cut_off = site.worker(first, "first")
+    vanishing = site.worker(second, "second")
+    site.worker(third, "third", https_proxy="http://10.78.0.1:3128")
+    running = lambda name: any(w["name"] == name and w["trials"] for w in site.curl("/v1/workers")["items"])
+    wait_until(lambda: site.counts(sweep)["completed"] >= 3 and all(map(running, ("first", "second"))), "no trial ends")
+    second.link("down")  # the power is gone
+    vanishing.kill()
+    wait_until(lambda: running("first"), "the first host does not go on")
+    first.link("down")  # a partition, for longer than a lease
+    time.sleep(7)
+    first.link("up")
+    done = wait_until(lambda: (s := site.curl(f"/v1/sweeps/{sweep}"))["state"] == "finished" and s, "the sweep does not end", 120)
+    assert done["counts"] == {"queued": 0, "running": 0, "completed": N_TRIALS, "stopped": 0, "failed": 0, "cancelled": 0}
+    trials = site.curl(f"/v1/sweeps/{sweep}/trials?limit=1000", host=first)["items"]
+    assert sorted(t["number"] for t in trials) == list(range(1, N_TRIALS + 1))
+    assert all(t["value"] == pytest.approx(t["params"]["x"] * 2 + 1, rel=1e-12) for t in trials)
+    assert max(t["attempt"] for t in trials) >= 2, "no lease was lost: nothing was tested"
+    wait_until(lambda: {w["name"]: w["state"] for w in site.curl("/v1/workers")["items"]} == {"first": "active", "second": "gone", "third": "active"}, "states")
+    assert "10.77.0.1:8484" in (tmp_path / "proxy.log").read_text()
+    assert "lease is over" in site.log() and cut_off.poll() is None
+    site.process.send_signal(signal.SIGTERM)
+    site.process.wait(PATIENCE_S)
+    subprocess.run([program("sweepd"), "check", site.database], check=True, capture_output=True, timeout=PATIENCE_S)
+
+
+def test_wrong_authorities_and_tokens_that_are_not_good_are_refused_in_words(network, tmp_path):
+    site = Site(network, tmp_path)
+    host = Host(network, "w1", "10.77.0.11")
+    subprocess.run([program("sweepd"), "token", "revoke", "lost", "--database", site.database], check=True, capture_output=True, timeout=PATIENCE_S)
+    time.sleep(3)  # the other one has expired
+    for token in ("lost", "stale"):
+        worker = site.worker(host, f"with-{token}", token=token)
+        assert worker.wait(PATIENCE_S) == 1 and "refuses this worker (401)" in worker.log()
+    stranger = site.worker(host, "stranger", ca=site.other.cert)
+    wait_until(lambda: "certificate" in stranger.log(), "nothing is said about the certificate")
+    assert site.curl("/v1/workers")["items"] == []
+
+
+def test_two_hosts_with_one_name_are_told_apart_in_the_logs_and_lose_nothing(network, tmp_path):
+    site = Site(network, tmp_path)
+    first, second = Host(network, "w1", "10.77.0.11"), Host(network, "w2", "10.77.0.12")
+    sweep = site.sweep(12)
+    site.worker(first, "same", folder="one")
+    wait_until(lambda: site.counts(sweep)["completed"] >= 2, "no trial ends")
+    site.worker(second, "same", folder="two")
+    wait_until(lambda: site.curl(f"/v1/sweeps/{sweep}")["state"] == "finished", "the sweep does not end", 180)
+    assert site.counts(sweep)["completed"] == 12 and len(site.curl("/v1/workers")["items"]) == 1
+    assert all(t["value"] == pytest.approx(t["params"]["x"] * 2 + 1, rel=1e-12) for t in site.curl(f"/v1/sweeps/{sweep}/trials")["items"])
+    assert "another process took over this worker's name" in site.log()
