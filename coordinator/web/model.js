@@ -80,9 +80,11 @@ export class Study {
   async load() {
     const signal = this.stopped.signal;
     this.told = new Set();
-    this.sweep = await get(`/v1/sweeps/${this.id}`, {signal});
+    const [sweep, first] = await Promise.all([get(`/v1/sweeps/${this.id}`, {signal}), get(`/v1/sweeps/${this.id}/trials?limit=200`, {signal})]); // few, so that the first plot is there soon
+    this.sweep = sweep;
+    this.take(first.items.filter((trial) => !this.told.has(trial.id)));
     this.tell();
-    this.cursor = await pages(`/v1/sweeps/${this.id}/trials`, (items) => { this.take(items.filter((trial) => !this.told.has(trial.id))); this.changed(); }, {signal});
+    if (first.next) this.cursor = await pages(`/v1/sweeps/${this.id}/trials`, (items) => { this.take(items.filter((trial) => !this.told.has(trial.id))); this.changed(); }, {after: first.next, signal});
     this.loaded = true;
     this.told = null;
     this.tell();
