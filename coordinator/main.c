@@ -161,9 +161,7 @@ static int start_notifier(const struct config *config, const struct settings *se
         return notify_new(&outbox, settings->webhook_secret, ret, err);
 }
 
-static int serve(const struct config *config, struct settings *settings, struct store *store, struct error *err) {
-        sigset_t signals;
-        block_signals(&signals);
+static int serve(const struct config *config, struct settings *settings, struct store *store, const sigset_t *signals, struct error *err) {
         raise_descriptor_limit();
         _cleanup_(cleanup_feed) struct feed *feed = NULL;
         struct feed_config feed_config = {.tokens = settings->tokens};
@@ -208,7 +206,7 @@ static int serve(const struct config *config, struct settings *settings, struct 
         if (r == 0)
                 r = announce(config, http_url(http), err);
         if (r == 0)
-                run_until_signal(&signals, settings, http, core);
+                run_until_signal(signals, settings, http, core);
         notify_free(notifier);
         store_close(outbox);
         if (!shut_down(http, core)) {
@@ -252,10 +250,12 @@ int main(int argc, char **argv) {
         r = settings_open_token_store(config, &settings, &err);
         if (r == 0)
                 r = store_open_beside(config_text(config, "database"), &settings.export_store, &err);
+        sigset_t signals;
+        block_signals(&signals); /* before the first thread, and not before: until here a signal just ends it */
         if (r == 0)
                 r = store_checkpoint_aside(store, &err);
         if (r == 0)
-                r = serve(config, &settings, store, &err);
+                r = serve(config, &settings, store, &signals, &err);
         store_close(store);
         return r < 0 ? fail(&err, EXIT_FAILURE) : EXIT_SUCCESS;
 }

@@ -58,6 +58,18 @@ def test_sweepd_tells_when_it_is_ready_reloads_and_stops(tmp_path, manager):
         assert manager.wait_for("STOPPING=1")
 
 
+def test_no_thread_but_the_main_one_gets_the_signals_that_end_it(tmp_path):
+    """A thread that has them unblocked would end the whole process, whenever the main one is not just waiting for them."""
+    with Daemon(tmp_path, "--models-dir", tmp_path / "models") as server:
+        meant = sum(1 << (number - 1) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+        pid, threads = server.process.pid, os.listdir(f"/proc/{server.process.pid}/task")
+        assert len(threads) > 5
+        for thread in set(threads) - {str(pid)}:
+            with open(f"/proc/{pid}/task/{thread}/status") as status:
+                text = status.read()
+            assert int(re.search(r"^SigBlk:\s*(\w+)", text, re.M)[1], 16) & meant == meant, text
+
+
 def test_sweepd_feeds_its_watchdog_and_only_its_own(tmp_path, manager):
     with Daemon(tmp_path, env={"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "600000"}):
         manager.wait_for("READY=1")
