@@ -71,6 +71,7 @@ struct peer {
         uint64_t seen_ms; /* mono; 0 = not since this process started */
         uint64_t seen_wall_ms;
         unsigned n_failed;    /* trials that failed here, in a way that a machine may cause, since one succeeded */
+        char failure[512];    /* what the last of them said, as far as it fits; "" after a restart */
         int64_t claims_of;    /* which sweep it last asked for: 0 any, NO_CLAIM_YET */
         enum worker_state shown; /* to watchers */
         struct showing showing;

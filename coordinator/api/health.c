@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "api/core.h"
+#include "common/utf8.h"
 
 #define ELSEWHERE_MS 3600000 /* how long a trial that failed here at once waits for another worker */
 #define DETAIL_BYTES 200     /* of a line about the last failure, in the words of a quarantine */
@@ -63,8 +64,6 @@ static void append_line(struct buf *text, const char *before, const char *line, 
 
 /* Of what was said on the last failure: the first line has the fact, the last one mostly the program's own words. */
 static void append_detail(struct buf *text, const char *detail) {
-        if (!detail)
-                return;
         size_t first = strcspn(detail, "\n\r"), end = strlen(detail);
         append_line(text, "; last: ", detail, first);
         while (end > first && strchr(" \n\r", detail[end - 1]))
@@ -75,7 +74,7 @@ static void append_detail(struct buf *text, const char *detail) {
         append_line(text, " ", detail + begin, end - begin);
 }
 
-static int judge(struct api *api, struct peer *peer, const char *detail) {
+static int judge(struct api *api, struct peer *peer) {
         struct blame_case cases[BLAME_CASES_MAX];
         struct blame blame;
         size_t n = 0;
@@ -90,7 +89,7 @@ static int judge(struct api *api, struct peer *peer, const char *detail) {
         _cleanup_buf_ struct buf text = BUF_INIT(1024);
         if (buf_puts(&text, words) < 0)
                 return -ENOMEM;
-        append_detail(&text, detail);
+        append_detail(&text, peer->failure);
         free(peer->row.quarantine);
         peer->row.quarantine = TAKE(text.data);
         peer->row.quarantined_ms = api_wall(api);
@@ -108,7 +107,7 @@ static int judge_suspects(struct api *api) {
         int r = 0;
         for (size_t i = 0; i < api->n_peers && r == 0; i++)
                 if (is_suspect(&api->peers[i]))
-                        r = judge(api, &api->peers[i], NULL);
+                        r = judge(api, &api->peers[i]);
         return r;
 }
 
@@ -121,7 +120,8 @@ int health_note_end(struct api *api, int64_t worker, const struct ending *ending
         if (!peer || ending->reason < 0 || !blame_fits((enum failure_reason)ending->reason))
                 return 0;
         peer->n_failed++;
-        return is_suspect(peer) ? judge(api, peer, detail) : 0;
+        utf8_copy(peer->failure, sizeof peer->failure, detail ? detail : "");
+        return is_suspect(peer) ? judge(api, peer) : 0;
 }
 
 uint64_t health_failed_since(const struct api *api, const struct peer *peer, const struct live *live) {

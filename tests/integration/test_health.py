@@ -74,7 +74,7 @@ def test_a_quarantined_worker_says_so_in_its_own_log(tmp_path):
         id = shown(server, "w")["id"]
         server.register("w", trainers=["command:evaluate"], instance="other", unfit="the disk is on fire")  # by somebody else who uses its name
         server.wait_until("/v1/workers", lambda w: w["items"][0]["state"] == "quarantined")
-        assert "409" not in worker.log()
+        assert "answered 409" not in worker.log() and "status=409" not in worker.log()
         server.post(f"/v1/workers/{id}/undrain", expect=409)
 
 
