@@ -86,7 +86,7 @@ def test_watch_shows_progress_the_best_so_far_and_running_curves(tmp_path):
         running = study.claim()
         study.report(running, 1, metrics=[{"name": "loss", "step": step, "value": 1 / step} for step in range(1, 9)], progress=0.5)
         watch = Terminal(ctl(server, "watch", study.path.rsplit("/", 1)[1], "--interval", "1"), columns=100, rows=20)
-        picture = watch.read(lambda picture: "CURVE" in picture)
+        picture = watch.read(lambda picture: re.search(r"0\.125.*█▄", picture))
         assert "looked at" in picture and "60%" in picture and "ended 3 of 5" in picture
         assert "0.9 → 0.5" in picture and re.search("so far .*█.*▁", picture)
         assert re.search(r"█████░░░░░ +50%.*0\.125.*█▄", picture), picture
@@ -94,7 +94,7 @@ def test_watch_shows_progress_the_best_so_far_and_running_curves(tmp_path):
         assert "\033[2J" in watch.screen[:20] and "\033[36m" in watch.screen
 
         study.end(running, value=0.25, seq=2)
-        assert "0.9 → 0.25" in watch.read(lambda picture: "best     0.25" in picture)
+        watch.read(lambda picture: "0.9 → 0.25" in picture)
         study.end(study.claim(), value=0.75)
         watch.read()
         assert watch.process.returncode == 0 and "finished" in watch.picture()
