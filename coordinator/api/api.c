@@ -498,6 +498,8 @@ int api_new(const struct api_config *config, struct store *store, const struct w
         api->prune_ms = api_now(api);
         api->is_healthy = true;
         int r = api_load(api);
+        if (r == 0)
+                r = kept_reconcile(api);
         if (r < 0) {
                 error_set(err, r, "cannot read the database: %s", store_error(store));
                 api_free(api);

@@ -350,6 +350,8 @@ int stopping_judge_report(struct api *api, struct live *live, const struct trial
                           const struct report *message, bool *ret_stop);
 /* The value of a trial by its series, by the sweep's summary (reports.c). */
 int report_summarise(struct api *api, const struct live *live, int64_t trial, bool *ret_has, double *ret_value);
+/* The trial of the path, and its attempt with that lease; fini both in any case. 0 · ANSWERED (404, 409) · negative. */
+int report_find_lease(struct api *api, struct api_call *call, const char *lease, struct trial_row *trial, struct attempt_row *attempt);
 
 /* --- room on the disk (room.c) ------------------------------------------------------------------------------- */
 
@@ -362,6 +364,8 @@ int room_refuse(struct api *api, struct api_call *call); /* 503 */
 /* A sweep is deleted, or a trial evaluated again: its models go once that is committed. */
 void kept_note_gone(struct api *api, const char *sweep, const char *trial); /* one of them, the other NULL */
 void kept_settle(struct api *api, bool is_committed);
+/* At the start: lets go of models whose trial did not end as they say. A crash, or a database put back from a copy, leaves some. */
+int kept_reconcile(struct api *api);
 
 /* --- workers (workers.c) ---------------------------------------------------------------------------------- */
 

@@ -39,9 +39,13 @@ static int answer_progress(struct api_call *call, const struct model *model, con
         return reply_json(call, 200, json_pack("{s:s, s:o, s:o}", "state", names[progress->state], "detail", encode_text(progress->why), "files", files));
 }
 
+static bool has_model_of(const struct trial_row *row, unsigned attempt) {
+        return row->attempt == attempt && (row->state == TRIAL_COMPLETED || row->state == TRIAL_STOPPED) && row->has_value;
+}
+
 static int take_offer(struct api *api, struct api_call *call, const struct trial_row *row, const struct attempt_row *attempt,
                       const struct model_offer *offer) {
-        if (attempt->attempt != row->attempt || (row->state != TRIAL_COMPLETED && row->state != TRIAL_STOPPED) || !row->has_value)
+        if (!has_model_of(row, attempt->attempt))
                 return reply_problem(call, 409, "the trial did not end with a value on this lease");
         struct live *live;
         int r = live_get(api, row->sweep, &live);
@@ -64,18 +68,12 @@ int kept_offer(struct api *api, struct api_call *call) {
                 return answer_off(call);
         struct trial_row row = {0};
         struct attempt_row attempt = {0};
-        r = store_trial_get(api->store, call->request.id, &row);
-        if (r == STORE_NONE)
-                r = reply_problem(call, 404, "there is no trial '%s'", call->request.id);
-        else if (r == 0) {
-                r = store_attempt_find(api->store, row.id, offer.lease, &attempt);
-                r = r == STORE_NONE ? reply_problem(call, 409, "the lease is not one of this trial")
-                    : r < 0         ? r
-                                    : take_offer(api, call, &row, &attempt, &offer);
-        }
+        r = report_find_lease(api, call, offer.lease, &row, &attempt);
+        if (r == 0)
+                r = take_offer(api, call, &row, &attempt, &offer);
         attempt_row_fini(&attempt);
         trial_row_fini(&row);
-        return r;
+        return r < 0 ? r : 0;
 }
 
 /* --- questions ------------------------------------------------------------------------------------------ */
@@ -145,4 +143,25 @@ void kept_settle(struct api *api, bool is_committed) {
                         models_forget_trial(api->config.models, trial);
         }
         json_decref(TAKE(api->gone));
+}
+
+int kept_reconcile(struct api *api) {
+        size_t n = 0;
+        uint64_t bytes;
+        int r = 0;
+        if (!api->config.models)
+                return 0;
+        models_count(api->config.models, &n, &bytes);
+        _cleanup_free_ struct model *list = calloc(n + 1, sizeof *list);
+        if (!list)
+                return -ENOMEM;
+        n = models_list(api->config.models, NULL, list, n);
+        for (size_t i = 0; i < n && r >= 0; i++) {
+                struct trial_row row = {0};
+                r = store_trial_get(api->store, list[i].trial, &row);
+                if (r == STORE_NONE || (r == 0 && !has_model_of(&row, list[i].attempt)))
+                        models_forget_trial(api->config.models, list[i].trial);
+                trial_row_fini(&row);
+        }
+        return r < 0 ? r : 0;
 }

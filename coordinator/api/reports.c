@@ -38,6 +38,19 @@ static int put_points(struct api *api, const struct trial_row *trial, const stru
         return 0;
 }
 
+int report_find_lease(struct api *api, struct api_call *call, const char *lease, struct trial_row *trial, struct attempt_row *attempt) {
+        int r = store_trial_get(api->store, call->request.id, trial);
+        if (r == STORE_NONE)
+                r = reply_problem(call, 404, "there is no trial '%s'", call->request.id);
+        else if (r == 0) {
+                r = store_attempt_find(api->store, trial->id, lease, attempt);
+                if (r != STORE_NONE)
+                        return r;
+                r = reply_problem(call, 409, "the lease is not one of this trial");
+        }
+        return r < 0 ? r : ANSWERED;
+}
+
 int report_summarise(struct api *api, const struct live *live, int64_t trial, bool *ret_has, double *ret_value) {
         const struct metric_spec *metric = &live->spec->metric;
         enum metric_summary kind = metric->summary_last ? SUMMARY_LAST : metric->maximize ? SUMMARY_MAXIMUM : SUMMARY_MINIMUM;
@@ -132,17 +145,11 @@ int reports_post(struct api *api, struct api_call *call) {
                 return r < 0 ? r : 0;
         struct trial_row row = {0};
         struct attempt_row attempt = {0};
-        r = store_trial_get(api->store, call->request.id, &row);
-        if (r == STORE_NONE)
-                r = reply_problem(call, 404, "there is no trial '%s'", call->request.id);
-        else if (r == 0) {
-                r = store_attempt_find(api->store, row.id, message.lease, &attempt);
-                r = r == STORE_NONE ? reply_problem(call, 409, "the lease is not one of this trial")
-                    : r < 0         ? r
-                                    : judge(api, call, &row, &attempt, &message);
-        }
+        r = report_find_lease(api, call, message.lease, &row, &attempt);
+        if (r == 0)
+                r = judge(api, call, &row, &attempt, &message);
         attempt_row_fini(&attempt);
         trial_row_fini(&row);
         report_fini(&message);
-        return r;
+        return r < 0 ? r : 0;
 }

@@ -165,12 +165,17 @@ static bool is_best(const struct models *models, const struct model *model) {
         return true;
 }
 
-static uint64_t bytes_taken(const struct models *models) {
+static uint64_t bytes_coming(const struct models *models) {
+        uint64_t bytes = 0;
+        for (size_t i = 0; i < UPLOADS_MAX; i++)
+                bytes += models->uploads[i].is_used ? model_bytes(&models->uploads[i].model) : 0;
+        return bytes;
+}
+
+static uint64_t bytes_kept(const struct models *models) {
         uint64_t bytes = 0;
         for (size_t i = 0; i < models->n_kept; i++)
                 bytes += model_bytes(&models->kept[i]);
-        for (size_t i = 0; i < UPLOADS_MAX; i++)
-                bytes += models->uploads[i].is_used ? model_bytes(&models->uploads[i].model) : 0;
         return bytes;
 }
 
@@ -202,13 +207,15 @@ static const char *make_room(struct models *models, const struct model *model) {
         uint64_t bytes = model_bytes(model), free_bytes;
         if (bytes > models->config.max_bytes)
                 return "it is larger than all that the server keeps (--models-max-mb)";
-        drop_idle(models);
+        bytes += bytes_coming(models);
+        if (bytes > models->config.max_bytes)
+                return "others are on their way, and take all the room";
         if (models->config.min_free_bytes > 0 && fs_free_bytes(models->folder, &free_bytes, NULL) == 0 &&
-            free_bytes < models->config.min_free_bytes + bytes)
+            free_bytes < models->config.min_free_bytes + model_bytes(model))
                 return "the server's disk is nearly full";
-        while (models->n_kept > 0 && (bytes_taken(models) + bytes > models->config.max_bytes || models->n_kept == KEPT_MAX))
+        while (bytes_kept(models) + bytes > models->config.max_bytes || models->n_kept == KEPT_MAX)
                 evict(models, find_victim(models), "room for a newer one");
-        return bytes_taken(models) + bytes > models->config.max_bytes ? "others are on their way, and take all the room" : NULL;
+        return NULL;
 }
 
 /* --- the thread -------------------------------------------------------------------------------------------- */
@@ -244,9 +251,9 @@ static void store(struct models *models, struct upload *upload) {
         pthread_mutex_lock(&models->lock);
         if (r < 0)
                 log_error("a model cannot be kept", log_s("trial", model.trial), log_s("why", err.text));
-        else if (upload->is_dropped)
+        else if (upload->is_dropped || (models->n_kept == KEPT_MAX && !find_kept(models, model.trial)))
                 add_job(models, JOB_REMOVE, model.trial, NULL);
-        else if (models->n_kept < KEPT_MAX || find_kept(models, model.trial)) {
+        else {
                 log_info("model kept", log_s("trial", model.trial), log_s("sweep", model.sweep), log_f("value", model.value),
                          log_i("bytes", (long long)model_bytes(&model)));
                 keep(models, &model);
@@ -269,7 +276,7 @@ static void *run(void *data) {
         for (;;) {
                 while (models->n_jobs == 0 && !models->stopping)
                         pthread_cond_wait(&models->changed, &models->lock);
-                if (models->stopping) /* what waits is done after the next start, or offered again */
+                if (models->stopping) /* what waits is found at the next start, or offered again */
                         break;
                 const struct job job = models->jobs[models->first_job];
                 models->first_job = (models->first_job + 1) % JOBS_MAX;
@@ -288,7 +295,7 @@ static void *run(void *data) {
 static int take_model(void *data, const struct model *model) {
         struct models *models = data;
         if (models->n_kept < KEPT_MAX)
-                models->kept[models->n_kept++] = *model;
+                keep(models, model); /* one that went before the end may still have its folder */
         return 0;
 }
 
@@ -304,7 +311,7 @@ int models_open(const struct models_config *config, struct models **ret, struct 
         int r = models->folder && models->kept ? fs_make_dirs(models->folder, 0700, err) : error_set(err, -ENOMEM, "out of memory");
         if (r == 0)
                 r = shelf_scan(models->folder, take_model, models, err);
-        while (r == 0 && models->n_kept > 0 && bytes_taken(models) > models->config.max_bytes) /* it was lowered */
+        while (r == 0 && bytes_kept(models) > models->config.max_bytes) /* it was lowered */
                 evict(models, find_victim(models), "less room than before");
         if (r == 0) {
                 r = pthread_create(&models->thread, NULL, run, models);
@@ -370,12 +377,10 @@ static void begin(struct models *models, const struct model *model, const char *
         *ret = (struct model_progress){.state = MODEL_DECLINED, .why = "the sweep has better ones"};
         if (count_as_good(models, model) >= models->config.per_sweep)
                 return;
-        ret->why = make_room(models, model);
-        if (ret->why)
-                return;
+        drop_idle(models);
         struct upload *upload = find_place(models);
-        ret->why = "too many others are on their way";
-        if (!upload)
+        ret->why = upload ? make_room(models, model) : "too many others are on their way"; /* nothing goes for one that is declined */
+        if (ret->why)
                 return;
         *upload = (struct upload){.model = *model, .is_used = true, .touched_ms = now_ms()};
         memcpy(upload->lease, lease, strlen(lease) + 1);
@@ -530,7 +535,7 @@ size_t models_list(struct models *models, const char *sweep, struct model *ret, 
         size_t n = 0;
         pthread_mutex_lock(&models->lock);
         for (size_t i = 0; i < models->n_kept && n < max; i++)
-                if (strcmp(models->kept[i].sweep, sweep) == 0)
+                if (!sweep || strcmp(models->kept[i].sweep, sweep) == 0)
                         ret[n++] = models->kept[i];
         pthread_mutex_unlock(&models->lock);
         qsort(ret, n, sizeof *ret, compare);
@@ -563,7 +568,7 @@ void models_forget_trial(struct models *models, const char *trial) {
         struct model *model = find_kept(models, trial);
         struct upload *upload = find_upload(models, trial);
         if (model)
-                evict(models, model, "its trial is evaluated again");
+                evict(models, model, "its trial is gone, or evaluated again");
         if (upload)
                 drop(models, upload);
         pthread_mutex_unlock(&models->lock);
@@ -583,8 +588,6 @@ void models_forget_sweep(struct models *models, const char *sweep) {
 void models_count(struct models *models, size_t *ret_n, uint64_t *ret_bytes) {
         pthread_mutex_lock(&models->lock);
         *ret_n = models->n_kept;
-        *ret_bytes = 0;
-        for (size_t i = 0; i < models->n_kept; i++)
-                *ret_bytes += model_bytes(&models->kept[i]);
+        *ret_bytes = bytes_kept(models);
         pthread_mutex_unlock(&models->lock);
 }

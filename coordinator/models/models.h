@@ -85,7 +85,7 @@ int models_put(struct models *models, const char *trial, const char *lease, cons
 
 bool models_find(struct models *models, const char *trial, struct model *ret);
 
-/* Those of a sweep, best first: at most max. */
+/* Those of a sweep (NULL = of all), best first: at most max. */
 size_t models_list(struct models *models, const char *sweep, struct model *ret, size_t max);
 
 /* An open descriptor of one file, with its size. -ENOENT when there is none, -EACCES when it is another sweep's. */

@@ -131,7 +131,7 @@ int shelf_begin(const char *folder, const char *part, struct error *err) {
 }
 
 static int sync_path(const char *path, int flags, struct error *err) {
-        _cleanup_fd_ int fd = open(path, O_RDONLY | O_CLOEXEC | flags, 0600);
+        _cleanup_fd_ int fd = open(path, O_RDONLY | O_CLOEXEC | flags);
         return fd < 0 || fsync(fd) < 0 ? error_set(err, -errno, "cannot sync %s: %s", path, strerror(errno)) : 0;
 }
 
@@ -145,7 +145,7 @@ int shelf_commit(const char *folder, const char *part, const struct model *model
         int r = 0;
         for (size_t i = 0; i < model->n_files && r == 0; i++) {
                 _cleanup_free_ char *path = shelf_path(folder, part, model->files[i].name);
-                r = path ? sync_path(path, O_CREAT, err) : error_set(err, -ENOMEM, "out of memory"); /* an empty file had no piece */
+                r = path ? sync_path(path, 0, err) : error_set(err, -ENOMEM, "out of memory");
         }
         if (r == 0)
                 r = sync_path(files, O_DIRECTORY, err);

@@ -3,6 +3,7 @@ import hashlib
 import json
 import os
 import pathlib
+import shutil
 import socket
 import subprocess
 import threading
@@ -261,6 +262,36 @@ def test_models_go_with_their_sweep_and_with_a_retry(server):
     server.patch(f"/v1/sweeps/{hand.sweep}", {"state": "cancelled"})
     server.request("DELETE", f"/v1/sweeps/{hand.sweep}", expect=204)
     wait_for_folders(server, [])
+
+
+@pytest.mark.coordinator
+def test_an_offer_that_is_declined_for_room_costs_nothing(server):
+    hand, coming, late = Hand(server, name="a"), Hand(server, name="b"), Hand(server, name="c")
+    trial = hand.keep(0.5, {"weights": bytes_of(1, MIB)})
+    assert coming.offer(coming.end(0.5), {"weights": bytes(3 * MIB - 1)})["state"] == "wanted"
+    declined = late.offer(late.end(0.5), {"weights": bytes(2 * MIB)})
+    assert declined["state"] == "declined" and "on their way" in declined["detail"]
+    assert hand.kept() == [(trial["id"], 0.5)] and hand.file(trial, "weights") == bytes_of(1, MIB)
+
+
+@pytest.mark.coordinator
+def test_what_a_crash_left_of_trials_that_are_gone_goes_at_the_start(server):
+    deleted, retried, good = (Hand(server, name=name) for name in "abc")
+    trials = [hand.keep(0.5, FILES) for hand in (deleted, retried, good)]
+    for folder in folders(server):
+        shutil.copytree(server.folder / "kept" / folder, server.folder / "aside" / folder)
+    server.patch(f"/v1/sweeps/{deleted.sweep}", {"state": "cancelled"})
+    server.request("DELETE", f"/v1/sweeps/{deleted.sweep}", expect=204)
+    server.post(f"/v1/trials/{trials[1]['id']}/retry")
+    wait_for_folders(server, [trials[2]["id"]])
+    server.stop()
+    for trial in trials[:2]:  # as a kill between the commit and the deletion leaves it
+        shutil.copytree(server.folder / "aside" / trial["id"], server.folder / "kept" / trial["id"])
+    server.start()
+    wait_for_folders(server, [trials[2]["id"]])
+    for trial in trials[:2]:
+        deleted.file(trial, "vocab.txt", expect=404)
+    assert good.kept() == [(trials[2]["id"], 0.5)]
 
 
 @pytest.mark.coordinator
