@@ -157,10 +157,12 @@ static int run_editor(const char *editor, const char *path) {
         return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -1;
 }
 
-/* Lets a person change the spec in a file of its own. New reference in *ret. */
-static int edit_by_hand(const json_t *spec, json_t **ret) {
+#define WRITTEN "/tmp/sweepctl-XXXXXX.json"
+
+/* Lets a person change the spec in a file of its own. New reference in *ret. ret_path: the file, "" where there is none any more. */
+static int edit_by_hand(const json_t *spec, char ret_path[static sizeof WRITTEN], json_t **ret) {
         const char *editor = getenv("VISUAL") ? getenv("VISUAL") : getenv("EDITOR");
-        char path[] = "/tmp/sweepctl-XXXXXX.json";
+        char path[] = WRITTEN;
         struct error err;
         if (!editor || !*editor) {
                 fprintf(stderr, "sweepctl: edit needs a FILE, --set PATH=VALUE, or an editor in $EDITOR\n");
@@ -174,19 +176,23 @@ static int edit_by_hand(const json_t *spec, json_t **ret) {
                 return EXIT_FAILED;
         }
         print_indented(text, file);
-        fclose(file);
-        int code = EXIT_FAILED;
-        __attribute__((cleanup(document_fini))) struct document document = {0};
-        if (run_editor(editor, path) < 0)
-                fprintf(stderr, "sweepctl: the editor '%s' failed\n", editor);
-        else if (document_read(path, &document, &err) < 0)
-                ctl_fail(&err);
-        else {
-                *ret = json_incref(document.value);
-                code = EXIT_FINE;
+        bool is_whole = !ferror(file);
+        if (fclose(file) != 0 || !is_whole) {
+                fprintf(stderr, "sweepctl: cannot write %s\n", path);
+                unlink(path);
+                return EXIT_FAILED;
         }
-        unlink(path);
-        return code;
+        if (run_editor(editor, path) < 0) {
+                fprintf(stderr, "sweepctl: the editor '%s' failed\n", editor);
+                unlink(path);
+                return EXIT_FAILED;
+        }
+        __attribute__((cleanup(document_fini))) struct document document = {0};
+        memcpy(ret_path, path, sizeof path);
+        if (document_read(path, &document, &err) < 0)
+                return ctl_fail(&err);
+        *ret = json_incref(document.value);
+        return EXIT_FINE;
 }
 
 /* --- the commands ---------------------------------------------------------------------------------------- */
@@ -213,20 +219,25 @@ static int edit_spec(struct ctl *ctl) {
                 return code;
         const json_t *before = json_object_get(answer.body, "spec");
         _cleanup_json_ json_t *after = NULL, *patch = NULL;
+        char written[sizeof WRITTEN] = "";
         if (config_is_set(ctl->config, "set")) {
                 after = json_deep_copy(before);
                 code = apply_settings(ctl, after);
         } else {
-                code = edit_by_hand(before, &after);
+                code = edit_by_hand(before, written, &after);
         }
-        if (code != EXIT_FINE)
-                return code;
-        patch = difference(before, after);
-        if (json_object_size(patch) == 0) {
-                fprintf(stderr, "sweepctl: nothing is different\n");
-                return EXIT_FINE;
+        if (code == EXIT_FINE) {
+                patch = difference(before, after);
+                if (json_object_size(patch) > 0)
+                        code = send_patch(ctl, patch, NULL);
+                else
+                        fprintf(stderr, "sweepctl: nothing is different\n");
         }
-        return send_patch(ctl, patch, NULL);
+        if (code == EXIT_FINE && *written)
+                unlink(written);
+        else if (*written)
+                fprintf(stderr, "sweepctl: what you wrote is kept in %s\n", written);
+        return code;
 }
 
 int command_edit(struct ctl *ctl) {

@@ -102,8 +102,11 @@ void table_print(const struct table *table, FILE *out) {
 /* Terminals obey what they are shown: control characters of names and error texts become spaces. Cuts at whole characters. */
 static const char *clean(const char *text, char *ret, size_t size) {
         size_t n = 0;
-        for (; *text && n + 4 < size; text++)
-                ret[n++] = (unsigned char)*text < ' ' || *text == 0x7f ? ' ' : *text;
+        for (; *text && n + 4 < size; text++) {
+                bool is_c1 = (unsigned char)text[0] == 0xc2 && ((unsigned char)text[1] & 0xe0) == 0x80; /* U+0080 … U+009F */
+                ret[n++] = (unsigned char)*text < ' ' || *text == 0x7f || is_c1 ? ' ' : *text;
+                text += is_c1;
+        }
         if (*text) {
                 while (n > 0 && ((unsigned char)*text & 0xc0) == 0x80)
                         text = &ret[--n];

@@ -137,10 +137,14 @@ static void load_history(struct ctl *ctl, const json_t *sweep, struct watched *w
 
 static void watch_best(struct ctl *ctl, const json_t *sweep, struct watched *watched) {
         const json_t *best = json_object_get(sweep, "best");
-        if (!watched->is_loaded)
+        double value = field_number(best, "value");
+        bool has_news = count_ended(sweep) > watched->n_ended;
+        if (!watched->is_loaded) {
                 load_history(ctl, sweep, watched);
-        else if (json_is_object(best) && count_ended(sweep) > watched->n_ended)
-                add_best(watched, field_number(best, "value"));
+                has_news = watched->n == 0 || watched->best[watched->n - 1] != value; /* of more trials than were asked for */
+        }
+        if (json_is_object(best) && has_news)
+                add_best(watched, value);
         watched->n_ended = count_ended(sweep);
 }
 
@@ -157,15 +161,16 @@ static const char *name_of(const json_t *workers, const char *id) {
 }
 
 /* The curve of a running trial: the sweep's metric, or while that has no two points, its training loss. Returns how many. */
-static size_t get_curve(struct ctl *ctl, const char *trial, const char *metric, double *ret, double *ret_last) {
+static size_t get_curve(struct ctl *ctl, const char *trial, const char *metric, double ret[static CURVE_POINTS_MAX], double *ret_last) {
         const char *const names[] = {metric, "train/loss"};
         for (size_t k = 0; k < 2; k++) {
                 _cleanup_free_ char *name = names[k] ? curl_easy_escape(NULL, names[k], 0) : NULL;
-                _cleanup_json_ json_t *points = name ? get_list(ctl, "/v1/trials/%s/metrics?name=%s&limit=1000", trial, name) : NULL;
-                size_t n = json_array_size(points), i;
-                json_t *point;
-                json_array_foreach(points, i, point)
-                        ret[i] = field_number(point, "value");
+                _cleanup_json_ json_t *points = name ? get_list(ctl, "/v1/trials/%s/metrics?name=%s&limit=%d", trial, name, CURVE_POINTS_MAX) : NULL;
+                size_t n = json_array_size(points);
+                if (n > CURVE_POINTS_MAX)
+                        n = CURVE_POINTS_MAX;
+                for (size_t i = 0; i < n; i++)
+                        ret[i] = field_number(json_array_get(points, i), "value");
                 if (n > 0 && k == 0)
                         *ret_last = ret[n - 1];
                 if (n > 1)

@@ -20,7 +20,7 @@ export function historyView(study) {
         shown = key;
         put(body, h("h2", {}, "History"), h("div", {class: "scroll"}, h("table", {class: "history"}, h("thead", {}, h("tr", {}, ["time", "who", "trials before it", "what"].map((title, place) => h("th", {class: place === 2 ? "num" : ""}, title)))), h("tbody", {}, items.reverse().map(line)))));
       }
-    } catch (error) { if (error.name !== "AbortError") put(body, h("p", {class: "error"}, error.message)); }
+    } catch (error) { if (error.name !== "AbortError") { shown = ""; put(body, h("p", {class: "error"}, error.message)); } }
     busy = false;
   }
   return {plots: [], element: body, update: refresh};

@@ -24,7 +24,7 @@ function plain(text, offset) {
 // {json, places: pointer → [start, end]}; of a member, its key's start.
 export function readYaml(text) {
   const places = new Map();
-  let at = 0;
+  let at = 0, begun = false;
   const column = () => at - (text.lastIndexOf("\n", at - 1) + 1);
   const rest = () => { const end = text.indexOf("\n", at); return text.slice(at, end < 0 ? text.length : end); };
   const below = (pointer, key) => `${pointer}/${String(key).replaceAll("~", "~0").replaceAll("/", "~1")}`;
@@ -37,7 +37,7 @@ export function readYaml(text) {
       comment();
       if (text[at] === "\r") at++;
       if (text[at] === "\n") at++;
-      else if (column() === 0 && /^(---\s*(#.*)?$|%)/.test(rest().trimEnd())) at += rest().length;
+      else if (column() === 0 && /^(---\s*(#.*)?$|%)/.test(rest().trimEnd())) { if (begun) fail("a second document begins here; one is expected"); at += rest().length; }
       else { if (text[at] === "\t") fail("lines are indented by spaces, not tabs"); return; }
     }
   }
@@ -135,7 +135,7 @@ export function readYaml(text) {
     if (/[%@`]/.test(text[at])) fail(`a value cannot begin with “${text[at]}”`);
     const from = at, words = [];
     for (;;) {
-      const line = rest().replace(/(^|\s)#.*$/, "").trimEnd();
+      const line = rest().replace(/(^|\s)#[^\n]*$/, "").trimEnd();
       if (words.length ? /:(\s|$)/.test(line) : /:\s|:$/.test(line)) fail("a “:” is in the way here: quote the text");
       words.push(line.trim());
       at += line.length;
@@ -198,6 +198,7 @@ export function readYaml(text) {
 
   next();
   if (at >= text.length) fail("there is nothing in it");
+  begun = true;
   const json = block("", -1);
   next();
   if (at < text.length) fail("what is this?");

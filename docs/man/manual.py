@@ -3,7 +3,7 @@
     manual.py FRAME OUTPUT NAME=PATH…
 
 Lines of the frame that begin with @ are replaced: @usage CMD, @summary CMD, @options CMD, @commands CMD by parts of `CMD --help`;
-@keys CMD by the keys of a configuration file (`CMD --dump-config`); @version by the version.
+@keys CMD by the keys of a configuration file (`CMD --dump-config`).
 """
 import re
 import subprocess

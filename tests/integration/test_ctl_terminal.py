@@ -100,6 +100,17 @@ def test_watch_shows_progress_the_best_so_far_and_running_curves(tmp_path):
         assert watch.process.returncode == 0 and "finished" in watch.picture()
 
 
+def test_the_best_of_more_trials_than_the_picture_asks_for_ends_its_line(tmp_path):
+    with Daemon(tmp_path) as server:
+        sweep = server.create_sweep(run_cap=2000)
+        for first in range(0, 1200, 400):
+            server.post(f"/v1/sweeps/{sweep['id']}/trials", {"trials": [{"params": {"x": 0.5, "n": 3}, "value": 2000 - first - k} for k in range(400)]}, expect=201)
+        watch = Terminal(ctl(server, "watch", sweep["id"]), columns=100, rows=20)
+        watch.read(lambda picture: "2000 → 801" in picture)
+        watch.process.kill()
+        watch.read()
+
+
 def test_watch_on_a_small_terminal_and_of_an_empty_sweep(tmp_path):
     with Daemon(tmp_path) as server:
         id = server.create_sweep(run_cap=1)["id"]

@@ -1,6 +1,7 @@
 """Editing the spec of a sweep that is there: over HTTP, with sweepctl, and what a killed coordinator makes of it."""
 import json
 import os
+import pathlib
 import subprocess
 
 import pytest
@@ -94,6 +95,15 @@ def test_sweepctl_edits_by_file_by_settings_and_by_hand(server, tmp_path):
     told = ctl(server, "history", sweep)
     assert "created" in told and "run_cap: 9 → 12" in told and "description: \"wider\" → (none)" in told
     assert len(json.loads(ctl(server, "history", sweep, "--json"))["items"]) == 5
+
+
+@pytest.mark.parametrize("editor, why", [("sed -i s/7,/-1,/", "/spec/run_cap"), ("sed -i s/7,/{/", "not valid JSON")])
+def test_what_was_written_by_hand_and_refused_is_kept(server, editor, why):
+    sweep = server.post("/v1/sweeps", {**SPEC, "run_cap": 7, "name": "x"}, expect=201)["id"]
+    told = ctl(server, "edit", sweep, env={"EDITOR": editor, "VISUAL": editor}, status=1)
+    kept = pathlib.Path(told.split("what you wrote is kept in ")[1].strip())
+    assert why in told and '"name": "x"' in kept.read_text()
+    kept.unlink()
 
 
 def test_sweepctl_tells_faults_of_an_edit_by_line_and_place(server, tmp_path):

@@ -337,9 +337,15 @@ def test_the_page_reads_yaml_as_sweepctl_does(study):
     with chromium() as browser:
         browser.open(study, "/sweeps")
         read = 0
+
+        def read_yaml(text):
+            return browser.driver.execute_async_script("const done = arguments[1]; import('/assets/yaml.js').then(({readYaml}) => done(readYaml(arguments[0]).json)).catch((error) => done(`! ${error.message}`))", text)
+
+        assert read_yaml("---\r\na: 1 # one\r\nb: two # 2\r\n") == '{"a":1,"b":"two"}'
+        assert read_yaml("a: 1\n---\nb: 2\n").startswith("! a second document")
         for path in sorted(corpus.glob("[0-3]*.yaml")):
             text = path.read_text()
-            told = browser.driver.execute_async_script("const done = arguments[1]; import('/assets/yaml.js').then(({readYaml}) => done(readYaml(arguments[0]).json)).catch((error) => done(`! ${error.message}`))", text)
+            told = read_yaml(text)
             if told.startswith("!"):
                 assert "sweepctl" in told and re.search(r"[&*]|!!|<<", text), f"{path.name}: {told}"
                 continue
