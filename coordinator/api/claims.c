@@ -21,7 +21,7 @@ static int take_queued(struct api *api, struct live *live, const struct peer *pe
                 return STORE_NONE;
         uint64_t now = api_wall(api), lease = api_lease_ms(api);
         return store_trial_next_queued(api->store, live->row.id, peer->row.id, now > lease ? now - lease : 0, now,
-                                       health_failed_since(api, peer, live), ret);
+                                       health_elsewhere(api, peer, live), ret);
 }
 
 static int take_proposal(struct api *api, struct live *live, const json_t *params, const json_t *proposal, unsigned stage,

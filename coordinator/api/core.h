@@ -71,7 +71,6 @@ struct peer {
         uint64_t seen_ms; /* mono; 0 = not since this process started */
         uint64_t seen_wall_ms;
         unsigned n_failed;    /* trials that failed here, in a way that a machine may cause, since one succeeded */
-        char failure[512];    /* what the last of them said, as far as it fits; "" after a restart */
         int64_t claims_of;    /* which sweep it last asked for: 0 any, NO_CLAIM_YET */
         enum worker_state shown; /* to watchers */
         struct showing showing;
@@ -384,12 +383,12 @@ const char *peer_excluded(const struct peer *peer, const struct live *live, char
 
 int health_load(struct api *api, struct peer *peer); /* what is held against it, from the store */
 /* An attempt of a trial ended at this worker. May bring it, or another one, into quarantine. */
-int health_note_end(struct api *api, int64_t worker, const struct ending *ending, const char *detail);
+int health_note_end(struct api *api, int64_t worker, const struct ending *ending);
 int health_forget_old(struct api *api); /* workers that nobody has seen for FORGET_WORKERS_S */
 /* 0 · STORE_NONE: there are LIMIT_WORKERS of them, and all are there. Forgets the one that is gone for longest. */
 int health_make_room(struct api *api);
-/* A trial that failed here at once is better tried elsewhere: not before this moment (wall) again here; 0 = any time. */
-uint64_t health_failed_since(const struct api *api, const struct peer *peer, const struct live *live);
+/* A trial that failed here at once is better tried elsewhere: at how many other workers it could be, as far as that matters. */
+unsigned health_elsewhere(const struct api *api, const struct peer *peer, const struct live *live);
 
 /* --- claims (claims.c) ------------------------------------------------------------------------------------ */
 

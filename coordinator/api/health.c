@@ -7,10 +7,8 @@
 #include <string.h>
 
 #include "api/core.h"
-#include "common/utf8.h"
 
-#define ELSEWHERE_MS 3600000 /* how long a trial that failed here at once waits for another worker */
-#define DETAIL_BYTES 200     /* of a line about the last failure, in the words of a quarantine */
+#define DETAIL_BYTES 200 /* of a line about the last failure, in the words of a quarantine */
 
 /* --- who is to blame ------------------------------------------------------------------------------------------- */
 
@@ -81,6 +79,10 @@ static int judge(struct api *api, struct peer *peer) {
         int r = find_cases(api, peer, cases, &n);
         if (r < 0 || !blame_judge(cases, n, &blame))
                 return r;
+        _cleanup_free_ char *last = NULL;
+        r = store_worker_last_failure(api->store, peer->row.id, peer->row.trusted_ms, &last);
+        if (r < 0)
+                return r;
         char words[160], elsewhere[64] = "others of their sweeps succeed on other workers";
         if (blame.n_succeeded > 0)
                 snprintf(elsewhere, sizeof elsewhere, "%zu of them succeeded on other workers", blame.n_succeeded);
@@ -89,7 +91,7 @@ static int judge(struct api *api, struct peer *peer) {
         _cleanup_buf_ struct buf text = BUF_INIT(1024);
         if (buf_puts(&text, words) < 0)
                 return -ENOMEM;
-        append_detail(&text, peer->failure);
+        append_detail(&text, last ? last : "");
         free(peer->row.quarantine);
         peer->row.quarantine = TAKE(text.data);
         peer->row.quarantined_ms = api_wall(api);
@@ -111,7 +113,7 @@ static int judge_suspects(struct api *api) {
         return r;
 }
 
-int health_note_end(struct api *api, int64_t worker, const struct ending *ending, const char *detail) {
+int health_note_end(struct api *api, int64_t worker, const struct ending *ending) {
         struct peer *peer = peer_by_row(api, worker);
         if (ending->has_value) {
                 int r = peer && peer->n_failed > 0 ? forgive(api, peer) : 0;
@@ -120,21 +122,19 @@ int health_note_end(struct api *api, int64_t worker, const struct ending *ending
         if (!peer || ending->reason < 0 || !blame_fits((enum failure_reason)ending->reason))
                 return 0;
         peer->n_failed++;
-        utf8_copy(peer->failure, sizeof peer->failure, detail ? detail : "");
         return is_suspect(peer) ? judge(api, peer) : 0;
 }
 
-uint64_t health_failed_since(const struct api *api, const struct peer *peer, const struct live *live) {
-        if (peer->n_failed == 0 || api_wall(api) <= ELSEWHERE_MS)
-                return 0;
+/* More workers than a trial has attempts need not be counted. */
+unsigned health_elsewhere(const struct api *api, const struct peer *peer, const struct live *live) {
         char text[256];
-        for (size_t i = 0; i < api->n_peers; i++) {
+        unsigned n = 0;
+        for (size_t i = 0; peer->n_failed > 0 && i < api->n_peers && n < live->spec->max_attempts; i++) {
                 const struct peer *other = &api->peers[i];
                 bool asks = other != peer && (other->claims_of == 0 || other->claims_of == live->row.id);
-                if (asks && peer_state(api, other) == WORKER_ACTIVE && !peer_excluded(other, live, text))
-                        return api_wall(api) - ELSEWHERE_MS;
+                n += asks && peer_state(api, other) == WORKER_ACTIVE && !peer_excluded(other, live, text);
         }
-        return 0;
+        return n;
 }
 
 /* --- what people do -------------------------------------------------------------------------------------------- */

@@ -200,7 +200,7 @@ int move_end(struct api *api, struct live *live, struct trial_row *row, const st
         int64_t worker = row->worker;
         if (ending->state == TRIAL_QUEUED) {
                 r = requeue(api, live, row, ending, resume);
-                return r < 0 ? r : health_note_end(api, worker, ending, detail);
+                return r < 0 ? r : health_note_end(api, worker, ending);
         }
         char *copy = detail ? strdup(detail) : NULL;
         if (detail && !copy)
@@ -216,7 +216,7 @@ int move_end(struct api *api, struct live *live, struct trial_row *row, const st
                 r = remember(api, live, row);
         if (r == 0 && ending->state == TRIAL_FAILED)
                 r = webhook_note(api, live, WEBHOOK_TRIAL_FAILED, row);
-        return r < 0 ? r : health_note_end(api, worker, ending, detail);
+        return r < 0 ? r : health_note_end(api, worker, ending);
 }
 
 int move_cancel(struct api *api, struct live *live, struct trial_row *row) {

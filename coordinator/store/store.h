@@ -114,11 +114,12 @@ int store_trial_update(struct store *store, const struct trial_row *row);       
 int store_trial_get(struct store *store, const char *public_id, struct trial_row *ret); /* or STORE_NONE */
 int store_trial_load(struct store *store, int64_t id, struct trial_row *ret);           /* or STORE_NONE */
 
-/* First in line for this worker; a trial released after reserved_since_ms is only for the worker that released it.
- * failed_since_ms > 0: without those that failed at once at this worker after that. Or STORE_NONE. */
+/* First in line for this worker; a trial released after reserved_since_ms is only for the worker that released it. One that failed here
+ * at once is passed over for a while if it has not failed so at all of the n_others that may have it, too. Or STORE_NONE. */
 #define FAILED_AT_ONCE_MS 60000
+#define ELSEWHERE_MS 3600000 /* how long it waits for them */
 int store_trial_next_queued(struct store *store, int64_t sweep, int64_t worker, uint64_t reserved_since_ms, uint64_t now_ms,
-                            uint64_t failed_since_ms, struct trial_row *ret);
+                            unsigned n_others, struct trial_row *ret);
 
 /* When the first of the trials that were released after since_ms, and still wait, was released. Or STORE_NONE. */
 int store_trial_first_release(struct store *store, uint64_t since_ms, uint64_t *ret_ms);
@@ -257,6 +258,8 @@ struct failed_row {
 };
 /* Those that ended after since_ms, oldest first, each trial once. */
 int store_worker_failures(struct store *store, int64_t worker, uint64_t since_ms, size_t max, struct failed_row *rows, size_t *ret_n);
+/* What was said of the latest of them; owned, may be NULL. 0 · STORE_NONE · negative. */
+int store_worker_last_failure(struct store *store, int64_t worker, uint64_t since_ms, char **ret_detail);
 /* Has another worker, not a quarantined one, begun one of the sweep's trials since then and ended it with a value? */
 int store_worker_others_succeed(struct store *store, int64_t worker, int64_t sweep, uint64_t since_ms, bool *ret);
 

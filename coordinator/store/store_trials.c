@@ -128,17 +128,20 @@ int store_trial_load(struct store *store, int64_t id, struct trial_row *ret) {
         return r < 0 ? r : one_trial(store, s, ret);
 }
 
-/* A release that lies in the future (the clock was set back) reserves nothing. */
+#define FAILED_AT_ONCE "a.trial = t.id AND a.reason <> 'lease_lost' AND a.ended_ms > ?4 - ?6 AND a.ended_ms <= ?4 AND a.ended_ms - a.started_ms < ?7"
+
+/* A release or a failure that lies in the future (the clock was set back) holds nothing back. */
 int store_trial_next_queued(struct store *store, int64_t sweep, int64_t worker, uint64_t reserved_since_ms, uint64_t now_ms,
-                            uint64_t failed_since_ms, struct trial_row *ret) {
+                            unsigned n_others, struct trial_row *ret) {
         sqlite3_stmt *s = NULL;
         int r = store_query(store,
                             SELECT_TRIAL " WHERE t.sweep = ?1 AND t.state = 'queued' AND (t.place <> 0 OR t.released_by IS ?2 "
-                                         "OR t.released_ms <= ?3 OR t.released_ms > ?4) AND (t.failures = 0 OR ?5 IS NULL OR NOT EXISTS "
-                                         "(SELECT 1 FROM attempts a WHERE a.trial = t.id AND a.worker = ?2 AND a.reason <> 'lease_lost' "
-                                         "AND a.ended_ms > ?5 AND a.ended_ms - a.started_ms < ?6)) ORDER BY t.place, t.number LIMIT 1",
-                            &s, bind_i(sweep), bind_i(worker), bind_i(reserved_since_ms), bind_i(now_ms),
-                            bind_if(failed_since_ms > 0, bind_i(failed_since_ms)), bind_i(FAILED_AT_ONCE_MS));
+                                         "OR t.released_ms <= ?3 OR t.released_ms > ?4) AND (t.failures = 0 OR ?5 = 0 OR NOT EXISTS "
+                                         "(SELECT 1 FROM attempts a WHERE " FAILED_AT_ONCE " AND a.worker = ?2) OR "
+                                         "(SELECT count(DISTINCT a.worker) FROM attempts a WHERE " FAILED_AT_ONCE ") > ?5) "
+                                         "ORDER BY t.place, t.number LIMIT 1",
+                            &s, bind_i(sweep), bind_i(worker), bind_i(reserved_since_ms), bind_i(now_ms), bind_i(n_others),
+                            bind_i(ELSEWHERE_MS), bind_i(FAILED_AT_ONCE_MS));
         return r < 0 ? r : one_trial(store, s, ret);
 }
 

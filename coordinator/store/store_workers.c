@@ -174,6 +174,24 @@ int store_worker_failures(struct store *store, int64_t worker, uint64_t since_ms
         return 0;
 }
 
+int store_worker_last_failure(struct store *store, int64_t worker, uint64_t since_ms, char **ret_detail) {
+        sqlite3_stmt *s = NULL;
+        int r = store_query(store,
+                            "SELECT detail FROM attempts WHERE worker = ?1 AND reason IS NOT NULL AND reason <> 'lease_lost' AND ended_ms > ?2 "
+                            "ORDER BY ended_ms DESC LIMIT 1",
+                            &s, bind_i(worker), bind_i(since_ms));
+        if (r == 0)
+                r = store_step(store, s);
+        if (r != STORE_ROW)
+                return r == STORE_DONE ? STORE_NONE : r;
+        r = 0;
+        char *detail = store_column_text(s, 0, &r);
+        store_reset(s);
+        if (r == 0)
+                *ret_detail = detail;
+        return r;
+}
+
 /* Only the newest trials are looked at: older ones began before. One that was queued again for long is missed. */
 int store_worker_others_succeed(struct store *store, int64_t worker, int64_t sweep, uint64_t since_ms, bool *ret) {
         int64_t found = 0;

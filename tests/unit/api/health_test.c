@@ -171,14 +171,20 @@ static void a_success_in_between_clears_a_worker(void **state) {
 
 static void a_worker_is_judged_when_another_one_succeeds_later(void **state) {
         struct house *house = *state;
-        char *good = house_worker(house, "good"), *bad = house_worker(house, "bad"), *sweep = house_sweep(house, RANDOM);
+        char *good = house_worker(house, "good"), *bad = house_worker(house, "bad"), *sweep = house_sweep(house, RANDOM), outcome[1024];
         json_t *old = claim(house, good); /* begun before the first failure: proves nothing */
-        for (int n = 0; n < 6; n++)
-                assert_true(end_one(house, bad, CRASH));
+        for (int n = 0; n < 6; n++) {
+                snprintf(outcome, sizeof outcome, ",'outcome':{'state':'failed','reason':'crashed','detail':'exit status 1\\n%0*d\\nno libgomp here'}", 700, n);
+                assert_true(end_one(house, bad, outcome));
+        }
         house_complete(house, old, 0.5);
         expect_state(house, bad, "active");
+        house_reopen(house);
         assert_true(succeed(house, good));
         expect_state(house, bad, "quarantined");
+        json_t *item = shown(house, bad); /* the first and the last line, however long it is in between */
+        assert_non_null(strstr(text_of(item, "quarantine.why"), "; last: exit status 1 no libgomp here"));
+        json_decref(item);
         json_decref(old);
         free(good);
         free(bad);
@@ -202,6 +208,26 @@ static void a_trial_that_failed_at_once_is_tried_elsewhere_first(void **state) {
         json_decref(next);
         json_decref(again);
         json_decref(back);
+        free(a);
+        free(b);
+        free(sweep);
+}
+
+static void a_trial_that_failed_at_once_everywhere_does_not_wait(void **state) {
+        struct house *house = *state;
+        char *a = house_worker(house, "a"), *b = house_worker(house, "b"),
+             *sweep = house_sweep(house, "{'method':'random','trainer':'external','seed':1,'run_cap':1,'metric':{'name':'loss'},'parameters':{'lr':{'min':0.0,'max':1.0}}}");
+        json_t *trial = claim(house, a);
+        assert_null(claim(house, b));
+        json_decref(house_report(house, 200, trial, 1, CRASH));
+        assert_null(claim(house, a)); /* b is there, and has not tried */
+        json_decref(trial);
+        assert_true(end_one(house, b, CRASH));
+        assert_true(end_one(house, a, CRASH)); /* the third and last attempt */
+        json_t *shown_sweep = house_get(house, ROUTE_SWEEP_GET, sweep);
+        assert_string_equal(text_of(shown_sweep, "state"), "finished");
+        assert_int_equal(number_of(shown_sweep, "counts.failed"), 1);
+        json_decref(shown_sweep);
         free(a);
         free(b);
         free(sweep);
@@ -301,6 +327,7 @@ int main(void) {
                 behaviour(a_success_in_between_clears_a_worker),
                 behaviour(a_worker_is_judged_when_another_one_succeeds_later),
                 behaviour(a_trial_that_failed_at_once_is_tried_elsewhere_first),
+                behaviour(a_trial_that_failed_at_once_everywhere_does_not_wait),
                 behaviour(a_worker_that_is_not_fit_gets_nothing_until_it_says_otherwise),
                 behaviour(a_worker_that_is_gone_can_be_forgotten_and_its_trials_still_name_it),
                 behaviour(workers_that_nobody_has_seen_for_two_weeks_are_forgotten),
