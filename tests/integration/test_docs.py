@@ -1,9 +1,11 @@
 """Every shell block of docs/*.md runs: those of one page in order, as one script, in an empty folder. A block that cannot run here says why
-in a comment before it: <!-- not run: reason -->."""
+in a comment before it: <!-- not run: reason -->. Of README.md run those that need no root and nothing from outside; what every command line
+there gives to our programs they know."""
 import os
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 
 import pytest
@@ -27,17 +29,13 @@ def test_there_are_pages_with_blocks_that_run():
     assert len(PAGES) >= 3 and len(run) >= 10 and len(skipped) <= len(run) // 4
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_the_blocks_of_a_page_run(page, tmp_path):
-    script = "\n".join(f"{text}" for text, reason in blocks(page) if not reason)
-    if not script:
-        pytest.skip("no blocks")
-    folder = pathlib.Path(program("sweepd")).parent
-    environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "HOME": str(tmp_path)}
-    environment.pop("SWEEPD_URL", None)
-    if not (folder / "sweepctl").exists():
+def run(script, folder, **environment):
+    """In an empty folder, to its end; what it has started ends with it."""
+    programs = pathlib.Path(program("sweepd")).parent
+    if not (programs / "sweepctl").exists():
         pytest.skip("needs an installed copy (SWEEPD_PREFIX)")
-    shell = subprocess.Popen(["bash", "-euo", "pipefail", "-c", f"trap 'code=$?; kill $(jobs -p) 2>/dev/null || true; wait; exit $code' EXIT\n{script}"], cwd=tmp_path, env=environment,
+    environment = {**os.environ, "SWEEPD_URL": "", "PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(folder), **environment}
+    shell = subprocess.Popen(["bash", "-euo", "pipefail", "-c", f"trap 'code=$?; kill $(jobs -p) 2>/dev/null || true; wait; exit $code' EXIT\n{script}"], cwd=folder, env=environment,
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
     try:
         output, _ = shell.communicate(timeout=8 * PATIENCE_S + 60)
@@ -47,3 +45,68 @@ def test_the_blocks_of_a_page_run(page, tmp_path):
         except ProcessLookupError:
             pass
     assert shell.returncode == 0, output[-4000:]
+    return output
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if not all(reason for _, reason in blocks(page))], ids=lambda page: page.stem)
+def test_the_blocks_of_a_page_run(page, tmp_path):
+    run("\n".join(text for text, reason in blocks(page) if not reason), tmp_path)
+
+
+# --- README.md ----------------------------------------------------------------------------------------------
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+FENCED = r"^```\w*\n(.*?)^```$"
+
+
+def indented(text):
+    """The lines of its indented blocks."""
+    return [line[4:] for line in re.sub(FENCED, "", text, flags=re.M | re.S).splitlines() if line.startswith("    ")]
+
+
+def of_section(title):
+    """The blocks of a section as a script, but for what builds and installs."""
+    section = re.split(r"^##+ ", README.split(f"## {title}\n")[1], maxsplit=1, flags=re.M)[0]
+    return "\n".join(line for line in indented(section) if not line.startswith("meson"))
+
+
+def test_the_readme_can_be_tried_by_hand(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    (tmp_path / "sweepd").symlink_to(pathlib.Path(program("sweepd")).parents[1])  # what --prefix=$HOME/sweepd gives
+    study, dependent = re.findall(FENCED, README, re.M | re.S)
+    (tmp_path / "study.yaml").write_text(study)
+    (tmp_path / "dependent.yaml").write_text(dependent)
+    first = of_section("Try it by hand").replace("127.0.0.1:8484", address)
+    for found, instead in (("id=$(", "until sweepctl list; do sleep 0.1; done\nid=$("),  # people type more slowly
+                           ("sweepctl watch $id", "until sweepctl best $id; do sleep 0.5; done; sweepctl cancel $id; true")):  # the demo need not end for this
+        assert found in first
+        first = first.replace(found, instead, 1)
+    edits = re.sub(r"\bID\b", "$id", of_section("A study in one file"))
+    create = "sweepctl create dependent.yaml; id=$(sweepctl create study.yaml --json | jq -r .id)"
+    output = run("\n".join([first, create, edits, of_section("Keeping it well")]), tmp_path, SWEEPD_LISTEN=address, SWEEPD_URL=f"http://{address}")
+    assert "version 4 of its spec" in output and "sound" in output, output
+
+
+def command_lines():
+    """(program, words after it) of every line of README.md's blocks that calls one of ours."""
+    for line in "\n".join(indented(README)).replace("\\\n", " ").splitlines():
+        for part in re.split(r"[|&;]|\$\(", re.sub(r"\s#.*", "", line)):
+            words = part.rstrip(") ").split()
+            if words[:2] == ["sudo", "-u"]:
+                words = words[3:]
+            if words and words[0] in ("sweepd", "sweep-worker", "sweep-trainer", "sweepctl"):
+                yield words[0], words[1:]
+
+
+def test_what_the_readme_gives_to_programs_they_know():
+    seen = set()
+    for name, words in command_lines():
+        command = words[0] if not words[0].startswith("-") else ""
+        told = subprocess.run([program(name), *([command] if command and name != "sweepctl" else []), "--help"], capture_output=True, text=True, timeout=PATIENCE_S)
+        assert told.returncode == 0, f"{name} {command}: {told.stderr}"
+        for word in [command] * (name == "sweepctl") + [word for word in words if word.startswith("--")]:
+            assert re.search(rf"^  {word}\b", told.stdout, re.M), f"{name} {' '.join(words)}: {word}"
+        seen.add(f"{name} {command}")
+    assert seen >= {"sweepd ", "sweepd token", "sweepd dump", "sweep-worker fetch", "sweep-trainer predict", "sweepctl fetch-model", "sweepctl edit"}, seen
