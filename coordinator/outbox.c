@@ -32,7 +32,8 @@ static int tell(void *data, const struct notify_message *message, const struct n
         uint64_t now_ms = world_wall_ms(world_real());
         int r = store_begin(store);
         if (r == 0)
-                r = store_webhook_set(store, message->id, result->attempts, result->is_over ? 0 : now_ms + result->wait_ms);
+                r = result->is_over ? store_webhook_delete(store, message->id)
+                                    : store_webhook_put_off(store, message->id, result->attempts, now_ms + result->wait_ms);
         if (r == 0 && result->is_over)
                 r = note(store, message, result, now_ms);
         if (r < 0)

@@ -129,7 +129,7 @@ static const struct config_program dump_program = {
         .name = "sweepd dump",
         .usage = "[OPTION…] [FILE]",
         .summary = "Prints the rows of a database as JSON lines: sweeps, workers, trials, attempts, history (what proposals are made from,\n"
-                   "in order). Without secrets. FILE is --database when left out; the server may be running.",
+                   "in order), changes (what people did), webhooks (what they are still to be told). Without secrets. FILE is --database when left out; the server may be running.",
         .environment = "SWEEPD_",
         .options = dump_options,
         .max_positional = 1,

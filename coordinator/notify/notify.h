@@ -3,7 +3,7 @@
  *
  * A message is sent again until somebody answers 2xx, after waits that double from 2 s to an hour, NOTIFY_ATTEMPTS_MAX times at
  * most. Redirects are not followed and proxies of the environment are not used: a message goes to the address that the
- * server's owner named, or nowhere. Other messages wait meanwhile, nothing else does. */
+ * server's owner named, or nowhere. Other messages wait during an attempt (10 s at most), nothing else does. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>

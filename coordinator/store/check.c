@@ -95,6 +95,8 @@ static const struct check {
          "it would be forgotten"},
         {5, "SELECT " SWEEP "'change ' || c.id || ' in its history is not JSON' FROM changes c JOIN sweeps s ON s.id = c.sweep WHERE NOT json_valid(c.detail)",
          "its words would be lost"},
+        {6, "SELECT " SWEEP "'message ' || m.id || ' to a webhook is not JSON' FROM webhooks m JOIN sweeps s ON s.id = m.sweep WHERE NOT json_valid(m.body)",
+         "it would not be told"},
         /* counters */
         {1,
          "SELECT 'row ids of ' || q.name || ': the next would be ' || (q.seq + 1) || ', but there is a row ' || q.last FROM "

@@ -320,8 +320,8 @@ int store_change_list(struct store *store, int64_t sweep, int64_t after, size_t 
 
 /* --- what webhooks are to be told (store_webhooks.c) ---------------------------------------------------- */
 
-#define STORE_WEBHOOKS_MAX 10000 /* that wait */
-#define STORE_FULL 2             /* documented outcome of store_webhook_add: so many wait, nothing was added */
+#define STORE_WEBHOOKS_MAX 10000
+#define STORE_FULL 2 /* documented outcome of store_webhook_add: so many wait, nothing was added */
 
 struct webhook_row {
         int64_t id, sweep;
@@ -331,8 +331,10 @@ struct webhook_row {
 void webhook_row_fini(struct webhook_row *row);
 int store_webhook_add(struct store *store, const struct webhook_row *row, uint64_t now_ms); /* due at once; or STORE_FULL */
 int store_webhook_is_pending(struct store *store, int64_t sweep, const char *event, const char *url, bool *ret);
-int store_webhook_next(struct store *store, uint64_t now_ms, struct webhook_row *ret); /* the first that is due, or STORE_NONE */
-int store_webhook_set(struct store *store, int64_t id, unsigned attempts, uint64_t due_ms); /* due_ms 0 = it is over */
+/* One that is due, or STORE_NONE. What was tried less often comes first: a receiver that is away holds up what is new only once. */
+int store_webhook_next(struct store *store, uint64_t now_ms, struct webhook_row *ret);
+int store_webhook_put_off(struct store *store, int64_t id, unsigned attempts, uint64_t due_ms);
+int store_webhook_delete(struct store *store, int64_t id); /* told, or given up */
 
 /* --- tokens (store_tokens.c) --------------------------------------------------------------------------- */
 

@@ -4,8 +4,6 @@
 #include "store/statement.h"
 #include "store/store.h"
 
-#define KEEP_MS UINT64_C(604800000) /* what was told: a week, for people who look into the database */
-
 void webhook_row_fini(struct webhook_row *row) {
         free(row->event);
         free(row->url);
@@ -34,21 +32,18 @@ STORE_DEFINE_READERS(webhook)
 
 int store_webhook_add(struct store *store, const struct webhook_row *row, uint64_t now_ms) {
         int64_t n = 0;
-        int r = store_integer(store, "SELECT count(*) FROM (SELECT 1 FROM webhooks WHERE due_ms IS NOT NULL LIMIT ?1)", &n, bind_i(STORE_WEBHOOKS_MAX));
+        int r = store_integer(store, "SELECT count(*) FROM (SELECT 1 FROM webhooks LIMIT ?1)", &n, bind_i(STORE_WEBHOOKS_MAX));
         if (r < 0)
                 return r;
         if (n >= STORE_WEBHOOKS_MAX)
                 return STORE_FULL;
-        r = store_execute(store, "DELETE FROM webhooks WHERE due_ms IS NULL AND created_ms < ?1", bind_i(now_ms > KEEP_MS ? now_ms - KEEP_MS : 0));
-        return r < 0 ? r
-                     : store_execute(store, "INSERT INTO webhooks (sweep, event, url, body, created_ms, due_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?5)", bind_i(row->sweep),
-                                     bind_t(row->event), bind_t(row->url), bind_t(row->body), bind_i(now_ms));
+        return store_execute(store, "INSERT INTO webhooks (sweep, event, url, body, created_ms, due_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?5)", bind_i(row->sweep),
+                             bind_t(row->event), bind_t(row->url), bind_t(row->body), bind_i(now_ms));
 }
 
 int store_webhook_is_pending(struct store *store, int64_t sweep, const char *event, const char *url, bool *ret) {
         int64_t one = 0;
-        int r = store_integer(store, "SELECT 1 FROM webhooks WHERE sweep = ?1 AND event = ?2 AND url = ?3 AND due_ms IS NOT NULL LIMIT 1", &one, bind_i(sweep),
-                              bind_t(event), bind_t(url));
+        int r = store_integer(store, "SELECT 1 FROM webhooks WHERE sweep = ?1 AND event = ?2 AND url = ?3 LIMIT 1", &one, bind_i(sweep), bind_t(event), bind_t(url));
         if (r >= 0)
                 *ret = r == STORE_ROW;
         return r < 0 ? r : 0;
@@ -56,11 +51,17 @@ int store_webhook_is_pending(struct store *store, int64_t sweep, const char *eve
 
 int store_webhook_next(struct store *store, uint64_t now_ms, struct webhook_row *ret) {
         sqlite3_stmt *s = NULL;
-        int r = store_query(store, "SELECT id, sweep, event, url, body, attempts FROM webhooks WHERE due_ms <= ?1 ORDER BY due_ms, id LIMIT 1", &s, bind_i(now_ms));
+        int r = store_query(store,
+                            "SELECT id, sweep, event, url, body, attempts FROM webhooks WHERE id = "
+                            "(SELECT id FROM webhooks WHERE due_ms <= ?1 ORDER BY attempts, due_ms, id LIMIT 1)",
+                            &s, bind_i(now_ms));
         return r < 0 ? r : one_webhook(store, s, ret);
 }
 
-int store_webhook_set(struct store *store, int64_t id, unsigned attempts, uint64_t due_ms) {
-        return store_execute(store, "UPDATE webhooks SET attempts = ?2, due_ms = ?3 WHERE id = ?1", bind_i(id), bind_i(attempts),
-                             bind_if(due_ms > 0, bind_i(due_ms)));
+int store_webhook_put_off(struct store *store, int64_t id, unsigned attempts, uint64_t due_ms) {
+        return store_execute(store, "UPDATE webhooks SET attempts = ?2, due_ms = ?3 WHERE id = ?1", bind_i(id), bind_i(attempts), bind_i(due_ms));
+}
+
+int store_webhook_delete(struct store *store, int64_t id) {
+        return store_execute(store, "DELETE FROM webhooks WHERE id = ?1", bind_i(id));
 }

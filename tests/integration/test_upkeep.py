@@ -199,6 +199,12 @@ DAMAGE = {
     "row ids that come again": ("UPDATE sqlite_sequence SET seq = 1 WHERE name = 'trials'", "row ids of trials: the next would be 2"),
     "token changes that nobody counts": ("DELETE FROM token_changes", "0 rows count the changes of tokens"),
     "a counter that is wrong": ("UPDATE trial_counts SET n = n + 1 WHERE state = 'failed'", "2 proposed trials of stage 0 are counted as failed, 1 are"),
+    "a change that cannot be read": ("UPDATE changes SET detail = '{' WHERE id = 1", "change 1 in its history is not JSON"),
+    "a message that cannot be read": (
+        "INSERT INTO webhooks (sweep, event, url, body, created_ms, due_ms) VALUES (1, 'finished', 'http://x', '{', 1, 1)", "message 1 to a webhook is not JSON"),
+    "a worker that is unfit without a reason": ("UPDATE workers SET unfit = 1", "it is unfit, but not said why"),
+    "a forgotten worker with a lease": ("UPDATE workers SET forgotten = 1", "it is forgotten, but holds a lease"),
+    "attempts of a worker that never served": ("UPDATE workers SET served = 0", "attempts were its own, but it never served"),
     "a state that there is not": (f"UPDATE trials SET state = 'asleep' WHERE id = {COMPLETED}", "CHECK constraint failed in trials"),
     "a trial of no sweep": (f"UPDATE trials SET sweep = 77 WHERE id = {COMPLETED}", "refers to a row of sweeps that is not there"),
     "points of no trial": (
@@ -277,7 +283,7 @@ def test_what_is_no_database_of_ours_is_refused(tmp_path):
 
 
 def test_a_dump_has_every_row_in_words_and_no_secrets(tmp_path):
-    with Daemon(tmp_path) as server:
+    with Daemon(tmp_path, "--webhook", "http://127.0.0.1:9/secret-path") as server:
         study = populate(server)
         other = server.create_sweep(name="other")
         lines = run("dump", server.database).stdout
@@ -290,6 +296,9 @@ def test_a_dump_has_every_row_in_words_and_no_secrets(tmp_path):
         assert all(isinstance(row["params"], dict) and row["sweep"] == study.id for row in tables["trials"])
         assert [row["seq"] for row in tables["history"]] == sorted(row["seq"] for row in tables["history"])
         assert "metrics" not in tables
+        assert tables["sweeps"][0]["spec_version"] == 1 and tables["workers"][0]["served"] == 1 and tables["workers"][0]["quarantine"] is None
+        assert [row["what"] for row in tables["changes"] if row["sweep"] == study.id][:2] == ["created", "retried trial"]
+        assert [(row["event"], row["body"]["event"]) for row in tables["webhooks"]] == [("trial_failed", "trial_failed")] and "secret-path" not in lines
         assert not any(word in row for row in rows for word in ("lease", "hash", "answer"))
         running = server.claim(study.worker, "one more", sweep=study.id)[0]
         assert running["lease"] not in run("dump", server.database, "--metrics").stdout

@@ -103,6 +103,8 @@ def test_the_end_of_a_sweep_is_told_signed_and_noted(tmp_path, secret):
         assert abs(int(headers["X-Sweepd-Timestamp"]) - time.time()) < WAIT_S
         assert wait_for_note(study) == ["notified: finished: 127.0.0.1 answered 200 (attempt 1)"]
         assert receiver.told.empty()
+        dump = subprocess.check_output([program("sweepd"), "dump", server.database], text=True, timeout=PATIENCE_S)
+        assert '"table":"changes"' in dump and '"table":"webhooks"' not in dump  # what is told does not pile up
         assert "/hook" not in server.log()  # paths may be secrets
 
 

@@ -649,6 +649,59 @@ static void a_log_that_is_taken_back_aside_begins_anew(void **state) {
         store_close(store);
 }
 
+static int64_t next_webhook(struct store *store, uint64_t now_ms) {
+        struct webhook_row row;
+        int r = store_webhook_next(store, now_ms, &row);
+        if (r == STORE_NONE)
+                return 0;
+        assert_int_equal(r, 0);
+        webhook_row_fini(&row);
+        return row.id;
+}
+
+/* A receiver that is away gets one try of what is new before the others, and then comes last. */
+static void what_webhooks_were_not_told_yet_goes_before_what_failed(void **state) {
+        (void)state;
+        struct store *store = open_store();
+        int64_t sweep = add_sweep(store, "s1"), rows = -1;
+        const struct webhook_row away = {.sweep = sweep, .event = "finished", .url = "http://away/", .body = "{}"}, there = {.sweep = sweep, .event = "finished", .url = "http://there/", .body = "{}"};
+        assert_int_equal(store_webhook_add(store, &away, 1000), 0);
+        assert_int_equal(store_webhook_add(store, &away, 1000), 0);
+        for (int64_t id = 1; id <= 2; id++) {
+                assert_int_equal(next_webhook(store, 1000), id);
+                assert_int_equal(store_webhook_put_off(store, id, 1, 3000), 0);
+        }
+        assert_int_equal(next_webhook(store, 2999), 0);
+        assert_int_equal(store_webhook_add(store, &there, 4000), 0);
+        assert_int_equal(next_webhook(store, 5000), 3);
+        bool is_pending = false;
+        assert_int_equal(store_webhook_is_pending(store, sweep, "finished", "http://there/", &is_pending), 0);
+        assert_true(is_pending);
+        assert_int_equal(store_webhook_delete(store, 3), 0);
+        assert_int_equal(store_webhook_is_pending(store, sweep, "finished", "http://there/", &is_pending), 0);
+        assert_false(is_pending);
+        assert_int_equal(next_webhook(store, 5000), 1);
+        assert_int_equal(store_sweep_delete(store, sweep), 0);
+        assert_int_equal(store_integer(store, "SELECT count(*) FROM webhooks", &rows), STORE_ROW);
+        assert_int_equal(rows, 0);
+        store_close(store);
+}
+
+static void no_more_than_so_many_messages_wait(void **state) {
+        (void)state;
+        struct store *store = open_store();
+        const struct webhook_row row = {.sweep = add_sweep(store, "s1"), .event = "finished", .url = "http://away/", .body = "{}"};
+        assert_int_equal(store_begin(store), 0);
+        for (int i = 0; i < STORE_WEBHOOKS_MAX - 1; i++)
+                assert_int_equal(store_execute(store, "INSERT INTO webhooks (sweep, event, url, body, created_ms, due_ms) VALUES (?1, 'paused', '', '', 1, 1)", bind_i(row.sweep)), 0);
+        assert_int_equal(store_webhook_add(store, &row, 1000), 0);
+        assert_int_equal(store_webhook_add(store, &row, 1000), STORE_FULL);
+        assert_int_equal(store_webhook_delete(store, 1), 0);
+        assert_int_equal(store_webhook_add(store, &row, 1000), 0);
+        assert_int_equal(store_commit(store), 0);
+        store_close(store);
+}
+
 #define behaviour(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void) {
@@ -674,6 +727,8 @@ int main(void) {
                 behaviour(a_list_by_value_follows_changes_after_its_first_page),
                 behaviour(queries_of_long_sweeps_use_indexes),
                 behaviour(a_log_that_is_taken_back_aside_begins_anew),
+                behaviour(what_webhooks_were_not_told_yet_goes_before_what_failed),
+                behaviour(no_more_than_so_many_messages_wait),
         };
         return cmocka_run_group_tests_name("store", tests, NULL, NULL);
 }
