@@ -655,8 +655,9 @@ static int64_t next_webhook(struct store *store, uint64_t now_ms) {
         if (r == STORE_NONE)
                 return 0;
         assert_int_equal(r, 0);
+        int64_t id = row.id;
         webhook_row_fini(&row);
-        return row.id;
+        return id;
 }
 
 /* A receiver that is away gets one try of what is new before the others, and then comes last. */
