@@ -7,6 +7,7 @@ import time
 
 import pytest
 from daemon import PATIENCE_S, Daemon, program
+from worker import WorkerProcess
 
 WRAPPER = """#!/usr/bin/python3
 import json, os, subprocess, sys
@@ -18,30 +19,15 @@ print(json.dumps(told))
 """
 
 
-class RealWorker:
-    """A sweep-worker that serves the demo, with the trainer as the rule (Python that may change `told`) breaks it."""
-
-    def __init__(self, server, folder, rule=None, *args):
-        options = []
-        if rule:
-            wrapper = folder / "trainer"
-            wrapper.write_text(WRAPPER.replace("TRAINER", program("sweep-trainer")).replace("BREAK", rule))
-            wrapper.chmod(0o755)
-            options = ["--trainer-program", str(wrapper)]
-        self.log_path = folder / "worker.log"
-        with open(self.log_path, "wb") as log:
-            self.process = subprocess.Popen([program("sweep-worker"), "--coordinator", server.url, "--name", "w", "--slots", "1", "--threads", "1", "--work-dir",
-                                             str(folder / "work"), "--min-free-mb", "0", *options, *args], stderr=log, env=os.environ)
-
-    def log(self):
-        return self.log_path.read_text(errors="replace")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *ignored):
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(PATIENCE_S)
+def real_worker(server, folder, rule=None, *args):
+    """A worker that serves the demo, with the trainer as the rule (Python that may change `told`) breaks it."""
+    options = []
+    if rule:
+        wrapper = folder / "trainer"
+        wrapper.write_text(WRAPPER.replace("TRAINER", program("sweep-trainer")).replace("BREAK", rule))
+        wrapper.chmod(0o755)
+        options = ["--trainer-program", wrapper]
+    return WorkerProcess(server.url, folder, *options, *args)
 
 
 def wait_for_worker(server, state):
@@ -63,7 +49,7 @@ def test_all_kernels_compute_the_same_numbers(kernels, f32, bf16):
 
 
 def test_a_sound_machine_passes_and_takes_trials(tmp_path):
-    with Daemon(tmp_path) as server, RealWorker(server, tmp_path) as worker:
+    with Daemon(tmp_path) as server, real_worker(server, tmp_path) as worker:
         assert wait_for_worker(server, "active")["quarantine"] is None
         assert "self-test passed" in worker.log()
 
@@ -79,7 +65,7 @@ def test_a_sound_machine_passes_and_takes_trials(tmp_path):
 def test_a_machine_that_computes_something_else_gets_no_trials_and_says_why(tmp_path, rule, words):
     with Daemon(tmp_path, "--lease-s", "1") as server:
         sweep = server.create_sweep(trainer="distilbert-mrpc", parameters={"learning_rate": {"min": 1e-5, "max": 1e-4}})["id"]
-        with RealWorker(server, tmp_path, rule) as worker:
+        with real_worker(server, tmp_path, rule) as worker:
             shown = wait_for_worker(server, "quarantined")
             assert shown["quarantine"]["by"] == "worker" and words in shown["quarantine"]["why"] and shown["quarantine"]["why"].startswith("self-test: ")
             assert words in worker.log() and words in server.log()
@@ -90,23 +76,23 @@ def test_a_machine_that_computes_something_else_gets_no_trials_and_says_why(tmp_
 
 def test_it_stays_there_to_be_seen_and_is_well_again_after_a_repair(tmp_path):
     with Daemon(tmp_path, "--lease-s", "1") as server:
-        with RealWorker(server, tmp_path, "told['repeats'] = False"):
+        with real_worker(server, tmp_path, "told['repeats'] = False"):
             first = wait_for_worker(server, "quarantined")["last_seen"]
             server.wait_until("/v1/workers", lambda w: w["items"][0]["last_seen"] > first and w["items"][0]["state"] == "quarantined")
-        with RealWorker(server, tmp_path):
+        with real_worker(server, tmp_path):
             assert wait_for_worker(server, "active")["quarantine"] is None
 
 
 def test_a_worker_that_was_to_end_when_idle_fails_with_the_reason(tmp_path):
     with Daemon(tmp_path) as server:
-        worker = RealWorker(server, tmp_path, "told['repeats'] = False", "--exit-when-idle", "0")
+        worker = real_worker(server, tmp_path, "told['repeats'] = False", "--exit-when-idle", "0")
         assert worker.process.wait(PATIENCE_S) == 1
         assert "sweep-worker: this machine must not train: self-test: the same step gave other bits" in worker.log()
 
 
 def test_sigterm_does_not_wait_for_the_self_test(tmp_path):
     with Daemon(tmp_path) as server:
-        worker = RealWorker(server, tmp_path, f"open({str(tmp_path / 'begun')!r}, 'w'); import time; time.sleep(600)")
+        worker = real_worker(server, tmp_path, f"open({str(tmp_path / 'begun')!r}, 'w'); import time; time.sleep(600)")
         deadline = time.monotonic() + PATIENCE_S
         while not (tmp_path / "begun").exists():
             assert time.monotonic() < deadline

@@ -22,7 +22,7 @@ WAIT_S = PATIENCE_S + 30
 class Receiver:
     """Collects what it is told; `answers` gives a status, or "hang", for each request in order, then 200."""
 
-    def __init__(self, *answers):
+    def __init__(self, *answers, port=0):
         self.told, self.answers, self.released = queue.Queue(), list(answers), threading.Event()
         receiver = self
 
@@ -45,7 +45,7 @@ class Receiver:
             def log_message(self, *args):
                 pass
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.server.daemon_threads = True
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
@@ -156,7 +156,7 @@ def test_a_receiver_that_hangs_holds_up_nobody_and_a_stop_cuts_it_off(tmp_path):
 
 def test_what_was_not_told_survives_a_kill_and_a_receiver_that_is_away(tmp_path):
     with Receiver() as receiver:
-        url = receiver.url
+        url, port = receiver.url, receiver.server.server_port
     with Daemon(tmp_path, "--webhook", url) as server:
         study = finish(server)
         server.kill()
@@ -168,6 +168,9 @@ def test_what_was_not_told_survives_a_kill_and_a_receiver_that_is_away(tmp_path)
             assert receiver.next()[2]["sweep"]["id"] == other.id
             wait_for_note(other)
             assert notes(study) == []
+            with Receiver(port=port) as back:
+                assert back.next()[2]["sweep"]["id"] == study.id
+                wait_for_note(study)
 
 
 def test_two_receivers_are_both_told(tmp_path):

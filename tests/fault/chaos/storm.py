@@ -59,6 +59,16 @@ def specs(seed, size, demo):
     return result
 
 
+def free_port():
+    """Below the range from which the kernel draws: while the coordinator is dead no other connection takes it."""
+    drawn_from = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(drawn_from // 2, drawn_from)
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            return port
+
+
 class Server(Daemon):
     """A coordinator under the shim, always on the same port."""
 
@@ -68,9 +78,7 @@ class Server(Daemon):
         return self._reap(END_S)  # a process that waits for a busy disk dies late
 
     def __init__(self, folder, shim, control_path):
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
+        self.port = free_port()
         super().__init__(folder, "--listen", f"127.0.0.1:{self.port}", "--lease-s", LEASE_S, "--min-free-mb", "0", "--log-level", "warning",
                          env={"LD_PRELOAD": str(shim), "CHAOS_CONTROL": str(control_path), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
 
