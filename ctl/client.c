@@ -94,8 +94,23 @@ void answer_fini(struct answer *answer) {
         *answer = (struct answer){0};
 }
 
+/* Where the body of an answer goes. */
+struct sink {
+        CURL *curl;
+        struct buf *text;
+        FILE *out; /* that of a 200, where it is not NULL */
+        size_t n_out;
+};
+
 static size_t receive(char *data, size_t size, size_t n, void *user) {
-        return buf_append(user, data, size * n) < 0 ? 0 : size * n;
+        struct sink *sink = user;
+        size_t len = size * n;
+        long status = 0;
+        curl_easy_getinfo(sink->curl, CURLINFO_RESPONSE_CODE, &status);
+        if (!sink->out || status != 200)
+                return buf_append(sink->text, data, len) < 0 ? 0 : len;
+        sink->n_out += len;
+        return fwrite(data, 1, len, sink->out);
 }
 
 static int add_header(struct curl_slist **headers, const char *line) {
@@ -113,7 +128,7 @@ static bool is_loopback(const char *url) {
 }
 
 static void prepare(struct client *client, const char *method, const char *url, const char *body, struct curl_slist *headers,
-                    struct buf *text, char *failure) {
+                    struct sink *sink, char *failure) {
         CURL *curl = client->curl;
         curl_easy_reset(curl); /* keeps the connection */
         curl_easy_setopt(curl, CURLOPT_URL, url);
@@ -125,7 +140,7 @@ static void prepare(struct client *client, const char *method, const char *url, 
         curl_easy_setopt(curl, CURLOPT_TIMEOUT, TIMEOUT_S);
         curl_easy_setopt(curl, CURLOPT_USERAGENT, "sweepctl/" SWEEPD_VERSION);
         curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, receive);
-        curl_easy_setopt(curl, CURLOPT_WRITEDATA, text);
+        curl_easy_setopt(curl, CURLOPT_WRITEDATA, sink);
         curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, failure);
         if (client->ca_file)
                 curl_easy_setopt(curl, CURLOPT_CAINFO, client->ca_file);
@@ -138,6 +153,15 @@ static void prepare(struct client *client, const char *method, const char *url, 
                 curl_easy_setopt(curl, CURLOPT_POSTFIELDS, "");
                 curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE, 0L);
         }
+}
+
+#define STALLED_S 60L /* without a byte */
+
+/* What may be long and slow, but not silent. */
+static void expect_much(CURL *curl) {
+        curl_easy_setopt(curl, CURLOPT_TIMEOUT, 0L);
+        curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+        curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, STALLED_S);
 }
 
 static void pause_s(double seconds) {
@@ -179,27 +203,32 @@ static int make_headers(const struct client *client, bool has_body, bool idempot
         return r;
 }
 
-int client_request(struct client *client, const char *method, const char *path, const json_t *body, bool idempotent, struct answer *ret,
-                   struct error *err) {
+static int ask(struct client *client, const char *method, const char *path, const json_t *body, bool idempotent, FILE *out, struct answer *ret,
+               struct error *err) {
         _cleanup_(cleanup_slist) struct curl_slist *headers = NULL;
         _cleanup_free_ char *text = body ? json_text(body) : NULL, *url = NULL;
         char failure[CURL_ERROR_SIZE] = "";
         *ret = (struct answer){.text = BUF_INIT(CLIENT_ANSWER_BYTES_MAX)};
         if ((body && !text) || asprintf(&url, "%s%s", client->url, path) < 0 || make_headers(client, body, idempotent, &headers) < 0)
                 return error_set(err, -ENOMEM, "out of memory");
+        struct sink sink = {.curl = client->curl, .text = &ret->text, .out = out};
         CURLcode code = CURLE_OK;
         long status = 0;
         double rest = 0;
         for (int attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
                 buf_clear(&ret->text);
-                prepare(client, method, url, text, headers, &ret->text, failure);
+                prepare(client, method, url, text, headers, &sink, failure);
+                if (out)
+                        expect_much(client->curl);
                 code = curl_easy_perform(client->curl);
                 status = 0;
                 curl_easy_getinfo(client->curl, CURLINFO_RESPONSE_CODE, &status);
-                if (!should_retry(client->curl, code, status, attempt, &rest))
+                if (sink.n_out > 0 || !should_retry(client->curl, code, status, attempt, &rest))
                         break;
                 pause_s(rest);
         }
+        if (code != CURLE_OK && sink.n_out > 0)
+                return error_set(err, -EIO, "%s was cut off after %zu bytes: %s", client->url, sink.n_out, *failure ? failure : curl_easy_strerror(code));
         if (code != CURLE_OK)
                 return error_set(err, -EIO, "no answer from %s: %s", client->url, *failure ? failure : curl_easy_strerror(code));
         ret->status = (int)status;
@@ -208,10 +237,18 @@ int client_request(struct client *client, const char *method, const char *path, 
         return 0;
 }
 
+int client_request(struct client *client, const char *method, const char *path, const json_t *body, bool idempotent, struct answer *ret,
+                   struct error *err) {
+        return ask(client, method, path, body, idempotent, NULL, ret, err);
+}
+
+int client_copy(struct client *client, const char *path, FILE *out, struct answer *ret, struct error *err) {
+        return ask(client, "GET", path, NULL, false, out, ret, err);
+}
+
 /* --- downloads ------------------------------------------------------------------------------------------ */
 
 #define REFUSAL_BYTES_MAX (64u << 10)
-#define STALLED_S 60L /* without a byte */
 
 struct download {
         CURL *curl;
@@ -253,9 +290,7 @@ static CURLcode download_some(struct client *client, const char *path, struct cu
                 return CURLE_OUT_OF_MEMORY;
         buf_clear(&download->refusal);
         prepare(client, "GET", url, NULL, headers, NULL, failure);
-        curl_easy_setopt(client->curl, CURLOPT_TIMEOUT, 0L);
-        curl_easy_setopt(client->curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
-        curl_easy_setopt(client->curl, CURLOPT_LOW_SPEED_TIME, STALLED_S);
+        expect_much(client->curl);
         curl_easy_setopt(client->curl, CURLOPT_WRITEFUNCTION, take_bytes);
         curl_easy_setopt(client->curl, CURLOPT_WRITEDATA, download);
         CURLcode code = curl_easy_perform(client->curl);

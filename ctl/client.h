@@ -4,11 +4,12 @@
 #include <jansson.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "common/buf.h"
 #include "common/error.h"
 
-#define CLIENT_ANSWER_BYTES_MAX (256u << 20) /* an export of a large sweep */
+#define CLIENT_ANSWER_BYTES_MAX (256u << 20)
 
 struct client;
 
@@ -27,6 +28,10 @@ void answer_fini(struct answer *answer);
  * negative with a text when it did not. The answer is to be freed in either case. */
 int client_request(struct client *client, const char *method, const char *path, const json_t *body, bool idempotent, struct answer *ret,
                    struct error *err);
+
+/* A GET whose body, however long, goes to out as it comes, where the status is 200; else it is in *ret. As client_request otherwise, but
+ * what was cut off after its first byte is not asked for again. */
+int client_copy(struct client *client, const char *path, FILE *out, struct answer *ret, struct error *err);
 
 /* The bytes of a file, appended to fd: goes on where it was cut, as long as each try brings something. path takes &offset=. ret_sha256:
  * 65 bytes, of what came. Negative with a text when the server said no, or not all came. */

@@ -41,17 +41,29 @@ static void print_problem(const struct answer *answer, const struct document *do
                 fprintf(stderr, "  … and %.0f more\n", total - (double)json_array_size(faults));
 }
 
-int ctl_call(struct ctl *ctl, const char *method, const char *path, const json_t *body, bool idempotent, const struct document *document,
-             struct answer *ret) {
-        struct error err;
-        if (client_request(ctl->client, method, path, body, idempotent, ret, &err) < 0)
-                return ctl_fail(&err);
+static int judge(const struct ctl *ctl, const struct answer *ret, const struct document *document) {
         if (ret->status >= 200 && ret->status < 300)
                 return EXIT_FINE;
         if (ctl->json && ret->body)
                 ctl_print_json(ret->body);
         print_problem(ret, document);
         return EXIT_FAILED;
+}
+
+int ctl_call(struct ctl *ctl, const char *method, const char *path, const json_t *body, bool idempotent, const struct document *document,
+             struct answer *ret) {
+        struct error err;
+        if (client_request(ctl->client, method, path, body, idempotent, ret, &err) < 0)
+                return ctl_fail(&err);
+        return judge(ctl, ret, document);
+}
+
+int ctl_copy(struct ctl *ctl, const char *path, FILE *out) {
+        __attribute__((cleanup(answer_fini))) struct answer answer = {0};
+        struct error err;
+        if (client_copy(ctl->client, path, out, &answer, &err) < 0)
+                return ctl_fail(&err);
+        return judge(ctl, &answer, NULL);
 }
 
 static bool is_id(const char *text) {

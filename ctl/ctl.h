@@ -4,6 +4,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include "client.h"
 #include "common/config.h"
@@ -35,6 +36,9 @@ int print_completion(const char *shell, const struct ctl_command *commands, size
  * be NULL), and with --json the answer itself on stdout; then the exit code. The answer is to be freed in either case. */
 int ctl_call(struct ctl *ctl, const char *method, const char *path, const json_t *body, bool idempotent, const struct document *document,
              struct answer *ret);
+
+/* A GET whose 200 goes to out as it comes. */
+int ctl_copy(struct ctl *ctl, const char *path, FILE *out);
 
 /* "/v1/sweeps/ID/rest" in a new string. Ids with other characters than ids have are told and give NULL. */
 char *ctl_path(const char *collection, const char *id, const char *rest);

@@ -197,7 +197,6 @@ int command_extend(struct ctl *ctl) {
 }
 
 int command_export(struct ctl *ctl) {
-        __attribute__((cleanup(answer_fini))) struct answer answer = {0};
         const char *format = ctl->json ? "json" : config_text(ctl->config, "format");
         char rest[64];
         if (strcmp(format, "csv") != 0 && strcmp(format, "json") != 0 && strcmp(format, "jsonl") != 0) {
@@ -205,13 +204,11 @@ int command_export(struct ctl *ctl) {
                 return EXIT_USAGE;
         }
         snprintf(rest, sizeof rest, "/export?format=%s", format);
-        int code = get_sweep(ctl, ctl->args[0], rest, &answer);
-        if (code != EXIT_FINE)
-                return code;
-        fwrite(answer.text.data, 1, answer.text.len, stdout);
-        if (answer.text.len > 0 && answer.text.data[answer.text.len - 1] != '\n')
+        _cleanup_free_ char *path = ctl_path("sweeps", ctl->args[0], rest);
+        int code = path ? ctl_copy(ctl, path, stdout) : EXIT_FAILED;
+        if (code == EXIT_FINE && strcmp(format, "json") == 0)
                 putchar('\n');
-        return EXIT_FINE;
+        return code;
 }
 
 static bool ends_with(const char *text, const char *end) {

@@ -1,6 +1,8 @@
 """sweepctl against the real coordinator."""
 import json
 import os
+import select
+import socket
 import subprocess
 import threading
 
@@ -285,3 +287,17 @@ def test_a_lost_answer_creates_no_second_sweep(server, ctl):
         thread.join()
     assert len(Proxy.seen) == 2 and Proxy.seen[0] == Proxy.seen[1]
     assert len(server.get("/v1/sweeps")["items"]) == 1
+
+
+def test_an_export_is_written_as_it_comes_and_one_that_is_cut_off_is_told():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        told = subprocess.Popen([program("sweepctl"), "export", "s1", "--server", url], stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
+        connection, _ = listener.accept()
+        connection.recv(65536)
+        line = b"x" * 99 + b"\n"
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nContent-Length: 20000\r\n\r\n" + 100 * line)
+        assert select.select([told.stdout], [], [], PATIENCE_S)[0] and told.stdout.read(len(line)) == line  # the other half was not sent yet
+        connection.close()
+        rest, why = told.communicate(timeout=PATIENCE_S)
+        assert told.returncode == 1 and rest == 99 * line and b"cut off after 10000 bytes" in why
