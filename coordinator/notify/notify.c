@@ -149,6 +149,7 @@ static long send_message(struct notifier *notifier, const struct notify_message 
         curl_easy_setopt(curl, CURLOPT_USERAGENT, "sweepd/" SWEEPD_VERSION);
         curl_easy_setopt(curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
         curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+        curl_easy_setopt(curl, CURLOPT_QUICK_EXIT, 1L); /* else its end would wait for a name server that does not answer */
         curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
         curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, TIMEOUT_MS);
         curl_easy_setopt(curl, CURLOPT_MAXFILESIZE, 1L << 20);

@@ -3,6 +3,8 @@ import hashlib
 import hmac
 import http.server
 import json
+import os
+import pathlib
 import queue
 import subprocess
 import threading
@@ -10,7 +12,7 @@ import time
 
 import pytest
 
-from daemon import PATIENCE_S, Daemon, program
+from daemon import PATIENCE_S, ROOT, SANITIZED, Daemon, program
 from study import Study
 
 pytestmark = pytest.mark.coordinator
@@ -152,6 +154,16 @@ def test_a_receiver_that_hangs_holds_up_nobody_and_a_stop_cuts_it_off(tmp_path):
             receiver.answers.clear()
             server.start()  # the next process tells it
             assert receiver.next()[2]["event"] == "finished"
+
+
+@pytest.mark.skipif(SANITIZED, reason="sanitizers come before what is preloaded")
+def test_a_name_server_that_does_not_answer_holds_up_no_stop(tmp_path):
+    shim = pathlib.Path(os.environ.get("SWEEPD_BUILD", ROOT / "build")) / "tests" / "slow_names.so"
+    with Daemon(tmp_path, "--webhook", "http://slow.test/hook", env={"LD_PRELOAD": str(shim)}) as server:
+        finish(server)
+        time.sleep(2)  # the notifier looks once a second
+        assert server.stop(timeout=10) == 0
+        assert "webhook not told" not in server.log()  # it was on its way
 
 
 def test_what_was_not_told_survives_a_kill_and_a_receiver_that_is_away(tmp_path):
