@@ -280,8 +280,9 @@ void live_touch(struct api *api, struct live *live);
 /* The plan's target and max_hours are looked at again. */
 int live_judge_closed(struct api *api, struct live *live);
 unsigned live_stage(struct live *live);
-/* What comes next; a computation is started. 0, also when the sweep cannot be planned, which was logged and answers PLAN_WAIT · negative. */
-int live_ask_plan(struct api *api, struct live *live, enum plan_answer *ret);
+/* What comes next; a computation is started. at_once: one is done here, for who must know whether there is anything at all. 0, also when the
+ * sweep cannot be planned, which was logged and answers PLAN_WAIT · negative. */
+int live_ask_plan(struct api *api, struct live *live, bool at_once, enum plan_answer *ret);
 int live_keep_stage(struct api *api, struct live *live); /* writes what is kept of a sweep at rest */
 int live_pause_after_stage(struct api *api, struct live *live);
 int live_set_state(struct api *api, struct live *live, enum sweep_state state);
@@ -384,6 +385,7 @@ const char *peer_excluded(const struct peer *peer, const struct live *live, char
 int health_load(struct api *api, struct peer *peer); /* what is held against it, from the store */
 /* An attempt of a trial ended at this worker. May bring it, or another one, into quarantine. */
 int health_note_end(struct api *api, int64_t worker, const struct ending *ending);
+int health_judge(struct api *api, struct peer *peer); /* quarantine, if what failed at it is its own fault */
 int health_forget_old(struct api *api); /* workers that nobody has seen for FORGET_WORKERS_S */
 /* 0 · STORE_NONE: there are LIMIT_WORKERS of them, and all are there. Forgets the one that is gone for longest. */
 int health_make_room(struct api *api);

@@ -45,7 +45,7 @@ static int reload(struct api *api, struct live **live) {
         if ((*live)->row.state != SWEEP_FINISHED)
                 return 0;
         enum plan_answer answer;
-        r = live_ask_plan(api, *live, &answer);
+        r = live_ask_plan(api, *live, true, &answer);
         if (r == 0 && answer != PLAN_EXHAUSTED)
                 return live_set_state(api, *live, SWEEP_RUNNING);
         return r < 0 ? r : live_keep_stage(api, *live);

@@ -101,15 +101,14 @@ static int judge(struct api *api, struct peer *peer) {
         return save(api, peer);
 }
 
-static bool is_suspect(const struct peer *peer) {
-        return peer->n_failed >= BLAME_TRIALS && !peer->row.quarantine;
+int health_judge(struct api *api, struct peer *peer) {
+        return peer->n_failed >= BLAME_TRIALS && !peer->row.quarantine ? judge(api, peer) : 0;
 }
 
 static int judge_suspects(struct api *api) {
         int r = 0;
         for (size_t i = 0; i < api->n_peers && r == 0; i++)
-                if (is_suspect(&api->peers[i]))
-                        r = judge(api, &api->peers[i]);
+                r = health_judge(api, &api->peers[i]);
         return r;
 }
 
@@ -122,7 +121,7 @@ int health_note_end(struct api *api, int64_t worker, const struct ending *ending
         if (!peer || ending->reason < 0 || !blame_fits((enum failure_reason)ending->reason))
                 return 0;
         peer->n_failed++;
-        return is_suspect(peer) ? judge(api, peer) : 0;
+        return health_judge(api, peer);
 }
 
 /* More workers than a trial has attempts need not be counted. */

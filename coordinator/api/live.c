@@ -274,18 +274,27 @@ int live_pause_after_stage(struct api *api, struct live *live) {
         return set_state_ourselves(api, live, SWEEP_PAUSED, json_pack("{s:o}", "why", json_sprintf("stage %u has ended, and has pause_after", live_stage(live) + 1)));
 }
 
-int live_ask_plan(struct api *api, struct live *live, enum plan_answer *ret) {
+static int ask_plan(const struct live *live, enum plan_answer *ret, struct plan_job **ret_job) {
         _cleanup_json_ json_t *params = NULL, *proposal = NULL;
         unsigned stage;
-        struct plan_job *job = NULL;
         struct error err = {0};
-        if (plan_next(live->plan, ret, &params, &proposal, &stage, &job, &err) < 0) {
-                *ret = PLAN_WAIT; /* it stays as it is */
-                return live_unplanned(live, &err);
+        if (plan_next(live->plan, ret, &params, &proposal, &stage, ret_job, &err) == 0)
+                return 0;
+        *ret = PLAN_WAIT; /* it stays as it is */
+        return live_unplanned(live, &err);
+}
+
+int live_ask_plan(struct api *api, struct live *live, bool at_once, enum plan_answer *ret) {
+        struct plan_job *job = NULL;
+        int r = ask_plan(live, ret, &job);
+        if (r == 0 && *ret == PLAN_JOB && at_once) {
+                plan_job_compute(job);
+                plan_job_finish(live->plan, job);
+                r = ask_plan(live, ret, &job);
         }
-        if (*ret == PLAN_JOB)
+        if (r == 0 && *ret == PLAN_JOB)
                 live_submit(api, live, job);
-        return 0;
+        return r;
 }
 
 static const char *why_finished(const struct live *live) {
@@ -329,7 +338,7 @@ int live_settle(struct api *api, struct live *live) {
         if (live->n_running > 0)
                 return prepare_ahead(api, live);
         enum plan_answer answer;
-        int r = live_ask_plan(api, live, &answer);
+        int r = live_ask_plan(api, live, false, &answer);
         if (r < 0)
                 return r;
         if (answer == PLAN_PAUSE)

@@ -182,7 +182,7 @@ static int patch_run_cap(struct api *api, struct live *live, uint64_t run_cap) {
 /* Resuming at a pause_after takes note of it: the stage after the present one may start. */
 static int resume(struct api *api, struct live *live) {
         enum plan_answer answer;
-        int r = live_ask_plan(api, live, &answer);
+        int r = live_ask_plan(api, live, live->spec->stages[live_stage(live)].pause_after, &answer);
         if (r < 0)
                 return r;
         if (answer == PLAN_PAUSE) {

@@ -285,7 +285,7 @@ static int register_again(struct api *api, struct peer *peer, const struct worke
                 return r < 0 ? r : -ENOMEM;
         json_decref(peer->trainers);
         peer->trainers = trainers;
-        return 0;
+        return health_judge(api, peer); /* it may have said that it is unfit while it was quarantined, and now says that it is fit */
 }
 
 /* 0 and the worker, which may have been forgotten meanwhile · STORE_NONE · negative. */

@@ -60,7 +60,7 @@ double log_expected_improvement(double mean, double sd, double incumbent, double
 
 static bool is_same(const struct opt_space *space, const double *a, const double *b) {
         for (size_t k = 0; k < space->n_dims; k++)
-                if (a[k] != b[k] && (dim_is_discrete(&space->dims[k]) || fabs(a[k] - b[k]) > SAME_UNIT))
+                if (fabs(a[k] - b[k]) > SAME_UNIT || (a[k] != b[k] && dim_is_discrete(&space->dims[k])))
                         return false;
         return true;
 }

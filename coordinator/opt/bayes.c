@@ -22,6 +22,7 @@
 #include "opt/space.h"
 
 #define N_ANCHORS 4
+#define ALL_TRIED "every point of the space was tried"
 
 /* --- the steps of a proposal ----------------------------------------------------------------------- */
 
@@ -44,8 +45,13 @@ static void propose_quasi_random(const struct opt_space *space, const struct tri
                 if (!tried_contains(tried, features))
                         return;
         }
-        if (!tried_find_gap(tried, options->seed + first, features, ret->x))
-                opt_sobol(space, options->seed, first, ret->x);
+        if (tried_find_gap(tried, options->seed + first, features, ret->x))
+                return;
+        opt_sobol(space, options->seed, first, ret->x);
+        if (opt_space_cardinality(space) > 0) {
+                ret->source = OPT_SOURCE_EXPLOIT;
+                ret->why = ALL_TRIED;
+        }
 }
 
 /* The first point of all: what is good in the middle half of the space is nearer to it than to any other. Choices are drawn. */
@@ -120,7 +126,7 @@ static int propose_by_model(const struct opt_space *space, const struct opt_hist
                 return r;
         *ret = (struct opt_proposal){.x = ret->x, .lengths = ret->lengths,
                                      .source = result.is_repeat ? OPT_SOURCE_EXPLOIT : OPT_SOURCE_GP,
-                                     .why = result.is_repeat ? "every point of the space was tried" : NULL,
+                                     .why = result.is_repeat ? ALL_TRIED : NULL,
                                      .has_prediction = true,
                                      .acquisition = result.value};
         for (size_t k = 0; ret->lengths && k < space->n_dims; k++)

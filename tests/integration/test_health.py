@@ -66,7 +66,7 @@ def test_nobody_lifts_what_a_process_says_of_itself(tmp_path):
 
 def test_nobody_is_quarantined_when_every_machine_fails(tmp_path):
     with Daemon(tmp_path) as server:
-        sweep = server.create_sweep(trainer="command", program="evaluate", run_cap=8, max_attempts=2)["id"]
+        sweep = server.create_sweep(trainer="command", program="evaluate", run_cap=8)["id"]
         with command_worker(server, tmp_path, "a", BROKEN), command_worker(server, tmp_path, "b", BROKEN):
             done = server.wait_until(f"/v1/sweeps/{sweep}", lambda s: s["state"] == "finished")
             assert done["counts"]["failed"] == 8

@@ -217,6 +217,43 @@ static void stages_to_come_are_overridden_at_the_pause_between_them(void **state
         free(sweep);
 }
 
+static void a_finite_space_that_is_used_up_is_not_taken_for_an_open_one(void **state) {
+        struct house *house = *state;
+        char *worker = house_worker(house, "w"),
+             *sweep = house_sweep(house, "{'method':'staged','trainer':'external','seed':1,'metric':{'name':'acc','goal':'maximize'},'parameters':{'a':{'values':[1,2,3]}},"
+                                         "'stages':[{'method':'bayes','run_cap':50,'pause_after':true},{'method':'confirm','top_k':1,'repeats':2}]}");
+        for (int i = 0; i < 3; i++) {
+                json_t *trial = claim_nth(house, worker, i);
+                house_complete(house, trial, i);
+                json_decref(trial);
+        }
+        json_t *shown = house_get(house, ROUTE_SWEEP_GET, sweep);
+        assert_string_equal(text_of(shown, "state"), "paused"); /* nothing is tried twice */
+        json_decref(shown);
+        house_reopen(house);
+        json_decref(house_must(house, 200, ROUTE_SWEEP_PATCH, sweep, "{'state':'running'}"));
+        for (int i = 0; i < 2; i++) {
+                json_t *trial = claim_nth(house, worker, 10 + i);
+                assert_non_null(trial);
+                house_complete(house, trial, i);
+                json_decref(trial);
+        }
+        free(sweep);
+        sweep = house_sweep(house, "{'method':'bayes','trainer':'external','seed':1,'metric':{'name':'acc'},'parameters':{'a':{'values':[1,2,3]}}}");
+        for (int i = 0; i < 3; i++) {
+                json_t *trial = claim_nth(house, worker, 20 + i);
+                house_complete(house, trial, i);
+                json_decref(trial);
+        }
+        json_decref(edit(house, 200, sweep, "{'name':'the same points'}"));
+        json_t *list = house_get(house, ROUTE_SWEEP_HISTORY, sweep), *items = json_object_get(list, "items");
+        assert_int_equal(json_array_size(items), 3); /* created, finished, edited */
+        assert_string_equal(text_of(json_array_get(items, 2), "what"), "edited");
+        json_decref(list);
+        free(worker);
+        free(sweep);
+}
+
 static void what_trials_were_cannot_be_changed(void **state) {
         struct house *house = *state;
         char *worker = house_worker(house, "w"),
@@ -362,6 +399,7 @@ int main(void) {
                 TEST(a_restart_after_an_edit_changes_no_proposal),
                 TEST(a_wider_grid_runs_what_is_new_and_nothing_twice),
                 TEST(stages_to_come_are_overridden_at_the_pause_between_them),
+                TEST(a_finite_space_that_is_used_up_is_not_taken_for_an_open_one),
                 TEST(what_trials_were_cannot_be_changed),
                 TEST(evidence_outside_of_the_new_space_still_counts),
                 TEST(a_question_that_waits_is_not_answered_from_before_the_edit_for_those_after_it),

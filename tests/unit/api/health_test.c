@@ -251,6 +251,23 @@ static void a_worker_that_is_not_fit_gets_nothing_until_it_says_otherwise(void *
         free(sweep);
 }
 
+static void that_a_worker_finds_itself_fit_again_ends_no_quarantine_of_the_coordinator(void **state) {
+        struct house *house = *state;
+        char *good = house_worker(house, "good"), *bad = house_worker(house, "bad"), *sweep = house_sweep(house, RANDOM);
+        assert_true(succeed(house, good));
+        run_into_quarantine(house, good, bad);
+        json_decref(house_must(house, 200, ROUTE_WORKER_REGISTER, NULL,
+                               "{'name':'bad','instance':'i2','slots':1,'trainers':['external'],'unfit':'self-test: the loss is 0.7'}"));
+        json_decref(house_must(house, 200, ROUTE_WORKER_REGISTER, NULL, "{'name':'bad','instance':'i3','slots':1,'trainers':['external']}"));
+        expect_state(house, bad, "quarantined");
+        json_t *item = shown(house, bad);
+        assert_string_equal(text_of(item, "quarantine.by"), "coordinator");
+        json_decref(item);
+        free(good);
+        free(bad);
+        free(sweep);
+}
+
 static void a_worker_that_is_gone_can_be_forgotten_and_its_trials_still_name_it(void **state) {
         struct house *house = *state;
         char *worker = house_worker(house, "w"), *other = house_worker(house, "other"), *sweep = house_sweep(house, RANDOM);
@@ -329,6 +346,7 @@ int main(void) {
                 behaviour(a_trial_that_failed_at_once_is_tried_elsewhere_first),
                 behaviour(a_trial_that_failed_at_once_everywhere_does_not_wait),
                 behaviour(a_worker_that_is_not_fit_gets_nothing_until_it_says_otherwise),
+                behaviour(that_a_worker_finds_itself_fit_again_ends_no_quarantine_of_the_coordinator),
                 behaviour(a_worker_that_is_gone_can_be_forgotten_and_its_trials_still_name_it),
                 behaviour(workers_that_nobody_has_seen_for_two_weeks_are_forgotten),
                 behaviour(names_that_never_served_leave_nothing_behind),
