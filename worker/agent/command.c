@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "agent/launch.h"
 #include "common/buf.h"
 #include "common/cleanup.h"
 #include "common/json.h"
@@ -43,6 +45,13 @@ int words_add(struct words *words, const char *format, ...) {
                 word = NULL;
         va_end(ap);
         return words_take(words, word);
+}
+
+int command_add_launcher(struct words *words, const char *launcher) {
+        int r = words_add(words, "%s", launcher);
+        if (r == 0)
+                r = words_add(words, LAUNCH_WORD);
+        return r == 0 ? words_add(words, "%ld", (long)getpid()) : r;
 }
 
 static int add_parameters(struct words *words, const char *prefix, const json_t *params, int depth) {

@@ -14,6 +14,9 @@ int words_add(struct words *words, const char *format, ...) __attribute__((forma
 
 #define _cleanup_words_ __attribute__((cleanup(words_fini)))
 
+/* What every trainer's command line begins with: this program, which stays behind it (launch.h). 0, -ENOMEM. */
+int command_add_launcher(struct words *words, const char *launcher);
+
 /* "--name=value" for every parameter: booleans true|false, nested ones dotted, strings as they are, numbers as JSON
  * writes them, arrays as JSON. 0, -ENOMEM, -E2BIG. */
 int command_add_parameters(struct words *words, const json_t *params);

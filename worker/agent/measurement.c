@@ -9,10 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "agent/command.h"
-#include "agent/launch.h"
 #include "agent/process.h"
 #include "agent/trainer_line.h"
 #include "common/cleanup.h"
@@ -208,11 +206,7 @@ static int start_runner(struct measurement *measurement, struct runner *runner, 
         _cleanup_words_ struct words argv = {0}, variables = {0};
         unsigned threads = current(measurement)->threads;
         char *text = input(measurement, threads);
-        int r = text ? words_add(&argv, "%s", plan->options->launcher) : -ENOMEM;
-        if (r == 0)
-                r = words_add(&argv, LAUNCH_WORD);
-        if (r == 0)
-                r = words_add(&argv, "%ld", (long)getpid());
+        int r = text ? command_add_launcher(&argv, plan->options->launcher) : -ENOMEM;
         if (r == 0)
                 r = words_add(&argv, "%s", plan->options->trainer_program);
         if (r == 0)

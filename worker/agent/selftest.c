@@ -6,10 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "agent/command.h"
-#include "agent/launch.h"
 #include "agent/process.h"
 #include "common/cleanup.h"
 #include "common/json.h"
@@ -17,8 +15,9 @@
 
 #define PATIENCE_MS 120000 /* it takes half a second, more on a machine that swaps */
 
-/* The kernels of AVX-512, of AVX2 and of plain C with any OpenBLAS core differ by less than 1e-6 here, the ways of bfloat16 by up to
- * 0.03. tests/data and build/tests/golden_replay hold the same kernels to PyTorch. */
+/* The kernels of AVX-512, of AVX2 and of plain C with any OpenBLAS core, number of threads and way of products differ by less than
+ * 1e-6 from these, in bfloat16 by up to 0.011: its roundings fall one way or the other, so that its numbers here are the middle of
+ * what was seen. tests/data and build/tests/golden_replay hold the same kernels to PyTorch. */
 #define TOLERANCE_F32 1e-5
 #define TOLERANCE_BF16 0.05
 #define FLOOR 0.5 /* errors of smaller numbers are taken as if they were so large */
@@ -41,20 +40,20 @@ static const struct {
         {"f32 logit 3", -1.17607248},
         {"f32 logit 4", 0.301066518},
         {"f32 logit 5", -1.35155785},
-        {"bf16 loss 1", 0.667550504},
-        {"bf16 gradient norm 1", 2.15159735},
-        {"bf16 loss 2", 0.452258149},
-        {"bf16 gradient norm 2", 1.70407153},
-        {"bf16 loss 3", 0.412625261},
-        {"bf16 gradient norm 3", 1.53432522},
-        {"bf16 loss 4", 0.250661168},
-        {"bf16 gradient norm 4", 1.34502021},
-        {"bf16 logit 0", -1.29221237},
-        {"bf16 logit 1", 0.796198666},
-        {"bf16 logit 2", -1.17546725},
-        {"bf16 logit 3", -1.18435264},
-        {"bf16 logit 4", 0.289528012},
-        {"bf16 logit 5", -1.35663676},
+        {"bf16 loss 1", 0.66725},
+        {"bf16 gradient norm 1", 2.1464},
+        {"bf16 loss 2", 0.45135},
+        {"bf16 gradient norm 2", 1.6942},
+        {"bf16 loss 3", 0.41284},
+        {"bf16 gradient norm 3", 1.5734},
+        {"bf16 loss 4", 0.25261},
+        {"bf16 gradient norm 4", 1.3434},
+        {"bf16 logit 0", -1.2562},
+        {"bf16 logit 1", 0.80973},
+        {"bf16 logit 2", -1.1329},
+        {"bf16 logit 3", -1.1563},
+        {"bf16 logit 4", 0.28104},
+        {"bf16 logit 5", -1.3309},
 };
 #define N_EXPECTED (sizeof expected / sizeof *expected)
 
@@ -130,11 +129,7 @@ int selftest_start(const struct selftest_plan *plan, struct selftest **ret, stru
                 return error_set(err, -ENOMEM, "out of memory");
         }
         *selftest = (struct selftest){.plan = *plan, .started_ms = world_mono_ms(plan->world)};
-        int r = words_add(&argv, "%s", plan->options->launcher);
-        if (r == 0)
-                r = words_add(&argv, LAUNCH_WORD);
-        if (r == 0)
-                r = words_add(&argv, "%ld", (long)getpid());
+        int r = command_add_launcher(&argv, plan->options->launcher);
         if (r == 0)
                 r = words_add(&argv, "%s", plan->options->trainer_program);
         if (r == 0)

@@ -323,11 +323,7 @@ static char *trainer_input(struct slot *slot, const char *checkpoint, const char
 
 static int command_line(struct slot *slot, struct words *argv) {
         const struct agent_options *options = slot->shared->options;
-        int r = words_add(argv, "%s", options->launcher);
-        if (r == 0)
-                r = words_add(argv, LAUNCH_WORD);
-        if (r == 0)
-                r = words_add(argv, "%ld", (long)getpid());
+        int r = command_add_launcher(argv, options->launcher);
         if (r == 0 && slot->command)
                 r = words_add(argv, LAUNCH_LIMITS "%llu,%llu", (unsigned long long)options->command_memory_mb,
                               (unsigned long long)options->command_file_mb);
