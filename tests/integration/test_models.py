@@ -3,6 +3,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import socket
 import subprocess
@@ -529,6 +530,42 @@ def test_a_killed_worker_sends_its_model_after_its_next_start(server, tmp_path):
     assert not (local / ".upload").exists()
     fetch_model(server, sweep, tmp_path / "model")
     assert contents(tmp_path / "model") == contents(local)
+
+
+def test_a_model_waits_for_a_token_that_is_good(tmp_path):
+    secrets, tokens = tmp_path / "worker.token", tmp_path / "tokens"
+    tokens.write_text("admin root sesame-admin\n")
+    tokens.chmod(0o600)
+    allow = writes_a_model(tmp_path, 1_500_000)
+    with Daemon(tmp_path, "--token-file", tokens, "--models-dir", tmp_path / "kept", auth=True, token="sesame-admin") as server:
+        def token(verb, *args):
+            return subprocess.run([program("sweepd"), "token", verb, *args, "--database", str(server.database)], capture_output=True, text=True,
+                                  timeout=PATIENCE_S, check=True).stdout
+
+        secrets.write_text(token("create", "--role", "worker", "--name", "first"))
+        secrets.chmod(0o600)
+        sweep = server.create_sweep(trainer="command", program="prog", run_cap=1)["id"]
+        with CuttingProxy(server.url, 40_000) as proxy:  # too narrow to finish quickly
+            process = worker(proxy.url, tmp_path, "--trainer", "command", allow, "--token-file", secrets)
+            try:
+                server.wait_until(f"/v1/sweeps/{sweep}", lambda body: body["state"] == "finished", PATIENCE_S * 3)
+                token("revoke", "first")
+                deadline = time.monotonic() + PATIENCE_S
+                while not re.search("cannot be sent yet.* status=4(01|29) why=.*token", worker_log(tmp_path)):
+                    assert time.monotonic() < deadline, worker_log(tmp_path)
+                    time.sleep(0.01)
+            finally:
+                process.kill()
+                process.wait()
+        assert list((tmp_path / "work").rglob(".upload"))
+        server.restart()  # wrong tokens are forgotten
+        secrets.write_text(token("create", "--role", "worker", "--name", "second"))
+        process = worker(server.url, tmp_path, "--trainer", "command", allow, "--token-file", secrets, "--exit-when-idle", 1)
+        try:
+            assert process.wait(PATIENCE_S * 4) == 0, worker_log(tmp_path)
+        finally:
+            process.kill()
+        assert len(server.get(f"/v1/sweeps/{sweep}/models")["items"]) == 1 and not list((tmp_path / "work").rglob(".upload"))
 
 
 def test_folders_that_are_no_model_stay_where_they_are(server, tmp_path):

@@ -104,14 +104,9 @@ static void begin_ending(struct agent *agent) {
                 selftest_cancel(agent->selftest);
 }
 
-static const char *why(const struct net_answer *answer) {
-        const char *detail = json_string_value(json_object_get(answer->body, "detail"));
-        return detail ? detail : answer->failure ? answer->failure : "";
-}
-
 static void retry_later(struct agent *agent, const char *what, const struct net_answer *answer) {
         double wait_s = backoff_fail(&agent->backoff, world_mono_ms(agent->world), answer ? answer->retry_after_s : 0);
-        log_warning(what, log_i("status", answer ? answer->status : 0), log_s("why", answer ? why(answer) : ""), log_f("again_in_s", wait_s));
+        log_warning(what, log_i("status", answer ? answer->status : 0), log_s("why", answer ? net_why(answer) : ""), log_f("again_in_s", wait_s));
 }
 
 /* --- slots -------------------------------------------------------------------------------------------- */
@@ -235,7 +230,7 @@ static void take_refusal(struct agent *agent, const struct net_answer *answer) {
         const json_t *field = json_array_get(json_object_get(answer->body, "errors"), 0);
         const char *pointer = json_string_value(json_object_get(field, "pointer"));
         const char *detail = json_string_value(json_object_get(field, "detail"));
-        error_set(&agent->failure, -EACCES, "the coordinator refuses this worker (%d): %s%s%s%s%s", answer->status, why(answer),
+        error_set(&agent->failure, -EACCES, "the coordinator refuses this worker (%d): %s%s%s%s%s", answer->status, net_why(answer),
                   pointer ? ": " : "", pointer ? pointer : "", detail ? " " : "", detail ? detail : "");
 }
 

@@ -148,7 +148,7 @@ static void on_answer(void *data, const struct net_answer *answer) {
         } else {
                 double wait_s = backoff_fail(&parcel->backoff, world_mono_ms(delivery->world), answer->retry_after_s);
                 log_warning("a result cannot be delivered yet", log_s("trial", trial_of(parcel)), log_i("status", status),
-                            log_s("why", answer->failure), log_f("again_in_s", wait_s));
+                            log_s("why", net_why(answer)), log_f("again_in_s", wait_s));
         }
         delivery_pump(delivery);
 }

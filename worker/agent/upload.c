@@ -219,12 +219,12 @@ static void restart(struct uploads *uploads, const char *why) {
 static void retry_later(struct uploads *uploads, const struct net_answer *answer) {
         double wait_s = backoff_fail(&uploads->backoff, world_mono_ms(uploads->world), answer ? answer->retry_after_s : 0);
         log_warning("a model cannot be sent yet", log_s("trial", uploads->items->trial), log_i("status", answer ? answer->status : 0),
-                    log_s("why", answer ? answer->failure : ""), log_f("again_in_s", wait_s));
+                    log_s("why", answer ? net_why(answer) : ""), log_f("again_in_s", wait_s));
 }
 
-static const char *detail_of(const struct net_answer *answer) {
-        const char *detail = json_string_value(json_object_get(answer->body, "detail"));
-        return detail ? detail : "";
+/* What is offered or sent can never be taken. All else may pass, a token that is not good any more too, and is tried again. */
+static bool is_refused(int status) {
+        return status == 400 || status == 409 || status == 413 || status == 415 || status == 422;
 }
 
 /* The next piece in order; the offer again when all are sent. */
@@ -255,11 +255,11 @@ static void on_piece(void *data, const struct net_answer *answer) {
                 advance(uploads, uploads->file, (uint64_t)json_integer_value(received));
         } else if (answer->status == 413 && uploads->piece_bytes > PIECE_BYTES_MIN) {
                 halve(uploads);
-                restart(uploads, detail_of(answer));
+                restart(uploads, net_why(answer));
         } else if (answer->status == 404 || answer->status == 409 || answer->status == 422) {
-                restart(uploads, detail_of(answer)); /* the next offer says what is there */
-        } else if (answer->status >= 400 && answer->status < 500 && answer->status != 408 && answer->status != 429) {
-                give_up(uploads, detail_of(answer));
+                restart(uploads, net_why(answer)); /* the next offer says what is there */
+        } else if (is_refused(answer->status)) {
+                give_up(uploads, net_why(answer));
         } else {
                 if (answer->status == 0)
                         halve(uploads); /* a line that never lasts for a whole one */
@@ -310,14 +310,14 @@ static void on_offered(void *data, const struct net_answer *answer) {
                         uploads->backoff.due_ms = world_mono_ms(uploads->world) + STORING_MS;
                 } else {
                         log_info(strcmp(state, "kept") == 0 ? "the coordinator keeps the model" : "the coordinator does not want the model",
-                                 log_s("trial", uploads->items->trial), log_s("why", detail_of(answer)));
+                                 log_s("trial", uploads->items->trial), log_s("why", net_why(answer)));
                         finish(uploads);
                 }
         } else if (answer->status == 404) { /* it keeps none, or the trial is deleted */
-                log_debug("the coordinator keeps no model of it", log_s("trial", uploads->items->trial), log_s("why", detail_of(answer)));
+                log_debug("the coordinator keeps no model of it", log_s("trial", uploads->items->trial), log_s("why", net_why(answer)));
                 finish(uploads);
-        } else if (answer->status >= 400 && answer->status < 500 && answer->status != 408 && answer->status != 429) {
-                give_up(uploads, detail_of(answer));
+        } else if (is_refused(answer->status)) {
+                give_up(uploads, net_why(answer));
         } else
                 retry_later(uploads, answer);
 }

@@ -281,6 +281,11 @@ void net_cancel(struct net_request *request) {
         request_free(request);
 }
 
+const char *net_why(const struct net_answer *answer) {
+        const char *detail = json_string_value(json_object_get(answer->body, "detail"));
+        return detail ? detail : answer->failure ? answer->failure : "";
+}
+
 static int64_t date_of(CURL *easy) {
         struct curl_header *header;
         if (curl_easy_header(easy, "Date", 0, CURLH_HEADER, -1, &header) != CURLHE_OK)

@@ -36,6 +36,9 @@ struct net_answer {
         const char *worker_state; /* the header Worker-State; NULL when absent */
 };
 
+/* Why it is not the answer that was wished for: the server's "detail", or the failure; never NULL. */
+const char *net_why(const struct net_answer *answer);
+
 struct net;
 struct net_request;
 typedef void net_callback(void *data, const struct net_answer *answer);
