@@ -278,7 +278,7 @@ def test_disks_and_cores(tmp_path):
         file = tmp_path / "file"
         file.write_text("")
         assert verdict(worker_doctor(tmp_path, server.url, "--checkpoint-dir", file / "below", expect=1), "disk") == "wrong"
-        checks = doctor("sweep-worker", "--coordinator", server.url, "--work-dir", tmp_path / "work", "--slots", 512, "--threads", 512)
+        checks = doctor("sweep-worker", "--coordinator", server.url, "--work-dir", tmp_path / "work", "--slots", 512, "--threads", os.cpu_count() + 1)
         assert verdict(checks, "slots") == "warning" and verdict(checks, "threads") == "warning"
 
 
@@ -302,14 +302,38 @@ def test_models_and_data_that_cannot_be_trained_with(tmp_path):
         assert "cannot find" in detail(look(tmp_path / "absent", data), "trainer")
 
 
+@pytest.mark.parametrize("ends_with", [0, 1, 3])
+def test_a_program_that_is_no_trainer(tmp_path, ends_with):
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\necho hello\nexit {ends_with}\n")
+    program.chmod(0o755)
+    with Daemon(tmp_path) as server:
+        checks = worker_doctor(tmp_path, server.url, "--trainer-program", program, expect=1)
+    assert f"status {ends_with} and told nothing" in detail(checks, "trainer")
+
+
 def test_programs_that_may_be_run_are_named(tmp_path):
     with Daemon(tmp_path) as server:
         checks = worker_doctor(tmp_path, server.url, "--allow-command", "yes=/bin/true")
         assert "yes runs" in detail(checks, "command")
 
 
+@pytest.mark.skipif(bool(SANITIZED), reason="the sanitizers need address space without limit")
+def test_memory_counts_what_the_libraries_take():
+    def look(threads, expect):
+        done = subprocess.run(["sh", "-c", 'ulimit -v 1000000; exec "$@"', "sh", program("sweep-trainer"), "doctor", "--json", "--model", f"{DEMO}/model", "--threads",
+                               str(threads)], capture_output=True, text=True, timeout=PATIENCE_S, env={**os.environ, "OPENBLAS_NUM_THREADS": "1"})
+        assert done.returncode == expect, done.stdout
+        return next(item for item in json.loads(done.stdout)["checks"] if item["check"] == "memory")
+
+    assert look(1, 0)["verdict"] == "ok"
+    assert "of address space" in look(8, 1)["detail"]
+
+
 def test_an_old_core_and_a_small_thread_limit_slow_a_trainer_down():
-    checks = doctor("sweep-trainer", "--threads", 2, env={"OPENBLAS_CORETYPE": "Prescott", "OMP_NUM_THREADS": "1"})
-    assert verdict(checks, "threads") == "warning"
+    checks = doctor("sweep-trainer", "--threads", 2, env={"OPENBLAS_CORETYPE": "Prescott", "OMP_THREAD_LIMIT": "1"})
+    assert verdict(checks, "threads") == "warning" and "OMP_THREAD_LIMIT" in detail(checks, "threads")
     if "avx" in detail(checks, "blas"):
         assert verdict(checks, "blas") == "warning"
+    others = doctor("sweep-trainer", "--threads", 2, env={"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
+    assert "OMP" not in detail(others, "threads")  # a training sets these itself

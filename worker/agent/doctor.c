@@ -36,18 +36,13 @@ struct examination {
         struct loop_host host;
         struct net *net;
         bool is_answered, is_reached;
-        bool is_over; /* the trainer's answer */
+        bool is_over, is_told; /* the trainer's answer */
         bool has_token;
 };
 
 #define SAY(e, verdict, check, remedy, ...) doctor_say(&(e)->doctor, DOCTOR_##verdict, check, remedy, __VA_ARGS__)
 
 /* --- the coordinator ---------------------------------------------------------------------------------------- */
-
-static const char *why(const struct net_answer *answer) {
-        const char *detail = json_string_value(json_object_get(answer->body, "detail"));
-        return detail ? detail : answer->failure ? answer->failure : "";
-}
 
 static void look_at_clock(struct examination *e, int64_t date_s) {
         int64_t ahead = (int64_t)(world_wall_ms(world_real()) / 1000) - date_s, off = ahead < 0 ? -ahead : ahead;
@@ -65,17 +60,17 @@ static void on_ready(void *data, const struct net_answer *answer) {
         const char *url = e->options->coordinator;
         e->is_answered = true;
         if (answer->status == 0) {
-                bool is_tls = strstr(why(answer), "ertificate") || strstr(why(answer), "SSL") || strstr(why(answer), "TLS");
+                bool is_tls = strstr(net_why(answer), "ertificate") || strstr(net_why(answer), "SSL") || strstr(net_why(answer), "TLS");
                 SAY(e, WRONG, "coordinator", is_tls ? "give the authority that signed its certificate as --ca FILE, and the name that stands in it as --coordinator"
                                                     : "is sweepd running there (systemctl status sweepd), is the address right, is a firewall in between?",
-                    "%s: %s", url, why(answer));
+                    "%s: %s", url, net_why(answer));
                 return;
         }
         e->is_reached = answer->status == 200 || answer->status == 503;
         if (answer->status == 200)
                 SAY(e, OK, "coordinator", NULL, "%s is ready%s", url, strncmp(url, "https:", 6) == 0 ? ", its certificate is good" : "");
         else if (answer->status == 503)
-                SAY(e, WARNING, "coordinator", "its log says why; workers wait until it is", "%s is not ready: %s", url, why(answer));
+                SAY(e, WARNING, "coordinator", "its log says why; workers wait until it is", "%s is not ready: %s", url, net_why(answer));
         else
                 SAY(e, WRONG, "coordinator", "give the address of sweepd as --coordinator", "%s answers %d: no sweepd?", url, answer->status);
         if (e->is_reached)
@@ -91,11 +86,11 @@ static void on_claim(void *data, const struct net_answer *answer) {
         else if (answer->status == 401)
                 SAY(e, WRONG, "token", make, e->has_token ? "the coordinator does not know it: wrong, expired or revoked" : "the coordinator wants one");
         else if (answer->status == 403)
-                SAY(e, WRONG, "token", make, "it is good, but not a worker's: %s", why(answer));
+                SAY(e, WRONG, "token", make, "it is good, but not a worker's: %s", net_why(answer));
         else if (answer->status == 429)
                 SAY(e, WRONG, "token", "wait a minute, then look again", "too many wrong tokens came from this address");
         else
-                SAY(e, WARNING, "token", "look again", "whether it is good is not known: %d %s", answer->status, why(answer));
+                SAY(e, WARNING, "token", "look again", "whether it is good is not known: %d %s", answer->status, net_why(answer));
 }
 
 static void call(struct examination *e, const char *method, const char *path, net_callback *callback) {
@@ -186,15 +181,15 @@ static void on_line(void *data, const char *text, size_t len) {
         struct examination *e = data;
         _cleanup_json_ json_t *answer = NULL;
         if (text && json_read(text, len, &answer, NULL) == 0)
-                doctor_take(&e->doctor, answer);
+                e->is_told = doctor_take(&e->doctor, answer) || e->is_told;
 }
 
 static void on_end(void *data, const struct process_end *end) {
         struct examination *e = data;
         e->is_over = true;
-        if (end->signal || end->exit_status > 1)
-                SAY(e, WRONG, "trainer", "run it by hand to see why: sweep-trainer doctor", "%s ended with %s %d: %.300s", e->options->trainer_program,
-                    end->signal ? "signal" : "status", end->signal ? end->signal : end->exit_status, end->stderr_tail);
+        if (end->signal || end->exit_status > 1 || !e->is_told)
+                SAY(e, WRONG, "trainer", "run it by hand to see why: sweep-trainer doctor", "%s ended with %s %d%s: %.300s", e->options->trainer_program,
+                    end->signal ? "signal" : "status", end->signal ? end->signal : end->exit_status, e->is_told ? "" : " and told nothing", end->stderr_tail);
 }
 
 static void look_at_trainer(struct examination *e, unsigned threads) {

@@ -108,21 +108,26 @@ static unsigned long long mib(uint64_t bytes) {
         return (unsigned long long)(bytes >> 20);
 }
 
+struct train_need train_need(const struct model_shape *shape, const struct model_limits *limits) {
+        uint64_t threads = (uint64_t)limits->threads, arena = model_arena_bytes(shape, limits);
+        return (struct train_need){arena, arena + threads * TOUCHED_BYTES, arena + threads * BLAS_BUFFER_BYTES};
+}
+
 /* Too little memory is found out here, with the sizes, and not by the kernel in the middle of a trial. OpenBLAS would even
  * wait for ever for buffers that there is no address space for. */
 static int check_room(struct training *t, const struct model_shape *shape, const struct model_limits *limits) {
         struct memory_room room;
-        uint64_t threads = (uint64_t)limits->threads, arena = model_arena_bytes(shape, limits);
-        uint64_t resident = arena + threads * TOUCHED_BYTES, address = arena + threads * BLAS_BUFFER_BYTES;
+        const struct train_need need = train_need(shape, limits);
         memory_look("", &room);
-        if (resident <= room.resident_bytes && address <= room.address_bytes)
+        if (need.resident_bytes <= room.resident_bytes && need.address_bytes <= room.address_bytes)
                 return 0;
-        bool is_resident = resident > room.resident_bytes;
+        bool is_resident = need.resident_bytes > room.resident_bytes;
+        uint64_t bytes = is_resident ? need.resident_bytes : need.address_bytes;
         return loop_fail(t->outcome, "out_of_memory", 0,
                          "needs %llu MiB%s, %llu MiB available by the %s: %llu MiB of model, %d tokens a batch, %llu MiB of buffers for %d threads",
-                         mib(is_resident ? resident : address), is_resident ? "" : " of address space",
-                         mib(is_resident ? room.resident_bytes : room.address_bytes), is_resident ? room.resident_from : "process limit", mib(arena),
-                         limits->max_tokens, mib(is_resident ? resident - arena : address - arena), limits->threads);
+                         mib(bytes), is_resident ? "" : " of address space", mib(is_resident ? room.resident_bytes : room.address_bytes),
+                         is_resident ? room.resident_from : "process limit", mib(need.arena_bytes), limits->max_tokens, mib(bytes - need.arena_bytes),
+                         limits->threads);
 }
 
 static int make_model(struct training *t, const struct model_shape *shape) {

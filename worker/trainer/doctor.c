@@ -17,6 +17,7 @@
 #include "kernels/kernels.h"
 #include "model/folder.h"
 #include "token/token.h"
+#include "train/train.h"
 
 #define BATCH 16 /* what a training is given where nothing else is said */
 #define LENGTH 128
@@ -59,30 +60,28 @@ static void look_at_blas(struct doctor *doctor) {
 }
 
 static void look_at_threads(struct doctor *doctor, int threads) {
-        static const char *const limits[] = {"OMP_THREAD_LIMIT", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"};
+        const char *limit = getenv("OMP_THREAD_LIMIT"); /* what else there is to set, a training overrides */
         cpu_set_t set;
         int cores = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 0;
-        for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
-                const char *value = getenv(limits[i]);
-                if (value && strtol(value, NULL, 10) > 0 && strtol(value, NULL, 10) < threads) {
-                        doctor_say(doctor, DOCTOR_WARNING, "threads", "unset it, or ask for fewer threads", "%s=%s, and %d are asked for", limits[i], value, threads);
-                        return;
-                }
-        }
-        doctor_say(doctor, cores > 0 && threads > cores ? DOCTOR_WARNING : DOCTOR_OK, "threads", "ask for fewer: more threads than cores only wait for each other",
-                   "%d on %d cores", threads, cores);
+        long most = limit ? strtol(limit, NULL, 10) : 0;
+        if (most > 0 && most < threads)
+                doctor_say(doctor, DOCTOR_WARNING, "threads", "unset it, or ask for fewer threads", "OMP_THREAD_LIMIT=%s, and %d are asked for", limit, threads);
+        else
+                doctor_say(doctor, cores > 0 && threads > cores ? DOCTOR_WARNING : DOCTOR_OK, "threads",
+                           "ask for fewer: more threads than cores only wait for each other", "%d on %d cores", threads, cores);
 }
 
 static void look_at_memory(struct doctor *doctor, const struct model_shape *shape, int threads) {
         int length = shape->max_positions < LENGTH ? shape->max_positions : LENGTH;
         struct model_limits limits = {.max_sequences = BATCH, .max_tokens = BATCH * length, .max_length = length, .training = true, .threads = threads};
-        uint64_t needed = model_arena_bytes(shape, &limits);
+        const struct train_need need = train_need(shape, &limits);
         struct memory_room room;
         memory_look("", &room);
-        uint64_t has = room.resident_bytes < room.address_bytes ? room.resident_bytes : room.address_bytes;
+        bool is_address = need.address_bytes > room.address_bytes;
+        uint64_t needed = is_address ? need.address_bytes : need.resident_bytes, has = is_address ? room.address_bytes : room.resident_bytes;
         doctor_say(doctor, has < needed ? DOCTOR_WRONG : has < needed + needed / 2 ? DOCTOR_WARNING : DOCTOR_OK, "memory",
-                   "free some, give fewer slots, or sweep smaller batches", "one training of this model at batch 16 takes about %llu MiB, %llu MiB are free",
-                   (unsigned long long)(needed >> 20), (unsigned long long)(has >> 20));
+                   "free some, give fewer slots, or sweep smaller batches", "one training of this model at batch 16 takes about %llu MiB%s, %llu MiB are free",
+                   (unsigned long long)(needed >> 20), is_address ? " of address space" : "", (unsigned long long)(has >> 20));
 }
 
 static int load_model(const char *folder, const struct model_shape *shape, bool *ret_drew_head, struct error *err) {
