@@ -147,21 +147,25 @@ export function specDialog({title, text, verb, note, send, prefix = ""}) {
 export const createSweep = (text = EXAMPLE, title = "New sweep") => specDialog({title, text, verb: "Create",
   note: "A sweep's spec as JSON or YAML; a Weights & Biases sweep means what it means there.", send: (json) => call("POST", "/v1/sweeps", json)});
 
-// `after` with a null for every member of an object that it has no more: the merge patch that makes it of `before`. Both JSON texts.
+// The merge patch that makes `after` of `before`, both JSON texts: what is the same is not sent, as somebody else may change it meanwhile.
 export function mergePatch(before, after) {
-  const places = locate(after), insertions = [];
-  (function walk(pointer, old, now) {
-    const gone = Object.keys(old).filter((key) => !(key in now)).map((key) => `${JSON.stringify(key)}:null`), [start] = places.get(pointer);
-    const from = after[start] === "\"" ? start + after.slice(start).match(/^"(?:[^"\\]|\\.)*"/)[0].length : start, open = after.indexOf("{", from) + 1;
-    if (gone.length) insertions.push([open, gone.join(",") + (Object.keys(now).length ? "," : "")]);
-    for (const [key, value] of Object.entries(old)) {
-      const isObject = (one) => one && typeof one === "object" && !Array.isArray(one);
-      if (isObject(value) && isObject(now[key])) walk(`${pointer}/${key.replaceAll("~", "~0").replaceAll("/", "~1")}`, value, now[key]);
+  const places = [locate(before), locate(after)], isObject = (one) => one !== null && typeof one === "object" && !Array.isArray(one), old = JSON.parse(before), now = JSON.parse(after);
+  const member = (text, [start, end]) => text.slice(start, end).replace(/^"(?:[^"\\]|\\.)*"\s*:/, ""); // its value, as it was typed
+  function patch(pointer, old, now) {
+    const parts = Object.keys(old).filter((key) => !Object.hasOwn(now, key)).map((key) => `${JSON.stringify(key)}:null`);
+    for (const [key, value] of Object.entries(now)) {
+      const inner = `${pointer}/${key.replaceAll("~", "~0").replaceAll("/", "~1")}`, known = Object.hasOwn(old, key);
+      if (known && isObject(old[key]) && isObject(value)) {
+        const change = patch(inner, old[key], value);
+        if (change !== "{}") parts.push(`${JSON.stringify(key)}:${change}`);
+        continue;
+      }
+      const text = member(after, places[1].get(inner));
+      if (!known || indented(text) !== indented(member(before, places[0].get(inner)))) parts.push(`${JSON.stringify(key)}:${text}`);
     }
-  })("", JSON.parse(before), JSON.parse(after));
-  let text = after;
-  for (const [place, words] of insertions.sort((a, b) => b[0] - a[0])) text = text.slice(0, place) + words + text.slice(place);
-  return text;
+    return `{${parts.join(",")}}`;
+  }
+  return isObject(now) ? patch("", old, now) : after;
 }
 
 // --- the list -----------------------------------------------------------------------------------------------------------

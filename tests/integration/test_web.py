@@ -382,14 +382,19 @@ def test_a_sweep_is_cloned_edited_and_its_history_shown(tmp_path):
         wrong = browser.run("return [...document.querySelectorAll('.editor pre b')].map((one) => Number(one.textContent))")
         assert len(wrong) >= 1 and '"min": 9.0' in browser.run("return document.querySelector('dialog textarea').value").split("\n")[wrong[-1] - 1]
         browser.driver.get_log("browser")
+        browser.run(FILL, "just words")
+        browser.click("dialog button", "Change")
+        browser.wait("document.querySelector('dialog .faults').textContent.includes('must be an object')")
+        browser.driver.get_log("browser")
+        server.patch(f"/v1/sweeps/{sweep['id']}", {"spec": {"name": "by somebody else"}})  # meanwhile: it stays
         browser.run(FILL, re.sub(r',\n *"description": "to go"', "", text).replace('"run_cap": 4', '"run_cap": 6'))
         browser.click("dialog button", "Change")
-        browser.wait("document.querySelectorAll('.history tbody tr').length === 2")
+        browser.wait("document.querySelectorAll('.history tbody tr').length === 3")
         assert "stages.2.run_cap 4 → 6" in browser.run("return document.querySelector('.history').innerText.replace(/\\s+/g, ' ')")
         now = server.get(f"/v1/sweeps/{sweep['id']}")["spec"]
-        assert now["stages"][2]["run_cap"] == 6 and "description" not in now and now["parameters"] == STAGED["parameters"]
+        assert now["stages"][2]["run_cap"] == 6 and "description" not in now and now["parameters"] == STAGED["parameters"] and now["name"] == "by somebody else"
         server.patch(f"/v1/sweeps/{sweep['id']}", {"state": "paused"})
-        browser.wait("document.querySelectorAll('.history tbody tr').length === 3")
+        browser.wait("document.querySelectorAll('.history tbody tr').length === 4")
         server.request("DELETE", f"/v1/sweeps/{sweep['id']}", expect=204)
         browser.wait("document.body.innerText.includes('This sweep was deleted')")
         browser.open(server, "/sweeps")
