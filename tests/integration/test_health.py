@@ -32,8 +32,9 @@ def shown(server, name):
 
 def test_a_broken_machine_gets_no_more_trials_and_none_is_lost(tmp_path):
     with Daemon(tmp_path) as server:
-        sweep = server.create_sweep(trainer="command", program="evaluate", run_cap=30)["id"]
         with command_worker(server, tmp_path, "broken", BROKEN) as broken, command_worker(server, tmp_path, "sound", SOUND):
+            server.wait_until("/v1/workers", lambda workers: len(workers["items"]) == 2)  # alone, the broken one would fail trials to their end
+            sweep = server.create_sweep(trainer="command", program="evaluate", run_cap=30)["id"]
             done = server.wait_until(f"/v1/sweeps/{sweep}", lambda s: s["state"] == "finished")
             assert done["counts"]["completed"] == 30 and done["counts"]["failed"] == 0
             worker = shown(server, "broken")

@@ -376,7 +376,8 @@ def test_result_survives_a_killed_worker_and_is_delivered_before_the_next_regist
     worker = start(server, "--exit-when-idle", 0)
     assert worker.wait() == 0
     assert trial.outcome == {"state": "completed", "value": 0.5} and trial.attempt == 1
-    assert [route for route, _ in server.calls][:2] == ["report", "register"]
+    routes = [route for route, _ in server.calls if route != "claim"]  # the killed one's last claim may be written down late
+    assert routes[:2] == ["report", "register"]
     assert worker.outbox() == []
 
 
