@@ -66,6 +66,9 @@ static void host_of(const char *url, char *ret, size_t size) {
 }
 
 int notify_check_url(const char *url, struct error *err) {
+        for (const char *c = url; *c; c++)
+                if (*c <= ' ' || *c > '~')
+                        return error_set(err, -EINVAL, "webhook: expected an http or https URL of printable ASCII: write others as %%XX, names as xn--…");
         CURLU *parsed = curl_url();
         char *scheme = NULL, *host = NULL, *user = NULL;
         int r = 0;
@@ -187,6 +190,9 @@ static int deliver(struct notifier *notifier, const struct notify_message *messa
                 snprintf(text, sizeof text, "%s answered %ld%s", host, status, status >= 300 && status < 400 ? ", and redirects are not followed" : "");
         else
                 snprintf(text, sizeof text, "%s: %s", host, failure);
+        for (char *c = text; *c; c++) /* what libcurl says may quote the other side */
+                if (*c < ' ' || *c > '~')
+                        *c = '?';
         log_write(result.is_delivered ? LOG_INFO : LOG_WARNING, result.is_delivered ? "webhook told" : result.is_over ? "webhook given up" : "webhook not told",
                   (struct log_field[]){log_s("event", message->event), log_i("delivery", message->id), log_i("attempt", result.attempts), log_s("result", text),
                                        log_f("again_in_s", (double)result.wait_ms / 1000), {0}});

@@ -194,6 +194,7 @@ def test_two_receivers_are_both_told(tmp_path):
 
 @pytest.mark.parametrize("arguments, text", [
     (["--webhook", "ftp://example.org/x"], "http or https"), (["--webhook", "nonsense"], "http or https"),
+    (["--webhook", b"http://caf\xe9.test/"], "printable ASCII"), (["--webhook", "http://a/b c"], "printable ASCII"),
     (["--webhook", "https://me:secret@example.org/"], "password"), (["--webhook-event", "birthday"], "birthday"),
     (["--webhook-secret-file", "absent"], "absent"), (["--webhook-secret-file", "short"], "at least 16"), (["--webhook-secret-file", "open"], "chmod 600")])
 def test_options_that_make_no_sense_are_refused(tmp_path, arguments, text):
