@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -506,7 +507,8 @@ def test_a_worker_gets_its_model_through_a_line_that_is_cut_again_and_again(serv
     assert contents(tmp_path / "model") == contents(local)
 
 
-def test_a_killed_worker_sends_its_model_after_its_next_start(server, tmp_path):
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_a_worker_that_ended_sends_its_model_after_its_next_start(server, tmp_path, end):
     sweep = server.create_sweep(trainer="command", program="prog", run_cap=1)["id"]
     allow = writes_a_model(tmp_path, 1_500_000)
     with CuttingProxy(server.url, 40_000) as proxy:  # too narrow to finish quickly
@@ -517,10 +519,12 @@ def test_a_killed_worker_sends_its_model_after_its_next_start(server, tmp_path):
             while not list((tmp_path / "work").rglob(".upload")):
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
+            process.send_signal(end)
+            assert process.wait(PATIENCE_S) == (0 if end == signal.SIGTERM else -end)
         finally:
             process.kill()
             process.wait()
-    assert server.get(f"/v1/sweeps/{sweep}/models")["items"] == []
+    assert server.get(f"/v1/sweeps/{sweep}/models")["items"] == [] and list((tmp_path / "work").rglob(".upload"))
     process = worker(server.url, tmp_path, "--trainer", "command", allow, "--exit-when-idle", 1)
     try:
         assert process.wait(PATIENCE_S * 4) == 0, worker_log(tmp_path)
