@@ -82,7 +82,7 @@ int command_add_parameters(struct words *words, const json_t *params) {
 /* Kept by name or by prefix (ending in '_'). */
 static const char *const kept[] = {
         "PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES",
-        "OPENBLAS_CORETYPE", "SWEEPD_SHARE_DIR", "ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS", "LSAN_OPTIONS",
+        "OPENBLAS_CORETYPE", "SWEEPD_KERNELS", "SWEEPD_F32", "SWEEPD_BF16", "SWEEPD_SHARE_DIR", "ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS", "LSAN_OPTIONS",
 };
 
 static int is_kept(const char *variable) {

@@ -39,10 +39,12 @@ static void environment_is_clean(void **state) {
         setenv("LC_TEST", "C", 1);
         setenv("TZ", "UTC", 1);
         setenv("OMP_NUM_THREADS", "99", 1);
+        setenv("SWEEPD_F32", "blas", 1);
+        setenv("SWEEPD_F32_TOKEN", "x", 1);
         _cleanup_words_ struct words words = {0};
         assert_int_equal(command_add_environment(&words, 2), 0);
-        assert_true(has(&words, "LC_TEST=C") && has(&words, "TZ=UTC") && has(&words, "OMP_NUM_THREADS=2"));
-        assert_false(has(&words, "SWEEP_SECRET=x") || has(&words, "PATHOLOGY=x") || has(&words, "OMP_NUM_THREADS=99"));
+        assert_true(has(&words, "LC_TEST=C") && has(&words, "TZ=UTC") && has(&words, "OMP_NUM_THREADS=2") && has(&words, "SWEEPD_F32=blas"));
+        assert_false(has(&words, "SWEEP_SECRET=x") || has(&words, "PATHOLOGY=x") || has(&words, "SWEEPD_F32_TOKEN=x") || has(&words, "OMP_NUM_THREADS=99"));
 }
 
 static void too_many_arguments_are_refused(void **state) {
