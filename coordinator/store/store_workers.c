@@ -144,14 +144,15 @@ int store_worker_forget(struct store *store, int64_t worker) {
         return r;
 }
 
+/* Of so many attempts at most, however many there are: this is asked again whenever one more has failed. */
 int store_worker_failures(struct store *store, int64_t worker, uint64_t since_ms, size_t max, struct failed_row *rows, size_t *ret_n) {
         sqlite3_stmt *s = NULL;
         int r = store_query(store,
                             "SELECT a.trial, t.sweep, a.reason, max(a.ended_ms), EXISTS (SELECT 1 FROM attempts b WHERE b.trial = a.trial AND "
                             "b.worker <> a.worker AND b.reason IS NOT NULL AND b.reason <> 'lease_lost'), EXISTS (SELECT 1 FROM attempts b "
                             "WHERE b.trial = a.trial AND b.worker <> a.worker AND b.ended_as IN ('completed', 'stopped')) "
-                            "FROM attempts a JOIN trials t ON t.id = a.trial WHERE a.worker = ?1 AND a.reason IS NOT NULL AND a.ended_ms > ?2 "
-                            "GROUP BY a.trial ORDER BY 4 LIMIT ?3",
+                            "FROM (SELECT * FROM attempts WHERE worker = ?1 AND reason IS NOT NULL AND ended_ms > ?2 ORDER BY ended_ms LIMIT 2 * ?3) a "
+                            "JOIN trials t ON t.id = a.trial GROUP BY a.trial ORDER BY 4 LIMIT ?3",
                             &s, bind_i(worker), bind_i(since_ms), bind_i(max));
         size_t n = 0;
         while (r == 0 && n < max && (r = store_step(store, s)) == STORE_ROW) {
