@@ -83,7 +83,7 @@ struct plan {
 
         struct opt_memory *memory; /* goes with the job that is out, and comes back */
         bool job_out;
-        uint64_t ahead_evidence; /* that a proposal was last computed ahead for */
+        uint64_t modelled_evidence; /* that a proposal was last computed for, ahead or not */
         unsigned n_stale; /* proposals in a row that new evidence overtook */
         json_t *ready_params, *ready_proposal; /* a finished job's, valid for ready_version */
         uint64_t ready_version;

@@ -277,6 +277,7 @@ int job_new(struct plan *plan, unsigned stage, struct plan_job **ret) {
                 return -ENOMEM;
         job->stage = stage;
         job->version = plan->version;
+        plan->modelled_evidence = plan->evidence;
         const struct parameter_list *parameters = stage_parameters(plan, stage);
         int r = 0;
         for (size_t i = 0; r == 0 && i < parameters->n; i++)

@@ -499,7 +499,7 @@ int plan_ahead(struct plan *plan, struct plan_job **ret_job) {
         const struct stage_spec *spec = &plan->spec->stages[plan->stage];
         const struct stage_counts *counts = &plan->counts[plan->stage];
         *ret_job = NULL;
-        if (plan->load || plan->closed || plan->job_out || plan->ahead_evidence == plan->evidence || spec->method != METHOD_BAYES ||
+        if (plan->load || plan->closed || plan->job_out || plan->modelled_evidence == plan->evidence || spec->method != METHOD_BAYES ||
             (plan->run_cap > 0 && plan->n_counted >= plan->run_cap) ||
             (plan->spec->method == METHOD_STAGED && spec->run_cap > 0 && counts->proposed + counts->enqueued >= spec->run_cap) ||
             (plan->ready_params && plan->ready_version == plan->version && plan->ready_stage == plan->stage))
@@ -508,7 +508,6 @@ int plan_ahead(struct plan *plan, struct plan_job **ret_job) {
         int r = next_repeat(plan, &params, &proposal);
         if (r != CONFIRM_NOTHING) /* a repeat is due, which needs no model */
                 return r < 0 ? r : 0;
-        plan->ahead_evidence = plan->evidence;
         r = job_new(plan, plan->stage, ret_job);
         plan->job_out = r == 0;
         return r;

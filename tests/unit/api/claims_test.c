@@ -336,6 +336,26 @@ static void a_result_starts_the_next_proposal_before_anybody_asks(void **state) 
         free(sweep);
 }
 
+static void with_one_trial_at_a_time_no_proposal_is_computed_in_vain(void **state) {
+        struct house *house = *state;
+        char *worker = house_worker(house, "w"), *sweep = house_sweep(house, BAYES("")), id[8];
+        for (int i = 0; i < 3; i++) {
+                snprintf(id, sizeof id, "c%d", i);
+                json_t *trial = house_claim(house, worker, id);
+                house->hold_jobs = true;
+                house_turn(house);
+                assert_int_equal(house->n_jobs, 0); /* its result will make it worthless */
+                house_complete(house, trial, i);
+                assert_int_equal(house->n_jobs, 1);
+                house->hold_jobs = false;
+                house_turn(house);
+                house->hold_jobs = true; /* and while the next claim takes it */
+                json_decref(trial);
+        }
+        free(worker);
+        free(sweep);
+}
+
 static void a_worker_waits_for_the_proposal_of_a_higher_priority_but_not_of_an_equal_one(void **state) {
         struct house *house = *state;
         char *worker = house_worker(house, "w");
@@ -458,6 +478,7 @@ int main(void) {
                 behaviour(parallelism_limits_what_runs_at_once),
                 behaviour(a_claim_without_waiting_still_computes_a_proposal),
                 behaviour(a_result_starts_the_next_proposal_before_anybody_asks),
+                behaviour(with_one_trial_at_a_time_no_proposal_is_computed_in_vain),
                 behaviour(a_worker_waits_for_the_proposal_of_a_higher_priority_but_not_of_an_equal_one),
                 behaviour(workers_that_cannot_evaluate_a_sweep_get_none_and_are_told_why),
                 behaviour(a_draining_worker_waits_in_vain),
