@@ -139,15 +139,24 @@ static void a_sentence_scores_the_same_alone_and_in_company(void **state) {
 
 static void inference_model_scores_like_a_training_model(void **state) {
         (void)state;
-        struct model_shape deep = shape;
-        deep.layers = 5;
-        struct model *small = make_model_of(&deep, false, 1), *large = make_model_of(&deep, true, 1);
-        float a[6], b[6];
-        model_forward(small, &batch, a);
-        model_forward(large, &batch, b);
-        assert_memory_equal(a, b, sizeof a);
-        model_free(small);
-        model_free(large);
+        static const char *const ways[] = {"f32", "rounded", "onednn"}; /* SWEEPD_BF16; they differ in what lies where */
+        for (int way = 0; way < 3; way++)
+                for (int layers = 1; layers <= 5; layers++) {
+                        struct model_shape deep = shape;
+                        deep.layers = layers;
+                        setenv("SWEEPD_BF16", ways[way], 1);
+                        struct model *small = make_model_in(&deep, false, 1, way > 0), *large = make_model_in(&deep, true, 1, way > 0);
+                        float a[6], b[6], c[6];
+                        model_forward(small, &batch, a);
+                        model_forward(large, &batch, b);
+                        assert_memory_equal(a, b, sizeof a);
+                        model_forward_backward(large, &batch, NULL, 1, c);
+                        for (int i = 0; i < 6; i++)
+                                assert_float_equal(b[i], c[i], way > 0 ? 0.02 : 2e-5);
+                        model_free(small);
+                        model_free(large);
+                }
+        unsetenv("SWEEPD_BF16");
 }
 
 static void run_steps(struct model *model) {
