@@ -167,7 +167,8 @@ static int check_ours(struct store *store, struct error *err) {
 static int configure(struct store *store, struct error *err) {
         sqlite3_busy_timeout(store->db, BUSY_MS);
         sqlite3_db_config(store->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-        if (exec(store, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA wal_autocheckpoint = 8192; PRAGMA cache_size = -32768") < 0)
+        if (exec(store, "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA wal_autocheckpoint = 8192; "
+                        "PRAGMA cache_size = -32768") < 0)
                 return fail(store, err, "cannot open");
         return 0;
 }
@@ -189,6 +190,8 @@ int store_open(const char *path, struct store **ret, struct error *err) {
                 r = fail(store, err, "cannot open");
         if (r == 0)
                 r = configure(store, err);
+        if (r == 0 && exec(store, "PRAGMA journal_mode = WAL") < 0)
+                r = fail(store, err, "cannot open");
         if (r == 0)
                 r = store_migrate(store, schema_migrations, schema_n_migrations, err);
         umask(mask);

@@ -77,6 +77,20 @@ def test_beside_a_running_server_its_lock_and_address_are_no_fault(tmp_path):
         server.get("/v1/sweeps")  # and the server noticed nothing
 
 
+def test_a_copy_is_looked_at_and_not_changed(tmp_path):
+    copy = tmp_path / "copy" / "sweepd.db"
+    copy.parent.mkdir()
+    with Daemon(tmp_path) as server:
+        sweep = server.create_sweep()["id"]
+        subprocess.run([program("sweepd"), "backup", "--database", server.database, copy], check=True, capture_output=True, timeout=PATIENCE_S)
+    before = copy.read_bytes()
+    server_doctor(copy.parent, "--no-auth")
+    assert copy.read_bytes() == before
+    with Daemon(copy.parent) as server:  # and serves in its place
+        assert [item["id"] for item in server.get("/v1/sweeps")["items"]] == [sweep]
+        assert copy.read_bytes()[18:20] == b"\2\2"  # with a log, as ever
+
+
 def test_an_address_that_is_taken_or_not_ours(tmp_path):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
