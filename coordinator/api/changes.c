@@ -4,17 +4,28 @@
 #include "api/core.h"
 #include "common/utf8.h"
 
-#define DETAIL_MAX (64 << 10) /* bytes; of a larger change only the places are kept */
+#define DETAIL_MAX (64 << 10) /* bytes; of a larger change, and of one that is nested too deeply, only the places are kept */
 #define CHANGES_MAX 1000      /* of one edit */
 #define TEXT_MAX 1000
 #define VALUE_BYTES 60 /* of a value in a sentence */
 
 /* --- writing --------------------------------------------------------------------------------------------------- */
 
+/* A value that a body could just hold may be too deep with what stands around it here. */
+static int judge_detail(const char *text, bool *ret_fits) {
+        _cleanup_json_ json_t *again = NULL;
+        int r = json_read(text, strlen(text), &again, NULL);
+        *ret_fits = r == 0 && strlen(text) <= DETAIL_MAX;
+        return r == -ENOMEM ? r : 0;
+}
+
 int change_note(struct api *api, int64_t sweep, const char *what, json_t *detail) {
         _cleanup_json_ json_t *owned = detail ? detail : json_object();
         _cleanup_free_ char *text = owned ? json_text(owned) : NULL;
-        if (text && strlen(text) > DETAIL_MAX) {
+        bool fits;
+        if (!text || judge_detail(text, &fits) < 0)
+                return -ENOMEM;
+        if (!fits) {
                 size_t i;
                 json_t *change;
                 json_array_foreach(json_object_get(owned, "changes"), i, change) {

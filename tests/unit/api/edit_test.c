@@ -378,6 +378,22 @@ static void the_history_tells_what_happened_and_outlives_a_restart(void **state)
         free(sweep);
 }
 
+static void the_history_of_what_is_nested_as_deeply_as_can_be_can_be_read(void **state) {
+        struct house *house = *state;
+        char *sweep = house_sweep(house, SPEC("random", "")), opening[2045 * 5 + 1], closing[2045 + 1], *body = NULL;
+        for (size_t i = 0; i < 2045; i++)
+                memcpy(opening + 5 * i, "{'k':", 5);
+        memset(closing, '}', 2045);
+        opening[sizeof opening - 1] = closing[sizeof closing - 1] = '\0';
+        assert_true(asprintf(&body, "{'spec':{'fixed':%s1%s}}", opening, closing) > 0);
+        json_decref(house_must(house, 200, ROUTE_SWEEP_PATCH, sweep, body));
+        json_t *list = house_get(house, ROUTE_SWEEP_HISTORY, sweep);
+        assert_string_equal(text_of(json_array_get(json_object_get(list, "items"), 1), "text"), "edited: fixed");
+        json_decref(list);
+        free(body);
+        free(sweep);
+}
+
 static void the_coordinator_signs_its_own_doings_with_nobody(void **state) {
         struct house *house = *state;
         char *worker = house_worker(house, "w"), *sweep = house_sweep(house, SPEC("random", ",'run_cap':1"));
@@ -404,6 +420,7 @@ int main(void) {
                 TEST(evidence_outside_of_the_new_space_still_counts),
                 TEST(a_question_that_waits_is_not_answered_from_before_the_edit_for_those_after_it),
                 TEST(the_history_tells_what_happened_and_outlives_a_restart),
+                TEST(the_history_of_what_is_nested_as_deeply_as_can_be_can_be_read),
                 TEST(the_coordinator_signs_its_own_doings_with_nobody),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
