@@ -139,7 +139,11 @@ static double number(const json_t *object, const char *key) {
         return json_number_value(json_object_get(object, key));
 }
 
-/* The same parameter in another trial: the widest range of both. */
+static bool is_multiple(double value, double step) {
+        return fabs(value / step - round(value / step)) < 1e-9;
+}
+
+/* The same parameter in another trial: the widest range of both, in steps where theirs meet. */
 static int merge(struct import *import, const char *name, json_t *fresh) {
         _cleanup_json_ json_t *owned = fresh;
         json_t *known = json_object_get(import->distributions, name);
@@ -153,7 +157,8 @@ static int merge(struct import *import, const char *name, json_t *fresh) {
                 return 0;
         if (!json_equal(json_object_get(known, "log"), json_object_get(fresh, "log")))
                 json_object_set_new(known, "log", json_false());
-        if (number(known, "step") != number(fresh, "step"))
+        double step = number(known, "step");
+        if (step != number(fresh, "step") || (step > 0 && !is_multiple(number(known, "low") - number(fresh, "low"), step)))
                 json_object_set_new(known, "step", json_real(0));
         json_object_set_new(known, "low", json_real(fmin(number(known, "low"), number(fresh, "low"))));
         json_object_set_new(known, "high", json_real(fmax(number(known, "high"), number(fresh, "high"))));
@@ -180,10 +185,6 @@ static int read_distributions(struct import *import) {
                         return r;
         }
         return r == SQLITE_DONE ? 0 : view_fail(import->db, import->path, "cannot read", import->err);
-}
-
-static bool is_multiple(double value, double step) {
-        return fabs(value / step - round(value / step)) < 1e-9;
 }
 
 /* Ours, with Weights & Biases' names. A step that does not begin at a multiple of itself has no such name: its values are listed
@@ -234,7 +235,7 @@ static json_t *value_of(const json_t *distribution, double value) {
         if (!isfinite(value) || (is_int && value != floor(value)))
                 return NULL;
         if (choices)
-                return value < 0 ? NULL : json_incref(json_array_get(choices, (size_t)value));
+                return value < 0 || value >= (double)json_array_size(choices) ? NULL : json_incref(json_array_get(choices, (size_t)value));
         return json_number(value, is_int);
 }
 

@@ -112,6 +112,15 @@ def test_ranges_that_differ_between_trials_are_joined(storage):
     assert spec["metric"] == {"name": "value", "goal": "minimize"}
 
 
+def test_steps_that_do_not_meet_are_no_steps(storage, tmp_path):
+    study = storage.study()
+    storage.trial(study, 1.0, {"x": 3}, {"x": integer(1, 9, step=2)}).trial(study, 0.5, {"x": 4}, {"x": integer(2, 10, step=2)})
+    spec = json.loads(run(storage.path).stdout)
+    assert spec["parameters"] == {"x": {"distribution": "int_uniform", "min": 1, "max": 10}}
+    with Daemon(tmp_path) as server:
+        assert server.post("/v1/sweeps", {**spec, "run_cap": 2}, expect=201)["counts"]["completed"] == 2
+
+
 def test_distributions_under_their_old_names(storage):
     study = storage.study()
     old = {"a": {"name": "UniformDistribution", "attributes": {"low": 0, "high": 1}}, "b": {"name": "LogUniformDistribution", "attributes": {"low": 1e-3, "high": 1}},
@@ -140,7 +149,7 @@ def test_versions_that_are_not_known_are_refused_with_what_to_do(tmp_path, schem
 
 def test_what_makes_no_sense_is_refused_by_name(tmp_path):
     def refused(text, trial, directions=("MAXIMIZE",)):
-        storage = Storage(tmp_path / f"{text[:9]}.db".replace(" ", "_"))
+        storage = Storage(tmp_path / f"{len(list(tmp_path.iterdir()))}.db")
         trial(storage, storage.study(directions=directions))
         assert text in run(storage.path, expect=1).stderr
 
@@ -148,6 +157,7 @@ def test_what_makes_no_sense_is_refused_by_name(tmp_path):
     refused("no completed trial", lambda storage, study: storage.trial(study, state="FAIL"))
     refused("does not know", lambda storage, study: storage.trial(study, 1.0, {"x": 0.5}, {"x": {"name": "Novel", "attributes": {}}}))
     refused("trial 0: parameter x", lambda storage, study: storage.trial(study, 1.0, {"x": 7}, {"x": choice("a", "b")}))
+    refused("trial 0: parameter y", lambda storage, study: storage.trial(study, 1.0, {"y": 1.8446744073709552e19}, {"y": choice("a", "b")}))
     refused("one kind in some", lambda storage, study: storage.trial(study, 1.0, {"x": 0.5}, {"x": floating(0, 1)}).trial(study, 1.0, {"x": 1}, {"x": integer(0, 1)}))
 
 
