@@ -138,22 +138,9 @@ unsigned health_elsewhere(const struct api *api, const struct peer *peer, const 
 
 /* --- what people do -------------------------------------------------------------------------------------------- */
 
-/* The worker of the path, whose body is empty: 0 · ANSWERED · negative. */
-static int find(struct api *api, struct api_call *call, struct peer **ret) {
-        struct faults faults = {0};
-        int r = reply_decoded(call, empty_decode(call->request.body, &faults), &faults);
-        if (r != 0)
-                return r;
-        *ret = peer_find(api, call->request.id);
-        if (*ret)
-                return 0;
-        r = reply_problem(call, 404, "there is no worker '%s'", call->request.id);
-        return r < 0 ? r : ANSWERED;
-}
-
 int workers_undrain(struct api *api, struct api_call *call) {
         struct peer *peer;
-        int r = find(api, call, &peer);
+        int r = peer_of_path(api, call, &peer);
         if (r != 0)
                 return r < 0 ? r : 0;
         if (peer->row.unfit)
@@ -189,7 +176,7 @@ static int forget(struct api *api, struct peer *peer) {
 
 int workers_forget(struct api *api, struct api_call *call) {
         struct peer *peer;
-        int r = find(api, call, &peer);
+        int r = peer_of_path(api, call, &peer);
         if (r != 0)
                 return r < 0 ? r : 0;
         if (peer_state(api, peer) != WORKER_GONE || holds_leases(api, peer))

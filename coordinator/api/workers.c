@@ -344,14 +344,23 @@ int workers_register(struct api *api, struct api_call *call) {
         return reply_worker(api, call, is_new ? 201 : 200, peer);
 }
 
-int workers_drain(struct api *api, struct api_call *call) {
+int peer_of_path(struct api *api, struct api_call *call, struct peer **ret) {
         struct faults faults = {0};
         int r = reply_decoded(call, empty_decode(call->request.body, &faults), &faults);
         if (r != 0)
+                return r;
+        *ret = peer_find(api, call->request.id);
+        if (*ret)
+                return 0;
+        r = reply_problem(call, 404, "there is no worker '%s'", call->request.id);
+        return r < 0 ? r : ANSWERED;
+}
+
+int workers_drain(struct api *api, struct api_call *call) {
+        struct peer *peer;
+        int r = peer_of_path(api, call, &peer);
+        if (r != 0)
                 return r < 0 ? r : 0;
-        struct peer *peer = peer_find(api, call->request.id);
-        if (!peer)
-                return reply_problem(call, 404, "there is no worker '%s'", call->request.id);
         peer->row.draining = true;
         r = store_worker_update(api->store, &peer->row);
         events_note_worker(api, peer, true);
