@@ -53,7 +53,6 @@ const struct config_program settings_program = {
         .options = options,
 };
 
-
 void pem_fini(struct buf *pem) {
         if (pem->data)
                 explicit_bzero(pem->data, pem->len);

@@ -18,7 +18,7 @@
 #define WAIT_MAX_MS 3600000
 #define CONNECT_TIMEOUT_MS 5000L
 #define TIMEOUT_MS 10000L
-#define FAILURE_WAIT_MS 10000 /* after the outbox could not be read or written */
+#define FAILURE_WAIT_MS 5000 /* after the outbox could not be read or written */
 
 struct notifier {
         struct notify_outbox outbox;
@@ -176,12 +176,20 @@ static uint64_t wait_after(unsigned attempts) {
         return wait < WAIT_MAX_MS ? wait : WAIT_MAX_MS;
 }
 
-/* Negative when the outbox could not be told. */
-static int deliver(struct notifier *notifier, const struct notify_message *message) {
+/* While the outbox cannot be written the message is not sent again: that would be so every few seconds while a disk is full. */
+static void tell(struct notifier *notifier, const struct notify_message *message, const struct notify_result *result) {
+        int r;
+        while ((r = notifier->outbox.tell(notifier->outbox.data, message, result)) < 0 && !is_stopping(notifier)) {
+                log_warning("cannot write what webhooks were told", log_i("code", r));
+                rest(notifier, FAILURE_WAIT_MS);
+        }
+}
+
+static void deliver(struct notifier *notifier, const struct notify_message *message) {
         char failure[CURL_ERROR_SIZE], host[256], text[CURL_ERROR_SIZE + 320];
         long status = send_message(notifier, message, failure);
         if (status == 0 && is_stopping(notifier))
-                return 0; /* it was cut off: the next process sends it */
+                return; /* it was cut off: the next process sends it */
         host_of(message->url, host, sizeof host);
         struct notify_result result = {.attempts = message->attempts + 1, .is_delivered = status >= 200 && status < 300, .text = text};
         result.is_over = result.is_delivered || result.attempts >= NOTIFY_ATTEMPTS_MAX;
@@ -196,7 +204,7 @@ static int deliver(struct notifier *notifier, const struct notify_message *messa
         log_write(result.is_delivered ? LOG_INFO : LOG_WARNING, result.is_delivered ? "webhook told" : result.is_over ? "webhook given up" : "webhook not told",
                   (struct log_field[]){log_s("event", message->event), log_i("delivery", message->id), log_i("attempt", result.attempts), log_s("result", text),
                                        log_f("again_in_s", (double)result.wait_ms / 1000), {0}});
-        return notifier->outbox.tell(notifier->outbox.data, message, &result);
+        tell(notifier, message, &result);
 }
 
 static void *run(void *data) {
@@ -205,9 +213,9 @@ static void *run(void *data) {
                 struct notify_message message = {0};
                 int r = notifier->outbox.next(notifier->outbox.data, &message);
                 if (r == 0)
-                        r = deliver(notifier, &message);
-                if (r < 0)
-                        log_warning("cannot read or write what webhooks are to be told", log_i("code", r));
+                        deliver(notifier, &message);
+                else if (r < 0)
+                        log_warning("cannot read what webhooks are to be told", log_i("code", r));
                 free(message.event);
                 free(message.url);
                 free(message.body);

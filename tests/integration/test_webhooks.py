@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import queue
+import sqlite3
 import subprocess
 import threading
 import time
@@ -25,12 +26,14 @@ class Receiver:
     """Collects what it is told; `answers` gives a status, or "hang", for each request in order, then 200."""
 
     def __init__(self, *answers, port=0):
-        self.told, self.answers, self.released = queue.Queue(), list(answers), threading.Event()
+        self.told, self.answers, self.released, self.before = queue.Queue(), list(answers), threading.Event(), lambda: None
         receiver = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                receiver.before()
+                receiver.before = lambda: None
                 answer = receiver.answers.pop(0) if receiver.answers else 200
                 receiver.told.put((self.path, dict(self.headers), body))
                 if answer == "hang":
@@ -164,6 +167,22 @@ def test_a_name_server_that_does_not_answer_holds_up_no_stop(tmp_path):
         time.sleep(2)  # the notifier looks once a second
         assert server.stop(timeout=10) == 0
         assert "webhook not told" not in server.log()  # it was on its way
+
+
+def test_a_database_that_cannot_be_written_meanwhile_tells_nobody_twice(tmp_path):
+    with Receiver() as receiver, Daemon(tmp_path, "--webhook", receiver.url) as server:
+        database = sqlite3.connect(server.database, isolation_level=None, timeout=WAIT_S, check_same_thread=False)
+        receiver.before = lambda: database.execute("BEGIN IMMEDIATE")
+        study = finish(server)
+        receiver.next()
+        deadline = time.monotonic() + WAIT_S
+        while "cannot write what webhooks were told" not in server.log():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        time.sleep(7)  # until it is tried again
+        database.execute("ROLLBACK")
+        database.close()
+        assert len(wait_for_note(study)) == 1 and receiver.told.empty()
 
 
 def test_what_was_not_told_survives_a_kill_and_a_receiver_that_is_away(tmp_path):
