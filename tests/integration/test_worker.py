@@ -338,6 +338,18 @@ def test_forgotten_worker_registers_again(server, start):
     assert len(instances) == 1
 
 
+def test_quarantine_and_its_end_are_told_in_the_log(server, start):
+    worker = start(server, "--max-trials", 1)
+    server.wait_for(lambda: server.count("claim") == 1)
+    server.quarantine = "six trials failed here"
+    wait_until(lambda: "no trials until somebody undrains it" in worker.log())
+    assert "six trials failed here" in worker.log()
+    server.quarantine = None
+    trial = server.add_trial({"script": [{"sleep": 0.5}, done(0.5)]})
+    assert worker.wait() == 0
+    assert trial.state == "completed" and "gives this worker trials again" in worker.log()
+
+
 def test_training_goes_on_while_the_coordinator_is_away(server, start):
     trial = server.add_trial({"script": [{"metric": ["a", 1, 1]}, {"sleep": 2}, {"metric": ["a", 2, 2]}, done(0.5)]})
     worker = start(server)

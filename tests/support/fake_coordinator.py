@@ -67,6 +67,7 @@ class FakeCoordinator:
         self.statuses = []  # (route, status)
         self.faults = {}  # route: [fault, …]
         self.violations = []
+        self.quarantine = None  # why no worker gets trials
         self.closing = False
         self.port = port
         self.server = None
@@ -160,7 +161,7 @@ class FakeCoordinator:
                 if trial.worker == worker["id"] and trial.state == "running":
                     trial.state, trial.lease = "queued", None
         worker.update(instance=body.get("instance"), body=body)
-        return 200, {"id": worker["id"], "lease_s": 60}
+        return 200, {"id": worker["id"], "lease_s": 60, "quarantine": {"why": self.quarantine} if self.quarantine else None}
 
     def claim(self, body):
         self.check_keys(body, CLAIM_KEYS, "claim")
@@ -169,7 +170,7 @@ class FakeCoordinator:
         key = (body["worker"], body["claim_id"])
         deadline = time.monotonic() + body.get("wait_s", 0)
         while key not in self.claims:
-            queued = [t for t in self.trials if t.state == "queued"][: body.get("slots", 1)]
+            queued = [t for t in self.trials if t.state == "queued" and not self.quarantine][: body.get("slots", 1)]
             if queued:
                 for trial in queued:
                     trial.attempt += 1
@@ -178,7 +179,7 @@ class FakeCoordinator:
                 self.claims[key] = {"trials": [t.claimed() for t in queued]}
                 break
             left = deadline - time.monotonic()
-            if left <= 0:
+            if left <= 0 or self.quarantine:
                 return 204, None
             if self.closing:
                 return None, None
@@ -247,7 +248,7 @@ class FakeCoordinator:
             self.lock.notify_all()
         if kind == "drop_answer" or status is None:
             return handler.cut()
-        return handler.answer(status, answer)
+        return handler.answer(status, answer, worker_state="quarantined" if route == "claim" and status == 204 and self.quarantine else None)
 
 
 class _Server(http.server.ThreadingHTTPServer):
@@ -297,7 +298,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 return coordinator.handle(self, route, match.group(1) if match.groups() else None, json.loads(raw))
         return self.answer(404, {"status": 404, "detail": "no such path"})
 
-    def answer(self, status, body, retry_after=None):
+    def answer(self, status, body, retry_after=None, worker_state=None):
         text = b"" if body is None else json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(text)))
@@ -305,6 +306,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Type", "application/json")
         if retry_after is not None:
             self.send_header("Retry-After", str(retry_after))
+        if worker_state is not None:
+            self.send_header("Worker-State", worker_state)
         self.end_headers()
         self.wfile.write(text)
 
