@@ -100,7 +100,7 @@ export async function sweepPage(main, {id, tab, query}, context) {
   async function clone() {
     try {
       const text = await specText(), at = locate(text).get("/name"), name = `"name":${JSON.stringify(`${study.sweep.name} again`)}`;
-      const named = at ? text.slice(0, at[0]) + name + text.slice(at[1]) : text.replace("{", `{${name},`);
+      const named = at ? text.slice(0, at[0]) + name + text.slice(at[1]) : text.replace("{", () => `{${name},`);
       const sweep = await createSweep(`${indented(named)}\n`, "New sweep from this one");
       if (sweep) location.hash = `#/sweep/${sweep.id}`;
     } catch (error) { toast(error.message, true); }

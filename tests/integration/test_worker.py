@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import pytest
 
@@ -408,6 +409,16 @@ def test_result_of_a_lost_lease_is_dropped_at_the_next_start(server, start):
 
 
 # --- ending ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(SANITIZED, reason="sanitizers come before what is preloaded")
+def test_a_name_server_that_does_not_answer_holds_up_no_stop(start):
+    shim = pathlib.Path(os.environ.get("SWEEPD_BUILD", ROOT / "build")) / "tests" / "slow_names.so"
+    nowhere = types.SimpleNamespace(url="http://slow.test:8484")
+    worker = start(nowhere, "--trainer", "command", "--allow-command", "p=/bin/true", bare=True, env={"LD_PRELOAD": str(shim)})
+    wait_until(lambda: "started" in worker.log())
+    time.sleep(1)  # its registration waits for the name
+    assert worker.terminate(timeout=10) == 0
 
 
 def test_sigterm_releases_the_trial_and_the_next_worker_resumes_it(server, start):

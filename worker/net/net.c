@@ -174,6 +174,7 @@ static void configure(struct net_request *request, const char *method, const cha
         curl_easy_setopt(easy, CURLOPT_HTTPHEADER, request->headers ? request->headers : net->headers);
         curl_easy_setopt(easy, CURLOPT_USERAGENT, net->user_agent);
         curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+        curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* else its end would wait for a name server that does not answer */
         curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, 10000L);
         curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)(timeout_s * 1000));
         curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
