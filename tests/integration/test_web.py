@@ -7,6 +7,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+import time
 
 import pytest
 from daemon import PATIENCE_S, SANITIZED, Daemon, program
@@ -428,6 +429,10 @@ def test_workers_are_seen_as_they_come(tmp_path):
         browser.wait("document.querySelector('#live').dataset.state === 'live'")
         worker, sweep = server.register("two"), server.create_sweep(run_cap=None)
         browser.wait("document.querySelector('.workers')?.textContent.includes('two')")
+        server.register("three")
+        began = time.monotonic()
+        browser.wait("document.querySelector('.workers').textContent.includes('three')")
+        assert SANITIZED or time.monotonic() - began < 8  # without an event it is seen when the page looks again, after ten seconds
         trial, = server.claim(worker["id"], "c", sweep=sweep["id"])
         for part in range(3):  # more than one page of points
             server.report(trial, part + 1, metrics=[{"name": "perf/tokens_per_s", "step": 1000 * part + step, "value": 1000 * part + step} for step in range(1, 801)])
