@@ -8,6 +8,7 @@
 #include "common/buf.h"
 #include "common/cleanup.h"
 #include "common/fs.h"
+#include "common/nearest.h"
 
 #define MAX_FILE_BYTES (1 << 20)
 #define MAX_VALUES 1024 /* of one list, and positional arguments */
@@ -81,6 +82,25 @@ static struct setting *find(const struct config *config, const char *name, size_
         return NULL;
 }
 
+static struct setting *find_letter(const struct config *config, char letter) {
+        for (size_t i = 0; i < config->n_settings; i++)
+                if (config->settings[i].option->letter == letter)
+                        return &config->settings[i];
+        return NULL;
+}
+
+/* "unknown WHAT 'name': did you mean 'other'?" */
+static int refuse_name(const struct config *config, const char *where, const char *what, const char *dashes, const char *name, int len, struct error *err) {
+        char word[128];
+        snprintf(word, sizeof word, "%.*s", len, name);
+        struct nearest nearest = {.word = word};
+        for (size_t i = 0; i < config->n_settings; i++)
+                if (*dashes || !config->settings[i].option->command_line_only)
+                        nearest_offer(&nearest, config->settings[i].option->name);
+        return error_set(err, -EINVAL, "%sunknown %s '%s%.*s'%s%s%s%s", where, what, dashes, len, name, nearest.name ? ": did you mean '" : "",
+                         nearest.name ? dashes : "", nearest.name ? nearest.name : "", nearest.name ? "'?" : "");
+}
+
 static char *trim(char *text) {
         text += strspn(text, " \t\r");
         size_t len = strlen(text);
@@ -99,10 +119,10 @@ static int read_line(struct config *config, const char *path, int number, char *
         *equals = 0;
         char *key = trim(line), *value = trim(equals + 1);
         struct setting *setting = find(config, key, strlen(key));
-        if (!setting || setting->option->command_line_only)
-                return error_set(err, -EINVAL, "%s:%d: unknown key '%s'", path, number, key);
         char where[PATH_MAX + 32];
         snprintf(where, sizeof where, "%s:%d: ", path, number);
+        if (!setting || setting->option->command_line_only)
+                return refuse_name(config, where, "key", "", key, (int)strlen(key), err);
         return store(setting, FROM_FILE, value, where, err);
 }
 
@@ -151,7 +171,10 @@ static int read_command_line(struct config *config, int argc, char **argv, struc
                         continue;
                 }
                 size_t len = strcspn(word, "=");
-                struct setting *setting = len > 2 && word[1] == '-' ? find(config, word + 2, len - 2) : NULL;
+                bool is_long = len > 2 && word[1] == '-';
+                struct setting *setting = is_long ? find(config, word + 2, len - 2) : len == 2 ? find_letter(config, word[1]) : NULL;
+                if (!setting && is_long)
+                        return refuse_name(config, "", "option", "--", word + 2, (int)len - 2, err);
                 if (!setting)
                         return error_set(err, -EINVAL, "unknown option '%.*s'", (int)len, word);
                 const char *value = word[len] ? word + len + 1 : NULL;

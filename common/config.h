@@ -22,6 +22,7 @@ struct config_option {
         int64_t low, high;    /* of CONFIG_INTEGER */
         const char *help;     /* one line */
         bool command_line_only;
+        char letter;          /* short for it on the command line: 'o' for -o; 0 = none */
 };
 
 struct config_program {

@@ -203,6 +203,25 @@ static int make_headers(const struct client *client, bool has_body, bool idempot
         return r;
 }
 
+/* What to do about it, where that is known. */
+static const char *remedy_for(const struct client *client, CURLcode code) {
+        switch (code) {
+        case CURLE_COULDNT_CONNECT:
+        case CURLE_COULDNT_RESOLVE_HOST:
+        case CURLE_OPERATION_TIMEDOUT:
+                return "\n  → is sweepd running there? --server URL or SWEEPD_URL says where";
+        case CURLE_PEER_FAILED_VERIFICATION:
+        case CURLE_SSL_CACERT_BADFILE:
+                return "\n  → --ca FILE says whose certificates to trust; the URL needs the name that stands in the server's";
+        case CURLE_GOT_NOTHING:
+                return strncmp(client->url, "http://", 7) == 0 ? "\n  → perhaps it speaks https only" : "";
+        case CURLE_SSL_CONNECT_ERROR:
+                return "\n  → perhaps it speaks http only";
+        default:
+                return "";
+        }
+}
+
 static int ask(struct client *client, const char *method, const char *path, const json_t *body, bool idempotent, FILE *out, struct answer *ret,
                struct error *err) {
         _cleanup_(cleanup_slist) struct curl_slist *headers = NULL;
@@ -230,7 +249,7 @@ static int ask(struct client *client, const char *method, const char *path, cons
         if (code != CURLE_OK && sink.n_out > 0)
                 return error_set(err, -EIO, "%s was cut off after %zu bytes: %s", client->url, sink.n_out, *failure ? failure : curl_easy_strerror(code));
         if (code != CURLE_OK)
-                return error_set(err, -EIO, "no answer from %s: %s", client->url, *failure ? failure : curl_easy_strerror(code));
+                return error_set(err, -EIO, "no answer from %s: %s%s", client->url, *failure ? failure : curl_easy_strerror(code), remedy_for(client, code));
         ret->status = (int)status;
         if (ret->text.len > 0 && json_read(ret->text.data, ret->text.len, &ret->body, NULL) < 0)
                 ret->body = NULL;

@@ -36,6 +36,10 @@ static void print_problem(const struct answer *answer, const struct document *do
                 const char *pointer = field_text(fault, "pointer"), *text = field_text(fault, "detail");
                 document_print_fault(document, pointer ? pointer : "", text ? text : "", stderr);
         }
+        if (answer->status == 401)
+                fprintf(stderr, "  → --token-file FILE gives one; 'sweepd token create' makes them\n");
+        else if (answer->status == 403)
+                fprintf(stderr, "  → reading needs a token of role viewer or admin, changing something one of role admin\n");
         double total = field_number(answer->body, "errors_total");
         if (total > (double)json_array_size(faults))
                 fprintf(stderr, "  … and %.0f more\n", total - (double)json_array_size(faults));

@@ -282,16 +282,29 @@ static int send_batch(struct ctl *ctl, const struct import *import, const char *
         return EXIT_FAILED;
 }
 
+static const char *plural(size_t n) {
+        return n == 1 ? "" : "s";
+}
+
+/* A column of our own exports is no misspelt parameter. */
+static bool is_of_export(const char *name) {
+        static const char *const names[] = {"number", "id", "attempt", "worker", "stage", "reason", "detail", "source", "progress", "created", "started", "finished"};
+        for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+                if (strcmp(names[i], name) == 0)
+                        return true;
+        return false;
+}
+
 static void print_summary(const struct import *import) {
-        printf("%zu trials imported", json_array_size(import->trials));
+        printf("%zu trial%s imported", json_array_size(import->trials), plural(json_array_size(import->trials)));
         if (import->n_other_state > 0)
-                printf(", %zu rows not completed", import->n_other_state);
+                printf(", %zu row%s not completed", import->n_other_state, plural(import->n_other_state));
         if (import->n_without_value > 0)
                 printf(", %zu without %s", import->n_without_value, import->value_column);
         printf("\n");
         size_t n = 0;
         for (size_t i = 0; i < import->n_columns; i++)
-                if (import->columns[i].kind == COLUMN_IGNORED)
+                if (import->columns[i].kind == COLUMN_IGNORED && !is_of_export(import->columns[i].name))
                         fprintf(stderr, "%s%s", n++ ? ", " : "sweepctl: columns that are no parameters: ", import->columns[i].name);
         if (n > 0)
                 fprintf(stderr, "\n");

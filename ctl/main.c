@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/cleanup.h"
+#include "common/nearest.h"
 #include "ctl.h"
 
 #define DEFAULT_SERVER "http://127.0.0.1:8484"
@@ -55,7 +56,7 @@ static const struct config_option options[] = {
         {"set", CONFIG_LIST, "PATH=VALUE", NULL, 0, 0, "edit: parameters.lr.max=1e-4, stages.1.run_cap=30, …; null takes out", true},
         {"format", CONFIG_TEXT, "FORMAT", "csv", 0, 0, "export: csv, json or jsonl", true},
         {"value-column", CONFIG_TEXT, "NAME", NULL, 0, 0, "import: the column of the value (default: the metric's name, else 'value')", true},
-        {"output", CONFIG_TEXT, "FILE", NULL, 0, 0, "report: the file to write; its name ends in .html or .md", true},
+        {"output", CONFIG_TEXT, "FILE", NULL, 0, 0, "report: the file to write (-o, too); its name ends in .html or .md", true, 'o'},
         {"interval", CONFIG_INTEGER, "SECONDS", "2", 1, 3600, "watch: time between looks", true},
         {"model", CONFIG_TEXT, "DIR", NULL, 0, 0, "reproduce: the model's folder", true},
         {"data", CONFIG_TEXT, "DIR", NULL, 0, 0, "reproduce: the data's folder", true},
@@ -84,6 +85,18 @@ static const struct ctl_command *find_command(const char *name) {
                 if (strcmp(commands[i].name, name) == 0)
                         return &commands[i];
         return NULL;
+}
+
+static int refuse_command(const char *name) {
+        struct nearest nearest = {.word = name};
+        for (size_t i = 0; i < N_COMMANDS; i++)
+                nearest_offer(&nearest, commands[i].name);
+        fprintf(stderr, "sweepctl: unknown command '%s'", name);
+        if (nearest.name)
+                fprintf(stderr, ": did you mean '%s'?\n", nearest.name);
+        else
+                fprintf(stderr, " (try sweepctl --help)\n");
+        return EXIT_USAGE;
 }
 
 /* Words of text, without those in brackets where `needed`. */
@@ -165,7 +178,7 @@ int main(int argc, char **argv) {
         const struct ctl_command *command = n > 0 ? find_command(words[0]) : NULL;
         int code;
         if (!command)
-                code = n > 0 ? usage("unknown command '%s'", words[0]) : usage("%s", "a command is needed");
+                code = n > 0 ? refuse_command(words[0]) : usage("%s", "a command is needed");
         else
                 code = check_usage(config, command, n - 1);
         if (code == EXIT_FINE) {

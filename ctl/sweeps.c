@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/fs.h"
@@ -69,24 +70,70 @@ int get_sweep(struct ctl *ctl, const char *id, const char *rest, struct answer *
         return path ? ctl_call(ctl, "GET", path, NULL, false, NULL, ret) : EXIT_FAILED;
 }
 
+/* "learning_rate 0.083, dropout 0.003": the factors that were changed alone, by impact. */
+static void print_impacts(const json_t *impacts) {
+        char name[CELL_BYTES], value[32];
+        size_t i;
+        json_t *impact;
+        json_array_foreach(impacts, i, impact) {
+                snprintf(value, sizeof value, "%.4g", field_number(impact, "impact"));
+                printf("%s%s %s", i == 0 ? "             impacts: " : ", ", text_of(json_object_get(impact, "parameter"), name, sizeof name), value);
+        }
+        if (i > 0)
+                putchar('\n');
+}
+
+/* What repeats said of each finalist, and of the winner. */
+static void print_confirmation(const json_t *confirmation) {
+        char mean[CELL_BYTES], sd[64];
+        size_t i;
+        json_t *finalist, *winner = json_object_get(confirmation, "winner"), *confidence = json_object_get(confirmation, "confidence");
+        json_array_foreach(json_object_get(confirmation, "finalists"), i, finalist) {
+                sd[0] = 0;
+                if (json_is_number(json_object_get(finalist, "sd")))
+                        snprintf(sd, sizeof sd, " ± %.3g", field_number(finalist, "sd"));
+                printf("             as trial %.0f: %s%s over %.0f fresh seeds\n", field_number(finalist, "trial"),
+                       text_of_number(json_object_get(finalist, "mean"), mean, sizeof mean), sd, field_number(finalist, "n"));
+        }
+        if (json_is_number(winner)) {
+                printf("             winner: as trial %.0f", json_number_value(winner));
+                if (json_is_number(confidence))
+                        printf(", with a confidence of %.0f %%", 100 * json_number_value(confidence));
+                putchar('\n');
+        }
+}
+
 static void print_stage(const json_t *stage) {
         char text[512];
-        if (!json_is_object(stage))
-                return;
         printf("stage        %.0f, %s", field_number(stage, "index") + 1, text_of(json_object_get(stage, "method"), text, sizeof text));
         if (json_is_number(json_object_get(stage, "total")))
                 printf(", %.0f of %.0f proposed", field_number(stage, "proposed"), field_number(stage, "total"));
-        putchar('\n');
-        if (json_is_array(json_object_get(stage, "selected")))
-                printf("selected     %s\n", text_of(json_object_get(stage, "selected"), text, sizeof text));
+        else
+                printf(", %.0f proposed", field_number(stage, "proposed"));
         size_t i;
-        json_t *impact, *impacts = json_object_get(stage, "impacts");
-        json_array_foreach(impacts, i, impact) {
-                char name[CELL_BYTES], value[CELL_BYTES];
-                printf("%s%-24s %s\n", i == 0 ? "impact       " : "             ",
-                       text_of(json_object_get(impact, "parameter"), name, sizeof name),
-                       text_of_number(json_object_get(impact, "impact"), value, sizeof value));
-        }
+        json_t *name;
+        json_array_foreach(json_object_get(stage, "selected"), i, name)
+                printf("%s%s", i == 0 ? ", varies " : ", ", text_of(name, text, sizeof text));
+        putchar('\n');
+        print_impacts(json_object_get(stage, "impacts"));
+        print_confirmation(json_object_get(stage, "confirmation"));
+}
+
+/* Those that have ended, and the present one. */
+static void print_stages(const json_t *stage) {
+        size_t i;
+        json_t *before;
+        json_array_foreach(json_object_get(stage, "before"), i, before)
+                print_stage(before);
+        if (json_is_object(stage))
+                print_stage(stage);
+}
+
+/* A person asks why nothing happens. */
+static void print_hint(const json_t *sweep) {
+        const char *state = field_text(sweep, "state"), *id = field_text(sweep, "id");
+        if (state && id && strcmp(state, "paused") == 0)
+                printf("paused       sweepctl resume %s goes on, sweepctl edit %s changes what comes, sweepctl history %s says who paused it\n", id, id, id);
 }
 
 static void print_sweep(const json_t *sweep) {
@@ -104,7 +151,8 @@ static void print_sweep(const json_t *sweep) {
         putchar('\n');
         if (json_is_number(json_object_get(sweep, "eta_s")))
                 printf("eta          %s\n", text_of_seconds(field_number(sweep, "eta_s"), text, sizeof text));
-        print_stage(json_object_get(sweep, "stage"));
+        print_stages(json_object_get(sweep, "stage"));
+        print_hint(sweep);
         json_t *best = json_object_get(sweep, "best");
         if (!json_is_object(best))
                 return;
@@ -126,6 +174,20 @@ int command_show(struct ctl *ctl) {
         return EXIT_FINE;
 }
 
+/* The value of the best trial was the luckiest of all; what the model expects of which configuration is told beside it. */
+static void print_recommended(const json_t *best) {
+        const json_t *recommended = json_object_get(best, "recommended"), *posterior = json_object_get(best, "posterior");
+        const char *detail = field_text(best, "detail");
+        if (json_is_object(recommended) && json_is_object(posterior))
+                printf("recommended  trial %.0f, expected %.6g (95 %%: %.6g to %.6g)\n", field_number(recommended, "number"), field_number(posterior, "mean"),
+                       field_number(posterior, "low"), field_number(posterior, "high"));
+        if (detail && *detail)
+                printf("             %s\n", detail);
+        if (json_is_object(json_object_get(best, "confirmation")))
+                printf("confirmed\n");
+        print_confirmation(json_object_get(best, "confirmation"));
+}
+
 int command_best(struct ctl *ctl) {
         __attribute__((cleanup(answer_fini))) struct answer answer = {0};
         int code = get_sweep(ctl, ctl->args[0], "/best", &answer);
@@ -136,6 +198,7 @@ int command_best(struct ctl *ctl) {
                 ctl_print_json(answer.body);
         } else if (json_is_object(trial)) {
                 print_trial(trial, stdout);
+                print_recommended(answer.body);
         } else {
                 fprintf(stderr, "sweepctl: no trial has a value yet\n");
                 return EXIT_FAILED;
@@ -216,6 +279,23 @@ static bool ends_with(const char *text, const char *end) {
         return n > m && strcmp(text + n - m, end) == 0;
 }
 
+/* On a terminal, without the plots and what stands under them: each is a line of some ten thousand characters. */
+static void print_report(const char *text) {
+        bool is_read = isatty(STDOUT_FILENO);
+        unsigned n_skipped = 0;
+        for (const char *line = text, *end; line && *line; line = *end ? end + 1 : end) {
+                end = strchrnul(line, '\n');
+                if (is_read && strncmp(line, "![", 2) == 0)
+                        n_skipped = 4; /* the plot, its caption, and the empty line after each */
+                if (n_skipped > 0)
+                        n_skipped--;
+                else
+                        printf("%.*s\n", (int)(end - line), line);
+        }
+        if (is_read)
+                fprintf(stderr, "sweepctl: --output report.html or report.md has the plots, too\n");
+}
+
 int command_report(struct ctl *ctl) {
         __attribute__((cleanup(answer_fini))) struct answer answer = {0};
         const char *path = config_text(ctl->config, "output");
@@ -230,7 +310,7 @@ int command_report(struct ctl *ctl) {
                 return code;
         if (path)
                 return fs_write_atomic(path, answer.text.data, answer.text.len, 0644, &err) < 0 ? ctl_fail(&err) : EXIT_FINE;
-        fwrite(answer.text.data, 1, answer.text.len, stdout);
+        print_report(answer.text.data);
         return EXIT_FINE;
 }
 

@@ -86,9 +86,11 @@ static void print_params(const json_t *params, const char *prefix, FILE *out) {
 
 void print_trial(const json_t *trial, FILE *out) {
         static const char *const fields[] = {"id",     "sweep", "number",   "state",   "value",   "reason",   "detail", "attempt",
-                                             "worker", "stage", "progress", "created", "started", "finished", NULL};
+                                             "worker", "progress", "created", "started", "finished", NULL};
         for (const char *const *field = fields; *field; field++)
                 print_line(out, *field, json_object_get(trial, *field));
+        if (json_is_integer(json_object_get(trial, "stage")))
+                fprintf(out, "%-12s %.0f\n", "stage", field_number(trial, "stage") + 1); /* people count from one, as in `show` and the history */
         char took[64];
         if (seconds_between(trial, "started", "finished") >= 0)
                 fprintf(out, "%-12s %s\n", "time", text_of_seconds(seconds_between(trial, "started", "finished"), took, sizeof took));

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/nearest.h"
+
 #define WHOLE_MAX 9007199254740991.0 /* 2^53-1: a double tells every whole number up to here from its neighbours */
 
 const char *json_type_word(const json_t *value) {
@@ -39,8 +41,9 @@ void reader_refuse_unknown(const struct reader *reader, const char *const *known
                 size_t i = 0;
                 while (known[i] && strcmp(known[i], key) != 0)
                         i++;
+                const char *meant = known[i] ? NULL : nearest_of(key, known);
                 if (!known[i])
-                        reader_fault(reader, key, "unknown key '%.*s'", 128, key);
+                        reader_fault(reader, key, "unknown key '%.*s'%s%s%s", 128, key, meant ? ": did you mean '" : "", meant ? meant : "", meant ? "'?" : "");
         }
 }
 

@@ -136,7 +136,7 @@ static void check_baseline(const struct reader *reader, const struct sweep_spec 
                         if (stage_always_varies(spec, &spec->stages[i], name))
                                 continue;
                         faults_add(reader->faults, pointer_join(pointer, sizeof pointer, base, name),
-                                   "is required: trials of the %s stage keep it there", method_name(spec->stages[i].method));
+                                   "is required: trials of the %s stage keep it there; a 'default' of the parameter will do, too", method_name(spec->stages[i].method));
                         break;
                 }
         }

@@ -148,7 +148,7 @@ static int put_words(struct buf *text, const char *what, const json_t *detail) {
         const char *why = json_string_value(json_object_get(detail, "why"));
         int r = buf_puts(text, what);
         if (r == 0 && json_object_get(detail, "n"))
-                r = buf_printf(text, " %lld trial%s", number(detail, "n"), number(detail, "n") == 1 ? "" : "s");
+                r = buf_printf(text, "%s %lld trial%s", strcmp(what, "created") == 0 ? " with" : "", number(detail, "n"), number(detail, "n") == 1 ? "" : "s");
         if (r == 0 && json_object_get(detail, "first"))
                 r = buf_printf(text, number(detail, "n") == 1 ? " (number %lld)" : " (numbers %lld to %lld)", number(detail, "first"), number(detail, "last"));
         if (r == 0 && json_object_get(detail, "trial"))

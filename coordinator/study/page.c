@@ -11,7 +11,7 @@
 
 static const char style[] =
         "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}"
-        "h1,h2,h3{line-height:1.2}h2{margin-top:2.5rem;border-bottom:1px solid #ddd}table{border-collapse:collapse;margin:1rem 0}"
+        "h1,h2,h3{line-height:1.2}h2{margin-top:2.5rem;border-bottom:1px solid #ddd}table{border-collapse:collapse;margin:1rem 0;display:block;overflow-x:auto}"
         "th,td{padding:.25rem .75rem;border-bottom:1px solid #ddd;text-align:left;vertical-align:top}th{background:#f4f4f4}"
         "pre{background:#f4f4f4;padding:1rem;overflow-x:auto}figure{margin:1.5rem 0}figcaption{color:#555}svg{max-width:100%;height:auto}"
         "@media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}th,pre{background:#262626}"

@@ -179,6 +179,53 @@ static double impact_of(const json_t *impact, const char *key) {
         return json_is_number(value) ? json_number_value(value) : NAN;
 }
 
+/* How far trials of one configuration lie apart: the pooled deviation of those that were run more than once. */
+struct spread {
+        size_t n, n_configurations; /* trials, and what they have in common */
+        double sd;
+};
+
+static struct spread measure_spread(const struct report *report) {
+        _cleanup_json_ json_t *tallies = json_object(); /* parameters → [trials, mean, squares] */
+        struct spread spread = {0};
+        double squares = 0;
+        size_t i;
+        json_t *trial, *tally;
+        json_array_foreach(report->study->trials, i, trial) {
+                double value = value_of(trial);
+                _cleanup_free_ char *key = isfinite(value) && !is_imported(trial) ? json_text(json_object_get(trial, "params")) : NULL;
+                if (!key)
+                        continue;
+                tally = json_object_get(tallies, key);
+                double n = json_number_value(json_array_get(tally, 0)) + 1, mean = json_number_value(json_array_get(tally, 1)), distance = value - mean;
+                mean += distance / n;
+                json_object_set_new(tallies, key, json_pack("[f, f, f]", n, mean, json_number_value(json_array_get(tally, 2)) + distance * (value - mean)));
+        }
+        const char *key;
+        json_object_foreach(tallies, key, tally) {
+                double n = json_number_value(json_array_get(tally, 0));
+                if (n < 2)
+                        continue;
+                spread.n += (size_t)n;
+                spread.n_configurations++;
+                squares += json_number_value(json_array_get(tally, 2));
+        }
+        if (spread.n > 0)
+                spread.sd = sqrt(squares / (double)(spread.n - spread.n_configurations));
+        return spread;
+}
+
+/* The difference of two draws has √2 times the deviation of one, and 95 of 100 such differences are below 1.96 times that. */
+static void write_noise(struct report *report) {
+        struct spread spread = measure_spread(report);
+        if (spread.n == 0)
+                page_text(&report->page, "No configuration was run twice, so that the noise of a single trial is not known: a small impact may be chance.");
+        else
+                page_text(&report->page, "Noise: %zu trials of %zu configurations that were run more than once have a standard deviation of %.3g, so that an "
+                                         "impact below about %.3g may be chance.",
+                          spread.n, spread.n_configurations, spread.sd, 1.96 * sqrt(2) * spread.sd);
+}
+
 static void write_impacts(struct report *report, unsigned index, const json_t *impacts) {
         size_t n = json_array_size(impacts);
         _cleanup_free_ struct plot_bar *bars = calloc(n + 1, sizeof *bars);
@@ -204,8 +251,39 @@ static void write_impacts(struct report *report, unsigned index, const json_t *i
                   "%.4g; %s moves it by %.4g.",
                   report->metric, text_at(first, "parameter"), report->metric, impact_of(first, "impact"), text_at(last, "parameter"),
                   impact_of(last, "impact"));
+        write_noise(report);
         if (plot_bars(&svg, report->metric, bars, n, baseline ? value_of(baseline) : NAN) == 0)
                 page_figure(&report->page, svg.data, "What each factor alone does; the line is the baseline");
+}
+
+static void write_confirmation(struct report *report, const json_t *confirmation) {
+        const json_t *finalists = json_object_get(confirmation, "finalists"), *winner = json_object_get(confirmation, "winner"),
+                     *confidence = json_object_get(confirmation, "confidence");
+        if (json_array_size(finalists) == 0)
+                return;
+        page_table(&report->page);
+        page_row(&report->page, (const char *[]){"configuration of trial", "mean", "standard deviation", "trials", "chance of being the best", "configuration"}, 6);
+        for (size_t i = 0; i < json_array_size(finalists); i++) {
+                const json_t *finalist = json_array_get(finalists, i);
+                char number[32], mean[40], sd[40], n[32], chance[40] = "–";
+                _cleanup_buf_ struct buf params = BUF_INIT(CELL);
+                snprintf(number, sizeof number, "%lld", (long long)json_integer_value(json_object_get(finalist, "trial")));
+                number_text(impact_of(finalist, "mean"), mean);
+                number_text(impact_of(finalist, "sd"), sd);
+                snprintf(n, sizeof n, "%lld", (long long)json_integer_value(json_object_get(finalist, "n")));
+                if (isfinite(impact_of(finalist, "chance_of_best")))
+                        snprintf(chance, sizeof chance, "%.0f %%", 100 * impact_of(finalist, "chance_of_best"));
+                describe_params(json_object_get(finalist, "params"), "", &params);
+                page_row(&report->page, (const char *[]){number, mean, sd, n, chance, params.data ? params.data : ""}, 6);
+        }
+        page_table_end(&report->page);
+        if (json_is_integer(winner) && json_is_number(confidence))
+                page_text(&report->page, "The winner is the configuration of trial %lld, with a confidence of %.0f %%. Only these trials with fresh seeds decide: "
+                                         "what the search saw of its best configurations is flattered by the choice.",
+                          (long long)json_integer_value(winner), 100 * json_number_value(confidence));
+        else if (json_is_integer(winner))
+                page_text(&report->page, "The configuration of trial %lld is ahead; there are too few trials with fresh seeds for a confidence.",
+                          (long long)json_integer_value(winner));
 }
 
 static void write_gain(struct report *report, unsigned index) {
@@ -259,7 +337,10 @@ static void write_stage(struct report *report, unsigned index, const json_t *sta
         }
         if (json_array_size(impacts) > 0)
                 write_impacts(report, index, impacts);
-        write_gain(report, index);
+        if (strcmp(method, "confirm") == 0)
+                write_confirmation(report, json_object_get(stage, "confirmation"));
+        else
+                write_gain(report, index);
 }
 
 static void write_history(struct report *report) {
@@ -452,24 +533,25 @@ static void write_failures(struct report *report) {
                 page_table_end(&report->page);
 }
 
-/* The JSON of a member, owned; NULL when it is absent. */
-static char *text_of_member(const json_t *object, const char *key) {
-        const json_t *member = json_object_get(object, key);
-        return member ? json_text(member) : NULL;
-}
-
 /* Every different machine that evaluated a trial, once. */
 static void write_machines(struct report *report) {
         _cleanup_json_ json_t *seen = json_object();
         size_t i;
         json_t *trial;
         json_array_foreach(report->study->trials, i, trial) {
+                static const char *const parts[] = {"facts", "model", "data"};
                 const json_t *evaluator = json_object_get(trial, "evaluator");
-                _cleanup_free_ char *facts = text_of_member(evaluator, "facts"), *model = text_of_member(evaluator, "model"),
-                                    *data = text_of_member(evaluator, "data"), *line = NULL;
-                if (!json_is_object(evaluator) ||
-                    asprintf(&line, "%s: %s; model %s; data %s", text_at(evaluator, "worker"), facts ? facts : "", model ? model : "", data ? data : "") < 0)
+                _cleanup_buf_ struct buf text = BUF_INIT(16 * CELL);
+                if (!json_is_object(evaluator))
                         continue;
+                buf_printf(&text, "%s", text_at(evaluator, "worker"));
+                for (size_t k = 0; k < sizeof parts / sizeof *parts; k++) {
+                        _cleanup_buf_ struct buf part = BUF_INIT(4 * CELL);
+                        describe_params(json_object_get(evaluator, parts[k]), "", &part);
+                        if (part.len > 0)
+                                buf_printf(&text, "%s%s%s%s", k == 0 ? ": " : "; ", k == 0 ? "" : parts[k], k == 0 ? "" : ": ", part.data);
+                }
+                const char *line = text.data ? text.data : "";
                 if (json_object_get(seen, line))
                         continue;
                 json_object_set_new(seen, line, json_true());

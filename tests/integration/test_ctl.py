@@ -1,6 +1,7 @@
 """sweepctl against the real coordinator."""
 import json
 import os
+import re
 import select
 import socket
 import subprocess
@@ -156,6 +157,42 @@ parameters:
 """
 
 
+STAGED = {
+    "method": "staged", "trainer": "external", "seed": 3, "metric": {"name": "acc", "goal": "maximize"}, "baseline": {"lr": 0.01, "drop": 0.1},
+    "parameters": {"lr": {"distribution": "log_uniform_values", "min": 1e-4, "max": 1.0}},
+    "stages": [{"method": "ofat", "levels": {"drop": [0.5], "lr": [0.06]}}, {"method": "grid", "select_top": 1, "pause_after": True, "values": {"lr": [0.02, 0.05]}},
+               {"method": "confirm", "top_k": 2, "repeats": 2}],
+}
+
+
+def run_all(server, sweep, first):
+    for number in range(first, first + 30):
+        trials = server.claim(worker(server), f"s{number}", sweep=sweep)
+        if not trials:
+            return
+        params = trials[0]["params"]
+        complete(server, trials[0], 0.9 - 2 * abs(params["lr"] - 0.05) - 0.01 * abs(params["drop"] - 0.1) + 1e-4 * (number // 2 % 2))
+    raise AssertionError("it has no end")
+
+
+def test_show_and_best_tell_what_each_stage_concluded(server, ctl, tmp_path):
+    id = server.post("/v1/sweeps", STAGED, expect=201)["id"]
+    run_all(server, id, 0)
+    shown = ctl("show", id, url=server.url).stdout
+    assert re.search(r"^stage        1, ofat, 3 of 3 proposed\n             impacts: lr 0\.06\d*, drop 0\.00\d+$", shown, re.M), shown
+    assert "stage        2, grid, 2 of 2 proposed, varies lr\n" in shown and f"paused       sweepctl resume {id} goes on" in shown, shown
+    ctl("resume", id, url=server.url)
+    run_all(server, id, 100)
+    for text in (ctl("show", id, url=server.url).stdout, ctl("best", id, url=server.url).stdout):
+        assert "over 2 fresh seeds" in text and "winner: as trial 5, with a confidence of 100 %" in text, text
+    best = ctl("best", id, url=server.url).stdout
+    assert "\nrecommended  trial " in best and "(95 %: " in best and "\nstage        3\n" in best, best
+    ctl("report", id, "-o", "out.md", url=server.url)
+    report = (tmp_path / "out.md").read_text()
+    assert "Noise: " in report and "The winner is the configuration of trial 5, with a confidence of 100 %" in report
+    assert "data:image/svg+xml" in report and "data:image/svg+xml" in ctl("report", id, url=server.url).stdout
+
+
 def test_a_wandb_export_becomes_evidence(server, ctl, tmp_path):
     id = json.loads(ctl("create", "-", "--json", url=server.url, stdin=IMPORT_SPEC).stdout)["id"]
     (tmp_path / "runs.csv").write_text(
@@ -165,7 +202,7 @@ def test_a_wandb_export_becomes_evidence(server, ctl, tmp_path):
         '"sweet-3","finished","33","0.001","4","8","false","0.84"\r\n'
         '"sweet-4","finished","33","0.001","4","adam","false","NaN"\r\n')
     done = ctl("import", id, "runs.csv", url=server.url)
-    assert "2 trials imported, 1 rows not completed, 1 without eval/accuracy" in done.stdout and "Runtime" in done.stderr
+    assert "2 trials imported, 1 row not completed, 1 without eval/accuracy" in done.stdout and "Runtime" in done.stderr
     trials = server.get(f"/v1/sweeps/{id}/trials?sort=-value")["items"]
     assert [t["value"] for t in trials] == [0.84, 0.81] and {t["state"] for t in trials} == {"completed"}
     assert trials[0]["params"] == {"learning_rate": 0.001, "layers": 4, "optimizer": 8, "amsgrad": False, "epochs": 3}
@@ -188,7 +225,8 @@ def test_our_own_export_can_be_imported_elsewhere(server, ctl, tmp_path):
         complete(server, claim(server, id, number), value)
     (tmp_path / "old.csv").write_text(ctl("export", id, url=server.url).stdout)
     other = json.loads(ctl("create", "-", "--json", url=server.url, stdin=SPEC).stdout)["id"]
-    assert "3 trials imported" in ctl("import", other, "old.csv", url=server.url).stdout
+    done = ctl("import", other, "old.csv", url=server.url)
+    assert "3 trials imported" in done.stdout and not done.stderr  # its other columns are no misspelt parameters
     old, new = (sorted(json.dumps([t["params"], t["value"]]) for t in server.get(f"/v1/sweeps/{sweep}/trials")["items"]) for sweep in (id, other))
     assert old == new
 
@@ -224,6 +262,13 @@ def test_what_does_not_exist_is_named(server, ctl):
     assert json.loads(ctl("trial", "nothing", "--json", url=server.url, expect=1).stdout)["status"] == 404
 
 
+def test_mistyped_words_find_their_names(ctl, tmp_path):
+    assert "unknown command 'shwo': did you mean 'show'?" in ctl("shwo", expect=2).stderr
+    assert "unknown option '--sevrer': did you mean '--server'?" in ctl("list", "--sevrer", "x", expect=2).stderr
+    (tmp_path / "typo.yaml").write_text(SPEC.replace("parameters:", "paramters:").replace("    min: 1e-5", "    mn: 1e-5"))
+    assert "/paramters: unknown key 'paramters': did you mean 'parameters'?" in ctl("check", "typo.yaml", expect=1).stdout
+
+
 def test_wrong_usage_is_told_apart(ctl):
     assert "'teleport'" in ctl("teleport", expect=2).stderr
     ctl(expect=2)
@@ -234,7 +279,8 @@ def test_wrong_usage_is_told_apart(ctl):
     ctl("extend", "x", expect=2)
     assert "sweepctl" in ctl("--version").stdout
     assert "create" in ctl("--help").stdout
-    assert "no answer" in ctl("list", expect=1).stderr
+    told = ctl("list", expect=1).stderr
+    assert "no answer" in told and "→ is sweepd running there? --server URL or SWEEPD_URL says where" in told
 
 
 def test_a_token_is_sent_from_its_file(ctl, tmp_path):

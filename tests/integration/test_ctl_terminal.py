@@ -78,6 +78,15 @@ def test_tables_fit_the_terminal_and_states_have_colours(tmp_path):
         assert "\033" not in piped and "größe größe größe größe" in piped  # whole where nobody looks
 
 
+def test_a_report_on_a_terminal_has_no_pictures_as_text(tmp_path):
+    with Daemon(tmp_path) as server:
+        study = Study(server, run_cap=3)
+        study.run(lambda params: params["x"])
+        shown = Terminal(ctl(server, "report", study.id), columns=100).read()
+        assert "sweep best" in shown and "How it was made" in shown and "base64" not in shown and "Every trial in order" not in shown
+        assert "--output report.html" in shown
+
+
 def test_watch_shows_progress_the_best_so_far_and_running_curves(tmp_path):
     with Daemon(tmp_path) as server:
         study = Study(server, run_cap=5, name="looked at")

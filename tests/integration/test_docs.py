@@ -11,6 +11,7 @@ import subprocess
 import pytest
 
 from daemon import PATIENCE_S, ROOT, program
+from test_import_optuna import Storage, floating
 
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 BLOCK = re.compile(r"(<!-- not run: ([^\n]+) -->\n)?^```(\w*)\n(.*?)^```$", re.M | re.S)
@@ -48,9 +49,35 @@ def run(script, folder, **environment):
     return output
 
 
+def give_warm_start(folder):
+    """What its reader has: a table exported from W&B, an Optuna storage."""
+    (folder / "runs.csv").write_text("Name,State,Created,learning_rate,dropout,eval/accuracy,Runtime\n"
+                                     "fluffy-1,finished,2026-01-02,0.0001,0.1,0.83,61\nkeen-2,crashed,2026-01-02,0.01,0.1,,7\n")
+    storage = Storage(folder / "optuna.db")
+    study, space = storage.study(), {"learning_rate": floating(1e-5, 1e-3, log=True), "dropout": floating(0.0, 0.3)}
+    for n in range(1, 4):
+        storage.trial(study, 0.8 + n / 100, {"learning_rate": n * 1e-4, "dropout": n / 10}, space)
+    storage.db.close()
+
+
+GIVEN = {"warm-start": give_warm_start}
+SAID = {"warm-start": ["1 trial imported, 1 row not completed", "created with 2 trials", "imported 3 trials"],
+        "staged-study": ["varies learning_rate, dropout", "paused       sweepctl resume", "/spec/stages/0: has ended", "winner: as trial"],
+        "security": ["403", "certificate"]}
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if not all(reason for _, reason in blocks(page))], ids=lambda page: page.stem)
 def test_the_blocks_of_a_page_run(page, tmp_path):
-    run("\n".join(text for text, reason in blocks(page) if not reason), tmp_path)
+    GIVEN.get(page.stem, lambda folder: None)(tmp_path)
+    output = run("\n".join(text for text, reason in blocks(page) if not reason), tmp_path)
+    for words in SAID.get(page.stem, []):
+        assert words in output, output
+
+
+def test_links_of_the_pages_lead_somewhere():
+    for page in [*PAGES, *ROOT.glob("*.md")]:
+        for target in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            assert not target or (page.parent / target).exists(), f"{page.name}: {target}"
 
 
 # --- README.md ----------------------------------------------------------------------------------------------
