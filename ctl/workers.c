@@ -35,6 +35,7 @@ int command_workers(struct ctl *ctl) {
         json_array_foreach(json_object_get(list, "items"), i, worker) {
                 char id[CELL_BYTES], name[CELL_BYTES], state[CELL_BYTES], slots[CELL_BYTES], running[32], seen[CELL_BYTES], why[CELL_BYTES];
                 const json_t *quarantine = json_object_get(json_object_get(worker, "quarantine"), "why");
+                const json_t *shared = json_object_get(worker, "name_shared_since");
                 snprintf(running, sizeof running, "%zu", json_array_size(json_object_get(worker, "trials")));
                 if (r == 0)
                         r = table_add(&table, (const char *[]){text_of(json_object_get(worker, "id"), id, sizeof id),
@@ -42,7 +43,9 @@ int command_workers(struct ctl *ctl) {
                                                                text_of(json_object_get(worker, "state"), state, sizeof state),
                                                                text_of(json_object_get(worker, "slots"), slots, sizeof slots), running,
                                                                text_of(json_object_get(worker, "last_seen"), seen, sizeof seen),
-                                                               quarantine ? text_of(quarantine, why, sizeof why) : NULL});
+                                                               quarantine                 ? text_of(quarantine, why, sizeof why)
+                                                               : json_is_string(shared) ? "two processes have this name: give each host one of its own"
+                                                                                        : NULL});
         }
         table_print(&table, stdout);
         return r < 0 ? EXIT_FAILED : EXIT_FINE;

@@ -42,6 +42,7 @@ struct api_response {
         unsigned retry_after_s;   /* 0 = no such header */
         char sweep_state[16];     /* header Sweep-State; empty = no such header */
         char worker_state[16];    /* the same for Worker-State */
+        bool name_shared;         /* header Name-Shared */
 };
 
 struct api_call {

@@ -235,6 +235,8 @@ struct service {
 static int serve_unit(struct api *api, void *data) {
         struct service *service = data;
         service->result = serve(api, service->claim);
+        const struct peer *peer = peer_by_row(api, service->claim->worker);
+        service->claim->call->response.name_shared = peer && peer->shared_wall_ms;
         return service->result < 0 ? service->result : 0;
 }
 
@@ -390,6 +392,7 @@ int claims_post(struct api *api, struct api_call *call) {
         if (!peer)
                 return reply_problem(call, 404, "there is no worker '%s': register first", claim.message.worker);
         peer_seen(api, peer);
+        peer_claims(api, peer, claim.message.instance);
         char *answer = NULL;
         r = store_claim_find(api->store, peer->row.id, claim.message.claim_id, &answer);
         if (r <= 0)

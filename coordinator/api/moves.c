@@ -336,14 +336,16 @@ int move_lease_over(struct api *api, const struct lease *lease, enum lease_end e
                 lease_table_remove(&api->leases, trial);
                 r = 0;
         } else if (r == 0) {
-                enum failure_reason reason = end == LEASE_EXPIRED ? REASON_LEASE_LOST : REASON_TIMEOUT;
+                bool is_lost = end == LEASE_EXPIRED || end == LEASE_TAKEN;
+                enum failure_reason reason = is_lost ? REASON_LEASE_LOST : REASON_TIMEOUT;
                 const char *detail = end == LEASE_EXPIRED     ? "the worker stopped reporting"
+                                     : end == LEASE_TAKEN     ? "another process registered under the worker's name"
                                      : end == LEASE_TIMED_OUT ? "the trial took longer than trial_timeout_s"
                                                               : "no progress for no_progress_timeout_s";
-                api->counts.leases_expired += end == LEASE_EXPIRED;
-                api->counts.leases_timed_out += end != LEASE_EXPIRED;
+                api->counts.leases_expired += is_lost;
+                api->counts.leases_timed_out += !is_lost;
                 struct ending ending = ending_by_failure(reason, row.failures, live->spec->max_attempts);
-                const char *as = end == LEASE_EXPIRED ? "lost" : "failed";
+                const char *as = is_lost ? "lost" : "failed";
                 r = end_told(api, live, &row, &ending, &as);
                 log_info("lease is over", log_s("trial", row.public_id), log_i("attempt", attempt),
                          log_s("reason", failure_reason_name(reason)), log_s("state", trial_state_name(ending.state)));

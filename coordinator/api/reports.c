@@ -134,7 +134,9 @@ static int judge(struct api *api, struct api_call *call, struct trial_row *row, 
         bool cancelled = strcmp(attempt->ended_as, trial_state_name(TRIAL_CANCELLED)) == 0;
         if (cancelled && !attempt->abort_told)
                 return answer_command(api, call, attempt, message->seq, "abort", true);
-        return reply_problem(call, 409, "the lease is over: attempt %u ended as %s", attempt->attempt, attempt->ended_as);
+        bool is_lost = strcmp(attempt->ended_as, "lost") == 0 && attempt->detail;
+        return reply_problem(call, 409, "the lease is over: attempt %u ended as %s%s%s", attempt->attempt, attempt->ended_as, is_lost ? ": " : "",
+                             is_lost ? attempt->detail : "");
 }
 
 int reports_post(struct api *api, struct api_call *call) {

@@ -6,6 +6,7 @@
 
 #define PAGE 64
 #define TOO_MANY 3
+#define STRAY_MS 1000 /* apart, two claims of an older process show that it lives */
 
 /* --- in memory ----------------------------------------------------------------------------------------------- */
 
@@ -95,6 +96,8 @@ int peers_load(struct api *api) {
         for (size_t i = 0; i < api->n_peers; i++) {
                 struct peer *peer = &api->peers[i];
                 const struct peer *old = peer_by_row(&before, peer->row.id);
+                peer->stray_ms = old ? old->stray_ms : 0;
+                peer->shared_wall_ms = old ? old->shared_wall_ms : 0;
                 peer->seen_ms = old ? old->seen_ms : peer->row.last_seen_ms + 2 * api_lease_ms(api) > latest ? api_now(api) : 0;
                 if (old) {
                         peer->seen_wall_ms = old->seen_wall_ms;
@@ -104,6 +107,17 @@ int peers_load(struct api *api) {
         }
         peers_fini(&before);
         return r;
+}
+
+void peer_claims(struct api *api, struct peer *peer, const char *instance) {
+        if (!instance || !peer->row.instance || strcmp(instance, peer->row.instance) == 0 || peer->shared_wall_ms)
+                return;
+        if (!peer->stray_ms) /* perhaps the last words of a dead one, which were long on their way */
+                peer->stray_ms = api_now(api);
+        if (api_now(api) - peer->stray_ms < STRAY_MS)
+                return;
+        peer->shared_wall_ms = api_wall(api);
+        log_error("two processes work under one worker's name: give each host a name of its own", log_s("worker", peer->row.public_id), log_s("name", peer->row.name));
 }
 
 void peer_seen(struct api *api, struct peer *peer) {
@@ -181,12 +195,14 @@ int encode_worker(struct api *api, const struct peer *peer, json_t **ret) {
         json_t *quarantine = row->quarantine ? json_pack("{s:s, s:o, s:s}", "why", row->quarantine, "since", encode_time(row->quarantined_ms),
                                                          "by", row->unfit ? "worker" : "coordinator")
                                              : json_null();
-        json_t *worker = json_pack("{s:s, s:s, s:i, s:o, s:s, s:O, s:o, s:o, s:O, s:o, s:o, s:o, s:o, s:o, s:o}", "id", row->public_id, "name",
+        bool is_shared = peer->shared_wall_ms && peer_state(api, peer) != WORKER_GONE;
+        json_t *worker = json_pack("{s:s, s:s, s:i, s:o, s:s, s:O, s:o, s:o, s:O, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id", row->public_id, "name",
                                    row->name, "slots", (int)row->slots, "lease_s", json_number(api->config.lease_s, 1), "state",
                                    worker_state_name(peer_state(api, peer)), "trials", trials, "last_seen", encode_time(peer->seen_wall_ms),
                                    "instance", encode_text(row->instance), "trainers", peer->trainers, "model", encode_stored(row->model),
                                    "data", encode_stored(row->data), "facts", encode_stored(row->facts), "registered",
-                                   encode_time(row->registered_ms), "excluded", list_excluded(api, peer), "quarantine", quarantine);
+                                   encode_time(row->registered_ms), "excluded", list_excluded(api, peer), "quarantine", quarantine,
+                                   "name_shared_since", is_shared ? encode_time(peer->shared_wall_ms) : json_null());
         if (!worker)
                 return -ENOMEM;
         *ret = worker;
@@ -252,7 +268,7 @@ static int lose_leases(struct api *api, int64_t worker) {
                         i++;
                         continue;
                 }
-                int r = move_lease_over(api, &lease, LEASE_EXPIRED); /* takes it out of the table */
+                int r = move_lease_over(api, &lease, LEASE_TAKEN); /* takes it out of the table */
                 if (r < 0)
                         return r;
         }
@@ -271,8 +287,10 @@ static int register_again(struct api *api, struct peer *peer, const struct worke
         int r = other ? lose_leases(api, peer->row.id) : 0;
         if (r < 0)
                 return r;
-        if (other)
+        if (other) {
                 claims_release_worker(api, peer->row.id);
+                peer->stray_ms = peer->shared_wall_ms = 0;
+        }
         if (other || !message->instance)
                 peer->row.draining = false;
         r = fill_row(&peer->row, message, api_wall(api));

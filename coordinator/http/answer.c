@@ -49,6 +49,7 @@ void answer_from_response(struct answer *answer, struct api_response *response) 
         answer->retry_after_s = response->retry_after_s;
         memcpy(answer->sweep_state, response->sweep_state, sizeof answer->sweep_state);
         memcpy(answer->worker_state, response->worker_state, sizeof answer->worker_state);
+        answer->name_shared = response->name_shared;
         if (response->text) {
                 answer->status = response->status;
                 answer->text = TAKE(response->text);
@@ -77,6 +78,8 @@ static void add_headers(const struct answer *answer, struct MHD_Response *respon
                 MHD_add_response_header(response, "Sweep-State", answer->sweep_state);
         if (answer->worker_state[0])
                 MHD_add_response_header(response, "Worker-State", answer->worker_state);
+        if (answer->name_shared)
+                MHD_add_response_header(response, "Name-Shared", "true");
         if (answer->allow[0])
                 MHD_add_response_header(response, "Allow", answer->allow);
         if (answer->challenge)

@@ -45,6 +45,7 @@ struct answer {
         const char *content_type; /* static */
         unsigned retry_after_s;
         char sweep_state[16], worker_state[16];
+        bool name_shared;
         char allow[64];
         bool challenge; /* WWW-Authenticate */
         bool is_last;   /* the connection ends with it, and what else comes in is not read */

@@ -30,7 +30,13 @@ struct lease *lease_table_find(const struct lease_table *table, int64_t trial); 
 /* When the next one is over, LEASE_NEVER without any. */
 uint64_t lease_table_deadline(const struct lease_table *table);
 
-enum lease_end { LEASE_GOOD, LEASE_EXPIRED, LEASE_TIMED_OUT, LEASE_STALLED };
+enum lease_end {
+        LEASE_GOOD,
+        LEASE_EXPIRED,
+        LEASE_TIMED_OUT,
+        LEASE_STALLED,
+        LEASE_TAKEN, /* another process registered under the worker's name: told by a caller, not by the table */
+};
 enum lease_end lease_judge(const struct lease *lease, uint64_t now_ms);
 
 /* The first lease from *position on that is over; *position moves past it. NULL = no more. */

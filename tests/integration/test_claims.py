@@ -266,3 +266,32 @@ def test_nothing_is_lost_or_done_twice_when_the_coordinator_is_killed(tmp_path):
         server.restart(crash=True)
         shown = {t["id"]: t["value"] for t in server.get(f"/v1/sweeps/{sweep}/trials")["items"]}
         assert shown == accepted and server.get(f"/v1/sweeps/{sweep}")["state"] == "finished"
+
+
+# --- one name, two processes ----------------------------------------------------------------------------
+
+def test_two_processes_with_one_name_are_both_told_and_the_first_learns_why_its_lease_is_over(server):
+    name = unique("shared")
+    shown = lambda: next(worker for worker in server.get("/v1/workers?limit=1000")["items"] if worker["name"] == name)
+    sweep = server.create_sweep(run_cap=None)["id"]
+    worker = server.register(name, instance="first")["id"]
+    ask = lambda instance: server.request("POST", "/v1/claims", {"worker": worker, "claim_id": unique(), "sweep": sweep, "instance": instance}, expect=200)
+    answer = ask("first")
+    assert "Name-Shared" not in answer.headers
+    trial = answer.json()["trials"][0]
+    assert server.register(name, instance="second")["name_shared_since"] is None
+    over = server.report(trial, 1, expect=409)
+    assert "another process registered under the worker's name" in over["detail"]
+    [attempt] = server.get(f"/v1/trials/{trial['id']}")["attempts"]
+    assert attempt["state"] == "lost" and "another process" in attempt["detail"]
+
+    assert "Name-Shared" not in ask("first").headers  # may have been long on its way
+    time.sleep(1.1)
+    assert "Name-Shared" not in ask("second").headers and shown()["name_shared_since"] is None
+    assert ask("first").headers["Name-Shared"] == "true"
+    assert ask("second").headers["Name-Shared"] == "true" and shown()["name_shared_since"]
+    assert server.log().count(f"two processes work under one worker's name") >= 1 and name in server.log()
+    server.claim(worker, unique(), sweep=sweep)  # one that does not tell its instance changes nothing
+    assert server.register(name, instance="second")["name_shared_since"]
+    assert server.register(name, instance="third")["name_shared_since"] is None
+    assert "Name-Shared" not in ask("third").headers and shown()["name_shared_since"] is None

@@ -64,6 +64,7 @@ struct agent {
         char *worker;         /* id, NULL before the first registration */
         bool was_registered;
         bool is_quarantined; /* as the coordinator said last */
+        bool shares_name;    /* the same */
         bool is_unfit;       /* the self-test failed: no trials are taken */
         uint64_t retest_ms, heartbeat_ms;
         char claim_id[LIMIT_ID_CHARS + 1]; /* empty: the next claim makes a new one */
@@ -327,6 +328,16 @@ static void take_trial(struct agent *agent, json_t *trial) {
         slot_take(slot, trial);
 }
 
+/* Two hosts with one name lose each other's leases whenever one of them starts: said plainly, once. */
+static void note_shared_name(struct agent *agent, bool shares) {
+        if (shares && !agent->shares_name)
+                log_error("another process works under this worker's name: give each host a name of its own (--name)", log_s("name", agent->options->name),
+                          log_s("worker", agent->worker));
+        else if (!shares && agent->shares_name)
+                log_info("this worker has its name to itself again", log_s("name", agent->options->name));
+        agent->shares_name = shares;
+}
+
 static void on_claimed(void *data, const struct net_answer *answer) {
         struct agent *agent = data;
         agent->request = NULL;
@@ -338,6 +349,7 @@ static void on_claimed(void *data, const struct net_answer *answer) {
                 agent->claim_id[0] = 0;
                 backoff_reset(&agent->backoff);
                 delivery_hurry(agent->delivery);
+                note_shared_name(agent, answer->name_shared);
                 json_array_foreach(json_object_get(answer->body, "trials"), i, trial) take_trial(agent, trial);
                 bool got_none = json_array_size(json_object_get(answer->body, "trials")) == 0;
                 bool is_quarantined = answer->worker_state && strcmp(answer->worker_state, "quarantined") == 0;
@@ -391,8 +403,8 @@ static void send_claim(struct agent *agent, uint64_t now_ms) {
                 world_make_id(agent->world, "c_", 26, agent->claim_id);
         }
         double left_s = idle_left_s(agent, now_ms), wait_s = left_s < CLAIM_WAIT_S ? left_s : CLAIM_WAIT_S;
-        _cleanup_json_ json_t *body = json_pack("{s:s, s:s, s:i, s:f}", "worker", agent->worker, "claim_id", agent->claim_id, "slots",
-                                                (int)agent->claimed_slots, "wait_s", wait_s);
+        _cleanup_json_ json_t *body = json_pack("{s:s, s:s, s:i, s:f, s:O}", "worker", agent->worker, "claim_id", agent->claim_id, "slots",
+                                                (int)agent->claimed_slots, "wait_s", wait_s, "instance", json_object_get(agent->registration, "instance"));
         agent->request_ms = now_ms;
         if (!body || net_send(agent->net, "POST", "/v1/claims", body, wait_s + CLAIM_SLACK_S, on_claimed, agent, &agent->request) < 0)
                 retry_later(agent, "cannot send a claim", NULL);
@@ -572,7 +584,14 @@ static void start_handles(struct agent *agent) {
 }
 
 static int set_up(struct agent *agent, struct error *err) {
-        int r = workdir_open(agent->options->work_dir, agent->options->checkpoint_dir, agent->options->keep_models, agent->options->min_free_bytes, &agent->workdir, err);
+        const struct workdir_options folder = {
+                .path = agent->options->work_dir,
+                .shared = agent->options->checkpoint_dir,
+                .keep_models = agent->options->keep_models,
+                .models_max_bytes = agent->options->models_max_bytes,
+                .min_free_bytes = agent->options->min_free_bytes,
+        };
+        int r = workdir_open(&folder, &agent->workdir, err);
         if (r == 0)
                 r = open_net(agent, err);
         if (r == 0 && delivery_new(agent->net, agent->world, workdir_outbox(agent->workdir), &agent->delivery) < 0)

@@ -31,7 +31,8 @@ struct agent_options {
         unsigned slots, threads;  /* 0 = what trains most on this machine */
         uint64_t max_trials;      /* 0 = no end */
         double exit_when_idle_s;  /* negative = never */
-        unsigned keep_models;
+        unsigned keep_models;      /* of each sweep */
+        uint64_t models_max_bytes; /* of all of them; 0: no bound */
         uint64_t min_free_bytes;
         const char *trainer_program, *launcher; /* absolute paths; launcher: this program */
 };

@@ -141,7 +141,8 @@ static void on_answer(void *data, const struct net_answer *answer) {
                         finish(parcel);
                 }
         } else if (status == 409 || status == 404 || status == 410) {
-                log_warning("a result came too late: its lease is no longer valid", log_s("trial", trial_of(parcel)), log_i("status", status));
+                log_warning("a result came too late: its lease is no longer valid", log_s("trial", trial_of(parcel)), log_i("status", status),
+                            log_s("why", net_why(answer)));
                 finish(parcel);
         } else if (status == 400 || status == 413 || status == 415 || status == 422) {
                 mend(parcel, status);

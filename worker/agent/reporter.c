@@ -155,9 +155,9 @@ static void on_answered(struct reporter *reporter, const struct net_answer *answ
         reporter->lease_s = lease_s > 0 ? lease_s : reporter->lease_s;
         const char *command = json_string_value(json_object_get(answer->body, "command"));
         if (command && strcmp(command, "stop") == 0)
-                reporter->callback(reporter->data, REPORT_STOP);
+                reporter->callback(reporter->data, REPORT_STOP, NULL);
         else if (command && strcmp(command, "abort") == 0)
-                reporter->callback(reporter->data, REPORT_ABORT);
+                reporter->callback(reporter->data, REPORT_ABORT, NULL);
 }
 
 static void on_answer(void *data, const struct net_answer *answer) {
@@ -168,7 +168,7 @@ static void on_answer(void *data, const struct net_answer *answer) {
                 on_answered(reporter, answer);
         } else if (status == 409 || status == 404 || status == 410) {
                 json_decref(TAKE(reporter->body));
-                reporter->callback(reporter->data, REPORT_LOST);
+                reporter->callback(reporter->data, REPORT_LOST, net_why(answer));
         } else if (status == 400 || status == 413 || status == 415 || status == 422) {
                 const char *detail = json_string_value(json_object_get(answer->body, "detail"));
                 log_error("the coordinator refuses a report: its points are lost", log_s("trial", reporter->id), log_i("status", status),

@@ -19,8 +19,8 @@ enum report_command {
         REPORT_LOST,  /* the lease is no longer valid */
 };
 
-/* The callback may free the reporter. */
-typedef void reporter_callback(void *data, enum report_command command);
+/* why: the coordinator's words when the lease is lost, else NULL. The callback may free the reporter. */
+typedef void reporter_callback(void *data, enum report_command command, const char *why);
 
 struct reporter;
 

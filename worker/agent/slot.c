@@ -276,13 +276,13 @@ static void throw_away(struct slot *slot) {
         }
 }
 
-static void on_command(void *data, enum report_command command) {
+static void on_command(void *data, enum report_command command, const char *why) {
         struct slot *slot = data;
         if (command == REPORT_STOP && slot->state == SLOT_RUNNING) {
                 log_info("a stopping rule ends the trial", log_s("trial", slot->id));
                 ask_to_end(slot, SLOT_STOPPING, STOP_PATIENCE_MS);
         } else if (command == REPORT_ABORT || command == REPORT_LOST) {
-                log_warning(command == REPORT_LOST ? "the lease is lost" : "the trial is no longer wanted", log_s("trial", slot->id));
+                log_warning(command == REPORT_LOST ? "the lease is lost" : "the trial is no longer wanted", log_s("trial", slot->id), log_s("why", why));
                 slot->keeps_folder = command == REPORT_LOST;
                 throw_away(slot);
         }

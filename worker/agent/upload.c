@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "agent/backoff.h"
+#include "agent/workdir.h"
 #include "common/cleanup.h"
 #include "common/digest.h"
 #include "common/fs.h"
@@ -16,7 +17,7 @@
 #include "common/log.h"
 #include "proto/limits.h"
 
-#define MARK ".upload"
+#define MARK WORKDIR_UNSENT
 #define MARK_BYTES_MAX 4096
 #define PIECE_BYTES ((size_t)1 << 20)
 #define PIECE_BYTES_MIN ((size_t)1024)
@@ -274,7 +275,7 @@ static void send_piece(struct uploads *uploads) {
         _cleanup_fd_ int fd = path ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
         ssize_t n = fd >= 0 && bytes ? pread(fd, bytes, uploads->piece_bytes, (off_t)uploads->offset) : -1;
         if (n <= 0) {
-                give_up(uploads, "a better one took its place");
+                give_up(uploads, "it is no longer there");
                 return;
         }
         if (asprintf(&target, "/v1/trials/%s/model/file?name=%s&offset=%llu", item->trial, name, (unsigned long long)uploads->offset) < 0)

@@ -30,7 +30,7 @@ struct workdir {
         char mark[33]; /* this process among those that share checkpoints */
         int lock;
         unsigned keep_models;
-        uint64_t min_free_bytes;
+        uint64_t models_max_bytes, min_free_bytes;
 };
 
 static int make_folder(const char *path, const char *name, char **ret, struct error *err) {
@@ -63,11 +63,14 @@ static int open_shared(const char *path, char **ret, struct error *err) {
         return *ret ? 0 : error_set(err, -errno, "cannot find %s: %s", folder, strerror(errno));
 }
 
-int workdir_open(const char *path, const char *shared, unsigned keep_models, uint64_t min_free_bytes, struct workdir **ret, struct error *err) {
+static void bound_models(const struct workdir *workdir, const char *newest);
+
+int workdir_open(const struct workdir_options *options, struct workdir **ret, struct error *err) {
         struct workdir *workdir = calloc(1, sizeof *workdir);
         if (!workdir)
                 return error_set(err, -ENOMEM, "out of memory");
-        *workdir = (struct workdir){.lock = -1, .keep_models = keep_models, .min_free_bytes = min_free_bytes};
+        *workdir = (struct workdir){.lock = -1, .keep_models = options->keep_models, .models_max_bytes = options->models_max_bytes,
+                                    .min_free_bytes = options->min_free_bytes};
         unsigned char drawn[16];
         if (getrandom(drawn, sizeof drawn, 0) != sizeof drawn) {
                 workdir_close(workdir);
@@ -76,15 +79,15 @@ int workdir_open(const char *path, const char *shared, unsigned keep_models, uin
         for (size_t i = 0; i < sizeof drawn; i++)
                 snprintf(workdir->mark + 2 * i, 3, "%02x", drawn[i]);
         _cleanup_free_ char *absolute = NULL;
-        int r = fs_make_dirs(path, 0700, err);
-        if (r == 0 && !(absolute = realpath(path, NULL)))
-                r = error_set(err, -errno, "cannot find %s: %s", path, strerror(errno));
+        int r = fs_make_dirs(options->path, 0700, err);
+        if (r == 0 && !(absolute = realpath(options->path, NULL)))
+                r = error_set(err, -errno, "cannot find %s: %s", options->path, strerror(errno));
         if (r == 0)
                 r = take_lock(absolute, &workdir->lock, err);
         if (r == 0)
                 workdir->path = TAKE(absolute);
-        if (r == 0 && shared)
-                r = open_shared(shared, &workdir->shared, err);
+        if (r == 0 && options->shared)
+                r = open_shared(options->shared, &workdir->shared, err);
         if (r == 0)
                 r = make_folder(workdir->path, "trials", &workdir->trials, err);
         if (r == 0)
@@ -95,6 +98,7 @@ int workdir_open(const char *path, const char *shared, unsigned keep_models, uin
                 workdir_close(workdir);
                 return r;
         }
+        bound_models(workdir, NULL);
         *ret = workdir;
         return 0;
 }
@@ -233,6 +237,86 @@ static size_t find_worst(const char *folder, bool maximize, char **ret_path) {
         return n;
 }
 
+/* What all models take together, and the one to go first. */
+struct models_room {
+        uint64_t bytes;
+        size_t n;
+        char *first;           /* a path; NULL: none but the newest */
+        struct timespec ended; /* when its trial did */
+        bool is_unsent;
+};
+
+static void models_room_fini(struct models_room *room) {
+        free(room->first);
+}
+
+static uint64_t count_bytes(const char *folder, struct timespec *ret_ended, bool *ret_unsent) {
+        _cleanup_dir_ DIR *dir = opendir(folder);
+        uint64_t bytes = 0;
+        for (struct dirent *entry; dir && (entry = readdir(dir));) {
+                struct stat st;
+                if (fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
+                        continue;
+                bytes += (uint64_t)st.st_size;
+                if (strcmp(entry->d_name, "trial.json") == 0)
+                        *ret_ended = st.st_mtim;
+                if (strcmp(entry->d_name, WORKDIR_UNSENT) == 0)
+                        *ret_unsent = true;
+        }
+        return bytes;
+}
+
+/* Takes the path. */
+static void count_model(struct models_room *room, char *path, const char *newest) {
+        _cleanup_free_ char *owned = path;
+        struct timespec ended = {0};
+        bool is_unsent = false;
+        room->bytes += count_bytes(path, &ended, &is_unsent);
+        room->n++;
+        bool older = ended.tv_sec < room->ended.tv_sec || (ended.tv_sec == room->ended.tv_sec && ended.tv_nsec < room->ended.tv_nsec);
+        bool goes_first = !room->first || (is_unsent == room->is_unsent ? older : room->is_unsent);
+        if ((newest && strcmp(path, newest) == 0) || !goes_first)
+                return;
+        free(room->first);
+        room->first = TAKE(owned);
+        room->ended = ended;
+        room->is_unsent = is_unsent;
+}
+
+static void count_models(const struct workdir *workdir, const char *newest, struct models_room *room) {
+        _cleanup_dir_ DIR *sweeps = opendir(workdir->models);
+        for (struct dirent *sweep; sweeps && (sweep = readdir(sweeps));) {
+                _cleanup_free_ char *below = sweep->d_name[0] != '.' ? fs_join(workdir->models, sweep->d_name) : NULL;
+                _cleanup_dir_ DIR *trials = below ? opendir(below) : NULL;
+                for (struct dirent *trial; trials && (trial = readdir(trials));) {
+                        char *path = trial->d_name[0] != '.' ? fs_join(below, trial->d_name) : NULL;
+                        if (path)
+                                count_model(room, path, newest);
+                }
+        }
+}
+
+static void remove_model(const char *path) {
+        log_info("deleting a kept model: there is no more room for it", log_s("path", path));
+        remove_tree(path);
+        _cleanup_free_ char *sweep = strndup(path, (size_t)(strrchr(path, '/') - path));
+        if (sweep)
+                rmdir(sweep); /* if that was its last one */
+}
+
+static void bound_models(const struct workdir *workdir, const char *newest) {
+        for (size_t last = SIZE_MAX;;) {
+                _cleanup_(models_room_fini) struct models_room room = {0};
+                count_models(workdir, newest, &room);
+                bool fits = room.n <= WORKDIR_MODELS_MAX && (workdir->models_max_bytes == 0 || room.bytes <= workdir->models_max_bytes);
+                const char *path = room.first ? room.first : newest;
+                if (fits || !path || room.n >= last) /* the last one could not be deleted */
+                        return;
+                last = room.n;
+                remove_model(path);
+        }
+}
+
 static int move_output(struct workdir *workdir, const char *output, const char *target, const json_t *description, struct error *err) {
         (void)workdir;
         _cleanup_free_ char *note = fs_join(output, "trial.json"), *text = json_text(description);
@@ -261,6 +345,7 @@ void workdir_keep_output(struct workdir *workdir, const char *sweep, const char 
                         break;
                 remove_tree(worst);
         }
+        bound_models(workdir, target);
 }
 
 /* --- leftovers -------------------------------------------------------------------------------------- */

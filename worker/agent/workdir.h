@@ -7,7 +7,7 @@
  *               with --checkpoint-dir DIR, checkpoint/ and points.jsonl lie under DIR/trials/TRIAL/ instead, which other workers
  *               share: whoever gets the trial next goes on from there
  *   divisions.json                        what was measured to choose slots and threads
- *   models/SWEEP/TRIAL/                   the best results of each sweep, with trial.json
+ *   models/SWEEP/TRIAL/                   the best results of each sweep, with trial.json; all sweeps together within a room
  */
 #pragma once
 #include <jansson.h>
@@ -18,8 +18,18 @@
 
 struct workdir;
 
-/* Makes and locks it. shared: where checkpoints lie instead; not locked; NULL: nowhere. -EBUSY when another worker uses path. */
-int workdir_open(const char *path, const char *shared, unsigned keep_models, uint64_t min_free_bytes, struct workdir **ret, struct error *err);
+struct workdir_options {
+        const char *path;
+        const char *shared; /* where checkpoints lie instead; not locked; NULL: nowhere */
+        unsigned keep_models;      /* of each sweep */
+        uint64_t models_max_bytes; /* of all sweeps; 0: no bound but WORKDIR_MODELS_MAX of them */
+        uint64_t min_free_bytes;
+};
+
+#define WORKDIR_MODELS_MAX 1000
+
+/* Makes and locks it; models beyond the room go. -EBUSY when another worker uses the path. */
+int workdir_open(const struct workdir_options *options, struct workdir **ret, struct error *err);
 void workdir_close(struct workdir *workdir);
 const char *workdir_path(const struct workdir *workdir); /* absolute */
 const char *workdir_outbox(const struct workdir *workdir);
@@ -37,9 +47,13 @@ bool workdir_has_checkpoint(const struct workdir *workdir, const char *trial);
 void workdir_drop_checkpoint(struct workdir *workdir, const char *trial);
 void workdir_drop_trial(struct workdir *workdir, const char *trial);
 
-/* The trial ended with a value: its output becomes a kept model if it is among the best of its sweep, worse ones go.
- * description: what to write to trial.json, with "value". */
+/* The trial ended with a value: its output becomes a kept model if it is among the best of its sweep, worse ones go. Where the room
+ * is too small, the oldest models of all sweeps go: first those that the coordinator need not get any more, the newest never, unless it is
+ * larger than all the room. description: what to write to trial.json, with "value". */
 void workdir_keep_output(struct workdir *workdir, const char *sweep, const char *trial, const json_t *description, bool maximize);
+
+/* The file in a model's folder that says that it is still to be sent. */
+#define WORKDIR_UNSENT ".upload"
 
 bool workdir_is_shared(const struct workdir *workdir);
 

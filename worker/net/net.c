@@ -314,6 +314,7 @@ static void answer_request(struct net_request *request, CURLcode result) {
         struct curl_header *header = NULL;
         if (result == CURLE_OK && curl_easy_header(request->easy, "Worker-State", 0, CURLH_HEADER, -1, &header) == CURLHE_OK)
                 answer.worker_state = header->value;
+        answer.name_shared = result == CURLE_OK && curl_easy_header(request->easy, "Name-Shared", 0, CURLH_HEADER, -1, &header) == CURLHE_OK;
         unlink_request(request);
         request->callback(request->data, &answer);
         request_free(request);

@@ -5,6 +5,7 @@
  * One thread. A request holds its body and its answer (capped); at most NET_REQUESTS_MAX are open at once. */
 #pragma once
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/error.h"
@@ -34,6 +35,7 @@ struct net_answer {
         double retry_after_s; /* the header; 0 when absent */
         int64_t date_s;       /* the server's clock (Date), seconds since 1970; 0 when absent */
         const char *worker_state; /* the header Worker-State; NULL when absent */
+        bool name_shared;         /* the header Name-Shared is there */
 };
 
 /* Why it is not the answer that was wished for: the server's "detail", or the failure; never NULL. */

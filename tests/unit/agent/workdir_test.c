@@ -1,3 +1,4 @@
+#include <dirent.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -33,9 +34,10 @@ static int remove_folder(void **state) {
 }
 
 static struct workdir *open_workdir(unsigned keep, uint64_t min_free) {
+        const struct workdir_options options = {.path = folder, .keep_models = keep, .min_free_bytes = min_free};
         struct workdir *workdir = NULL;
         struct error err;
-        assert_int_equal(workdir_open(folder, NULL, keep, min_free, &workdir, &err), 0);
+        assert_int_equal(workdir_open(&options, &workdir, &err), 0);
         return workdir;
 }
 
@@ -64,8 +66,9 @@ static bool nothing_in_use(void *data, const char *trial) {
 static void second_worker_is_refused(void **state) {
         (void)state;
         struct workdir *workdir = open_workdir(1, 0), *second = NULL;
+        const struct workdir_options options = {.path = folder, .keep_models = 1};
         struct error err;
-        assert_int_equal(workdir_open(folder, NULL, 1, 0, &second, &err), -EBUSY);
+        assert_int_equal(workdir_open(&options, &second, &err), -EBUSY);
         workdir_close(workdir);
         workdir_close(open_workdir(1, 0));
 }
@@ -95,6 +98,95 @@ static void smallest_value_is_best_when_minimizing(void **state) {
         keep(workdir, "t1", 0.5, false);
         keep(workdir, "t2", 0.9, false);
         assert_true(path_exists("models/s1/t1") && !path_exists("models/s1/t2"));
+        workdir_close(workdir);
+}
+
+static struct workdir *open_room(unsigned keep, uint64_t models_max_bytes) {
+        const struct workdir_options options = {.path = folder, .keep_models = keep, .models_max_bytes = models_max_bytes};
+        struct workdir *workdir = NULL;
+        assert_int_equal(workdir_open(&options, &workdir, NULL), 0);
+        return workdir;
+}
+
+/* A model of so many bytes, with its note some twenty more, whose trial ended at a time of its own. */
+static void keep_sized(struct workdir *workdir, const char *sweep, const char *trial, size_t bytes) {
+        static int when = 1000;
+        _cleanup_json_ json_t *description = json_pack("{s:f}", "value", 0.5);
+        _cleanup_free_ char *path = workdir_trial(workdir, trial, "output/model.safetensors"), *data = calloc(1, bytes);
+        char note[256];
+        assert_int_equal(workdir_prepare(workdir, trial, NULL), 0);
+        assert_int_equal(fs_write_atomic(path, data, bytes, 0600, NULL), 0);
+        workdir_keep_output(workdir, sweep, trial, description, false);
+        snprintf(note, sizeof note, "%s/models/%s/%s/trial.json", folder, sweep, trial);
+        struct timespec times[2] = {{.tv_sec = ++when}, {.tv_sec = when}};
+        utimensat(AT_FDCWD, note, times, 0); /* it may be gone */
+}
+
+static void mark_unsent(const char *model) {
+        char path[256];
+        snprintf(path, sizeof path, "%s/models/%s/%s", folder, model, WORKDIR_UNSENT);
+        assert_int_equal(fs_write_atomic(path, "{}", 2, 0600, NULL), 0);
+}
+
+static size_t count_sweeps(void) {
+        char path[128];
+        snprintf(path, sizeof path, "%s/models", folder);
+        DIR *dir = opendir(path);
+        size_t n = 0;
+        for (struct dirent *entry; dir && (entry = readdir(dir));)
+                n += entry->d_name[0] != '.';
+        closedir(dir);
+        return n;
+}
+
+static void models_of_many_sweeps_stay_within_their_room(void **state) {
+        (void)state;
+        struct workdir *workdir = open_room(1, 10000);
+        for (int i = 0; i < 40; i++) {
+                char sweep[16], trial[16];
+                snprintf(sweep, sizeof sweep, "s%d", i);
+                snprintf(trial, sizeof trial, "t%d", i);
+                keep_sized(workdir, sweep, trial, 3000);
+                assert_true(count_sweeps() <= 3);
+        }
+        assert_true(path_exists("models/s39/t39/model.safetensors") && path_exists("models/s37/t37") && !path_exists("models/s36"));
+        workdir_close(workdir);
+        workdir_close(open_room(1, 7000)); /* less room than before */
+        assert_true(path_exists("models/s38/t38") && !path_exists("models/s37"));
+}
+
+static void models_that_are_still_to_be_sent_go_last(void **state) {
+        (void)state;
+        struct workdir *workdir = open_room(2, 10000);
+        keep_sized(workdir, "s1", "old", 3000);
+        mark_unsent("s1/old");
+        keep_sized(workdir, "s2", "sent", 3000);
+        keep_sized(workdir, "s3", "next", 3000);
+        keep_sized(workdir, "s4", "last", 3000);
+        assert_true(path_exists("models/s1/old") && !path_exists("models/s2") && path_exists("models/s3/next") && path_exists("models/s4/last"));
+        mark_unsent("s3/next");
+        keep_sized(workdir, "s4", "more", 6000); /* the room is that of all of them: they go as well */
+        assert_true(!path_exists("models/s1") && path_exists("models/s3/next") && !path_exists("models/s4/last") && path_exists("models/s4/more"));
+        keep_sized(workdir, "s5", "huge", 20000);
+        assert_int_equal(count_sweeps(), 0);
+        workdir_close(workdir);
+}
+
+static void models_are_bounded_in_number_too(void **state) {
+        (void)state;
+        struct workdir *workdir = open_room(1, 0);
+        for (int i = 0; i < WORKDIR_MODELS_MAX + 3; i++) {
+                char sweep[16];
+                snprintf(sweep, sizeof sweep, "s%d", i);
+                if (i < WORKDIR_MODELS_MAX) { /* as they would lie there */
+                        char path[128];
+                        snprintf(path, sizeof path, "%s/models/%s/t", folder, sweep);
+                        assert_int_equal(fs_make_dirs(path, 0700, NULL), 0);
+                } else
+                        keep_sized(workdir, sweep, "t", 10);
+        }
+        assert_int_equal(count_sweeps(), WORKDIR_MODELS_MAX);
+        assert_true(path_exists("models/s1002/t") && path_exists("models/s1000/t"));
         workdir_close(workdir);
 }
 
@@ -129,8 +221,9 @@ static void checkpoints_may_lie_where_others_find_them(void **state) {
         snprintf(mine, sizeof mine, "%s/w1", folder);
         snprintf(other, sizeof other, "%s/w2", folder);
         snprintf(shared, sizeof shared, "%s/shared", folder);
-        assert_int_equal(workdir_open(mine, shared, 1, 0, &first, NULL), 0);
-        assert_int_equal(workdir_open(other, shared, 1, 0, &second, NULL), 0);
+        const struct workdir_options options[2] = {{.path = mine, .shared = shared, .keep_models = 1}, {.path = other, .shared = shared, .keep_models = 1}};
+        assert_int_equal(workdir_open(&options[0], &first, NULL), 0);
+        assert_int_equal(workdir_open(&options[1], &second, NULL), 0);
         assert_true(workdir_is_shared(first));
         assert_int_equal(workdir_prepare(first, "t1", NULL), 0);
         write_part(first, "t1", "checkpoint/state");
@@ -313,6 +406,9 @@ int main(void) {
                 test(only_names_that_are_safe_are_folders),
                 test(best_models_of_a_sweep_are_kept),
                 test(smallest_value_is_best_when_minimizing),
+                test(models_of_many_sweeps_stay_within_their_room),
+                test(models_that_are_still_to_be_sent_go_last),
+                test(models_are_bounded_in_number_too),
                 test(no_model_is_kept_when_none_is_wanted_or_written),
                 test(checkpoint_is_seen_and_dropped), test(checkpoints_may_lie_where_others_find_them),
                 test(newest_leftovers_survive_and_none_on_a_short_disk),
