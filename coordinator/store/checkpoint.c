@@ -6,7 +6,11 @@
  *   idle ──log is long──▶ copying ──▶ copied ──little left──▶ the commit finishes ──▶ idle
  *                            ▲           └──much left──▶ again
  *
- * A reader that takes long can keep the log from beginning anew: then it grows, and is looked at after every LOG_PAGES more. */
+ * A reader that takes long can keep the log from beginning anew: then it grows, and is looked at after every log_pages more.
+ *
+ * A database that could not be synced is the end of the process. Its pages may be gone, and Linux takes them for written; the next
+ * sync would say that all is well, and the log, where they still are, would begin anew. Whoever opens the database after us copies
+ * the whole log again. */
 #include "store/checkpoint.h"
 
 #include <errno.h>
@@ -17,8 +21,6 @@
 #include "common/log.h"
 #include "store/store.h"
 
-#define LOG_PAGES 8192 /* 32 MiB */
-#define LITTLE_PAGES 512
 #define ROUNDS_MAX 8 /* of copying, while others write faster than that */
 
 enum work { WORK_IDLE, WORK_COPYING, WORK_COPIED };
@@ -26,7 +28,9 @@ enum work { WORK_IDLE, WORK_COPYING, WORK_COPIED };
 struct checkpointer {
         struct store *store; /* the committing thread's; only its hook is used here */
         sqlite3 *db;         /* the thread's own */
+        struct checkpoint_config config;
         pthread_t thread;
+        bool has_thread;
         pthread_mutex_t lock;
         pthread_cond_t changed;
         /* guarded by lock */
@@ -38,6 +42,14 @@ struct checkpointer {
         int last_pages, rounds;
 };
 
+static void judge(struct checkpointer *checkpointer, sqlite3 *db, int r) {
+        if (r == SQLITE_OK)
+                return;
+        log_debug("the log could not be taken back", log_s("error", sqlite3_errstr(r)));
+        if (r == SQLITE_IOERR_FSYNC || sqlite3_extended_errcode(db) == SQLITE_IOERR_FSYNC)
+                checkpointer->config.lost(checkpointer->config.lost_data);
+}
+
 /* --- the thread ---------------------------------------------------------------------------------------- */
 
 /* A checkpoint that others overtake does not sync the database: the last one would have to. */
@@ -45,6 +57,25 @@ static int sync_database(sqlite3 *db) {
         sqlite3_file *file = NULL;
         int r = sqlite3_file_control(db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
         return r == SQLITE_OK && file && file->pMethods ? file->pMethods->xSync(file, SQLITE_SYNC_NORMAL | SQLITE_SYNC_DATAONLY) : r;
+}
+
+void checkpointer_copy(struct checkpointer *checkpointer) {
+        int n_log = 0, n_copied = 0;
+        int r = sqlite3_wal_checkpoint_v2(checkpointer->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &n_log, &n_copied);
+        if (r == SQLITE_OK)
+                r = sync_database(checkpointer->db);
+        judge(checkpointer, checkpointer->db, r);
+        pthread_mutex_lock(&checkpointer->lock);
+        checkpointer->n_copied = r == SQLITE_OK ? n_copied : 0;
+        checkpointer->work = WORK_COPIED;
+        pthread_mutex_unlock(&checkpointer->lock);
+}
+
+bool checkpointer_wants_copy(struct checkpointer *checkpointer) {
+        pthread_mutex_lock(&checkpointer->lock);
+        bool wants = checkpointer->work == WORK_COPYING;
+        pthread_mutex_unlock(&checkpointer->lock);
+        return wants;
 }
 
 static void *run(void *data) {
@@ -56,15 +87,8 @@ static void *run(void *data) {
                         continue;
                 }
                 pthread_mutex_unlock(&checkpointer->lock);
-                int n_log = 0, n_copied = 0;
-                int r = sqlite3_wal_checkpoint_v2(checkpointer->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &n_log, &n_copied);
-                if (r == SQLITE_OK)
-                        r = sync_database(checkpointer->db);
-                if (r != SQLITE_OK)
-                        log_debug("the log could not be taken back", log_s("error", sqlite3_errstr(r)));
+                checkpointer_copy(checkpointer);
                 pthread_mutex_lock(&checkpointer->lock);
-                checkpointer->n_copied = r == SQLITE_OK ? n_copied : 0;
-                checkpointer->work = WORK_COPIED;
         }
         pthread_mutex_unlock(&checkpointer->lock);
         return NULL;
@@ -72,7 +96,7 @@ static void *run(void *data) {
 
 /* --- the committing thread ----------------------------------------------------------------------------- */
 
-static void copy(struct checkpointer *checkpointer) {
+static void begin_copy(struct checkpointer *checkpointer) {
         pthread_mutex_lock(&checkpointer->lock);
         checkpointer->work = WORK_COPYING;
         pthread_cond_signal(&checkpointer->changed);
@@ -81,12 +105,12 @@ static void copy(struct checkpointer *checkpointer) {
 }
 
 static void finish(struct checkpointer *checkpointer, sqlite3 *db, int n_pages) {
-        sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL); /* when it fails the log stays, and is looked at later */
+        judge(checkpointer, db, sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL)); /* else it is looked at later */
         pthread_mutex_lock(&checkpointer->lock);
         checkpointer->work = WORK_IDLE;
         pthread_mutex_unlock(&checkpointer->lock);
         checkpointer->rounds = 0;
-        checkpointer->look_at = n_pages + LOG_PAGES; /* unless it begins anew */
+        checkpointer->look_at = n_pages + checkpointer->config.log_pages; /* unless it begins anew */
 }
 
 /* After each commit; n_pages: length of the log. */
@@ -94,7 +118,7 @@ static int on_commit(void *data, sqlite3 *db, const char *name, int n_pages) {
         (void)name;
         struct checkpointer *checkpointer = data;
         if (n_pages < checkpointer->last_pages)
-                checkpointer->look_at = LOG_PAGES;
+                checkpointer->look_at = checkpointer->config.log_pages;
         checkpointer->last_pages = n_pages;
         if (n_pages < checkpointer->look_at)
                 return SQLITE_OK;
@@ -102,8 +126,8 @@ static int on_commit(void *data, sqlite3 *db, const char *name, int n_pages) {
         enum work work = checkpointer->work;
         int left = n_pages - checkpointer->n_copied;
         pthread_mutex_unlock(&checkpointer->lock);
-        if (work == WORK_IDLE || (work == WORK_COPIED && left > LITTLE_PAGES && checkpointer->rounds < ROUNDS_MAX))
-                copy(checkpointer);
+        if (work == WORK_IDLE || (work == WORK_COPIED && left > checkpointer->config.little_pages && checkpointer->rounds < ROUNDS_MAX))
+                begin_copy(checkpointer);
         else if (work == WORK_COPIED)
                 finish(checkpointer, db, n_pages);
         return SQLITE_OK;
@@ -111,7 +135,7 @@ static int on_commit(void *data, sqlite3 *db, const char *name, int n_pages) {
 
 /* --- life ---------------------------------------------------------------------------------------------- */
 
-int checkpointer_new(struct store *store, struct checkpointer **ret, struct error *err) {
+int checkpointer_new(struct store *store, const struct checkpoint_config *config, struct checkpointer **ret, struct error *err) {
         struct checkpointer *checkpointer = calloc(1, sizeof *checkpointer);
         if (!checkpointer)
                 return error_set(err, -ENOMEM, "out of memory");
@@ -125,19 +149,20 @@ int checkpointer_new(struct store *store, struct checkpointer **ret, struct erro
         beside->db = NULL;
         store_close(beside);
         checkpointer->store = store;
-        checkpointer->look_at = LOG_PAGES;
+        checkpointer->config = *config;
+        checkpointer->look_at = checkpointer->config.log_pages;
         pthread_mutex_init(&checkpointer->lock, NULL);
         pthread_cond_init(&checkpointer->changed, NULL);
-        r = pthread_create(&checkpointer->thread, NULL, run, checkpointer);
-        if (r != 0) {
-                sqlite3_close(checkpointer->db);
-                pthread_cond_destroy(&checkpointer->changed);
-                pthread_mutex_destroy(&checkpointer->lock);
-                free(checkpointer);
-                return error_set(err, -r, "cannot start the checkpointer's thread");
-        }
         sqlite3_wal_hook(store->db, on_commit, checkpointer); /* instead of SQLite's own */
         *ret = checkpointer;
+        return 0;
+}
+
+int checkpointer_start(struct checkpointer *checkpointer, struct error *err) {
+        int r = pthread_create(&checkpointer->thread, NULL, run, checkpointer);
+        if (r != 0)
+                return error_set(err, -r, "cannot start the checkpointer's thread");
+        checkpointer->has_thread = true;
         return 0;
 }
 
@@ -149,7 +174,8 @@ void checkpointer_free(struct checkpointer *checkpointer) {
         checkpointer->stopping = true;
         pthread_cond_signal(&checkpointer->changed);
         pthread_mutex_unlock(&checkpointer->lock);
-        pthread_join(checkpointer->thread, NULL);
+        if (checkpointer->has_thread)
+                pthread_join(checkpointer->thread, NULL);
         sqlite3_close(checkpointer->db);
         pthread_cond_destroy(&checkpointer->changed);
         pthread_mutex_destroy(&checkpointer->lock);

@@ -14,12 +14,15 @@
 #include "common/buf.h"
 #include "common/cleanup.h"
 #include "common/fs.h"
+#include "common/log.h"
 #include "store/checkpoint.h"
 #include "store/migrate.h"
 #include "store/statement.h"
 #include "store/upkeep.h"
 
 #define BUSY_MS 2000              /* another process may read (a backup); nobody else writes */
+#define LOG_PAGES 8192            /* 32 MiB */
+#define LITTLE_PAGES 512
 
 static int fail(struct store *store, struct error *err, const char *what) {
         int r = store_fault(store, sqlite3_extended_errcode(store->db));
@@ -220,7 +223,7 @@ int store_open_beside(const char *path, struct store **ret, struct error *err) {
                 r = check_ours(store, err);
         if (r == 0)
                 r = configure(store, err);
-        if (r == 0 && exec(store, "PRAGMA cache_size = -4096") < 0)
+        if (r == 0 && exec(store, "PRAGMA cache_size = -4096; PRAGMA wal_autocheckpoint = 0") < 0) /* the server takes the log back */
                 r = fail(store, err, "cannot open");
         if (r == 0 && read_pragma(store, "PRAGMA user_version", &version) < 0)
                 r = fail(store, err, "cannot read");
@@ -235,8 +238,17 @@ int store_open_beside(const char *path, struct store **ret, struct error *err) {
         return 0;
 }
 
+/* Not even closing: that would take the log back and delete it. */
+static void end_process(void *unused) {
+        (void)unused;
+        log_error("the database could not be synced: this process ends, and the next one takes the whole log back");
+        _exit(EXIT_FAILURE);
+}
+
 int store_checkpoint_aside(struct store *store, struct error *err) {
-        return checkpointer_new(store, &store->checkpointer, err);
+        const struct checkpoint_config config = {.log_pages = LOG_PAGES, .little_pages = LITTLE_PAGES, .lost = end_process};
+        int r = checkpointer_new(store, &config, &store->checkpointer, err);
+        return r < 0 ? r : checkpointer_start(store->checkpointer, err);
 }
 
 void store_close(struct store *store) {

@@ -28,7 +28,8 @@ int store_open(const char *path, struct store **ret, struct error *err);
 /* Opens a database that exists and has this program's version, beside a server that may have it open: takes no lock, creates
  * and migrates nothing. -ENOENT when there is no such file. For short reads and writes. */
 int store_open_beside(const char *path, struct store **ret, struct error *err);
-/* From now on a thread takes the log of commits back into the database, and no commit waits for that. For a server. */
+/* From now on a thread takes the log of commits back into the database, and no commit waits for that. For a server: if the
+ * database cannot be synced then, the process ends at once. */
 int store_checkpoint_aside(struct store *store, struct error *err);
 void store_close(struct store *store);
 

@@ -3,7 +3,8 @@
 
     tests/bench/load.py [--seconds 8] [--connections 64] [--workers 200] [--polls 10000] [--optuna PYTHON] [--soak MINUTES]
 
-One JSON line each, in one run: bare libmicrohttpd; bare SQLite, commits of one row and of a hundred; durable reports of one metric
+One JSON line each, in one run: bare libmicrohttpd, and with a committed row for each request, under the load of reports and of claims;
+bare SQLite, commits of one row and of a hundred; durable reports of one metric
 point without pause, with the ratios to these; claims of a random sweep beside as many completions; memory with so many waiting
 claims; with --optuna (a Python that has it) trials a second of Optuna on SQLite with 1 and 8 threads; with --soak so many minutes
 of reports with the memory in between."""
@@ -56,12 +57,15 @@ def run(what, server, seconds, lines, folder, **more):
     return say(what, connections=len(lines), **client(what, server.url.rsplit(":", 1)[1], seconds, lines, folder), **more)
 
 
-def bare_http(args, folder):
-    process = subprocess.Popen([TOOLS / "bare", "http"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+def bare(what, load, n, args, folder):
+    """Of libmicrohttpd alone, or with a commit of one row for each request: the floor under what the coordinator does."""
+    database = [folder / f"{what}-{load}.db"] if what == "durable" else []
+    process = subprocess.Popen([TOOLS / "bare", what, *database], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     port = int(process.stdout.readline())
-    figures = client("reports", port, args.seconds / 2, [("t", "l")] * args.connections, folder)
+    figures = client(load, port, args.seconds / 2, [("t", "l")] * n, folder)
     process.communicate(b"\n")
-    return say("bare libmicrohttpd", connections=args.connections, requests_s=figures["requests_s"], p50_ms=figures["p50_ms"])["requests_s"]
+    name = "bare libmicrohttpd" + (", a row committed for each request" if database else "")
+    return say(name, as_in=load, connections=n, **figures)["requests_s"]
 
 
 def bare_sqlite(args, folder, group):
@@ -128,7 +132,11 @@ def main():
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        http, single, grouped = bare_http(args, folder), bare_sqlite(args, folder, 1), bare_sqlite(args, folder, 100)
+        http = bare("http", "reports", args.connections, args, folder)
+        single, grouped = bare_sqlite(args, folder, 1), bare_sqlite(args, folder, 100)
+        bare("durable", "reports", args.connections, args, folder)
+        bare("http", "claims", args.workers, args, folder)
+        bare("durable", "claims", args.workers, args, folder)
         with Daemon(folder) as server:
             sweep = server.create_sweep(run_cap=None)["id"]
             worker = server.register("w0", slots=args.connections)["id"]

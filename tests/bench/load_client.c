@@ -6,7 +6,9 @@
  *     load_client claims PORT SECONDS FILE [PAUSE_MS]    a connection for each line "WORKER SWEEP"; each claims a trial and
  *                                                        completes it, then pauses (250: four times a second)
  *
- * One line of JSON: requests a second, and latencies of the reports or claims in ms. */
+ * One line of JSON: requests a second, and latencies of the reports or claims in ms: until the answer was read, and (arrived_) until
+ * the kernel had it in the socket, which leaves out what this program was late to read. client_late_: that lateness, and by how much
+ * requests left after they were due. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -30,7 +32,7 @@ struct connection {
         char trial[48], lease[48];  /* as claimed */
         unsigned long n;
         bool is_claiming, is_waiting;
-        uint64_t sent_ns, due_ns;
+        uint64_t sent_ns, due_ns, arrived_ns; /* arrived: the answer's last byte in the socket */
         size_t length;
         char answer[16384], request[2048]; /* the last one; sent again when the connection is lost */
         size_t request_length;
@@ -40,14 +42,20 @@ static struct connection connections[MAX_CONNECTIONS];
 static size_t n_connections, n_samples, n_answers, n_lost; /* connections that were closed under us */
 static uint16_t port;
 static int epoll;
-static float *samples;
+static float *samples, *arrived, *late, *late_sent;
+static size_t n_late_sent;
 static bool is_claims;
 static uint64_t pause_ns; /* of a connection, from one round's due time to the next */
 
+static uint64_t nanoseconds(const struct timespec *t) {
+        return (uint64_t)t->tv_sec * 1000000000u + (uint64_t)t->tv_nsec;
+}
+
+/* The clock that the kernel stamps what arrives with. */
 static uint64_t now_ns(void) {
         struct timespec t;
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+        clock_gettime(CLOCK_REALTIME, &t);
+        return nanoseconds(&t);
 }
 
 static void die(const char *what) {
@@ -115,8 +123,11 @@ static void take_answer(struct connection *c, const char *body) {
         n_answers++;
         c->is_waiting = false;
         uint64_t now = now_ns();
-        if ((!is_claims || c->is_claiming) && n_samples < MAX_SAMPLES)
-                samples[n_samples++] = (float)(now - c->sent_ns) / 1e6f;
+        if ((!is_claims || c->is_claiming) && n_samples < MAX_SAMPLES) {
+                samples[n_samples] = (float)(now - c->sent_ns) / 1e6f;
+                arrived[n_samples] = (float)(c->arrived_ns - c->sent_ns) / 1e6f;
+                late[n_samples++] = (float)(now - c->arrived_ns) / 1e6f;
+        }
         if (!is_claims && pause_ns == 0)
                 send_report(c);
         else if (is_claims && c->is_claiming) {
@@ -133,6 +144,7 @@ static int open_connection(void) {
         if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
                 die("cannot connect");
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof one);
         return fd;
 }
 
@@ -150,8 +162,28 @@ static void connect_again(struct connection *c) {
                 send_request(c);
 }
 
+/* Reads, and notes when the kernel had it. */
+static ssize_t read_stamped(struct connection *c) {
+        union {
+                struct cmsghdr head;
+                char bytes[256];
+        } control;
+        struct iovec part = {c->answer + c->length, sizeof c->answer - 1 - c->length};
+        struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control};
+        ssize_t n = recvmsg(c->fd, &message, 0);
+        c->arrived_ns = now_ns();
+        for (struct cmsghdr *one = CMSG_FIRSTHDR(&message); n > 0 && one; one = CMSG_NXTHDR(&message, one))
+                if (one->cmsg_level == SOL_SOCKET && one->cmsg_type == SCM_TIMESTAMPNS) {
+                        struct timespec stamp;
+                        memcpy(&stamp, CMSG_DATA(one), sizeof stamp);
+                        if (nanoseconds(&stamp) > c->sent_ns)
+                                c->arrived_ns = nanoseconds(&stamp);
+                }
+        return n;
+}
+
 static void receive(struct connection *c) {
-        ssize_t n = read(c->fd, c->answer + c->length, sizeof c->answer - 1 - c->length);
+        ssize_t n = read_stamped(c);
         if (n <= 0 && pause_ns == 0)
                 die("a connection was closed");
         if (n <= 0) {
@@ -185,13 +217,21 @@ static void start(const char *path) {
 static void send_due(void) {
         uint64_t now = now_ns();
         for (size_t i = 0; i < n_connections; i++)
-                if (!connections[i].is_waiting && connections[i].due_ns <= now)
+                if (!connections[i].is_waiting && connections[i].due_ns <= now) {
+                        if (n_late_sent < MAX_SAMPLES)
+                                late_sent[n_late_sent++] = (float)(now_ns() - connections[i].due_ns) / 1e6f;
                         is_claims ? send_claim(&connections[i]) : send_report(&connections[i]);
+                }
 }
 
 static int compare(const void *left, const void *right) {
         float a = *(const float *)left, b = *(const float *)right;
         return (a > b) - (a < b);
+}
+
+static float share(float *values, size_t n, double of) {
+        qsort(values, n, sizeof *values, compare);
+        return n > 0 ? values[(size_t)((double)(n - 1) * of)] : 0;
 }
 
 int main(int argc, char **argv) {
@@ -201,7 +241,10 @@ int main(int argc, char **argv) {
         pause_ns = argc == 6 ? strtoul(argv[5], NULL, 10) * 1000000 : is_claims ? 250000000 : 0;
         if (is_claims && pause_ns == 0)
                 die("claims need a pause");
-        samples = malloc(MAX_SAMPLES * sizeof *samples);
+        samples = malloc(4 * MAX_SAMPLES * sizeof *samples);
+        arrived = samples + MAX_SAMPLES;
+        late = arrived + MAX_SAMPLES;
+        late_sent = late + MAX_SAMPLES;
         signal(SIGPIPE, SIG_IGN);
         port = (uint16_t)strtol(argv[2], NULL, 10);
         epoll = epoll_create1(0);
@@ -218,10 +261,13 @@ int main(int argc, char **argv) {
                         receive(events[i].data.ptr);
         }
         double seconds = (double)(now_ns() - begin) / 1e9;
-        qsort(samples, n_samples, sizeof *samples, compare);
         if (n_samples == 0)
                 die("no answer");
-        printf("{\"requests_s\": %.0f, \"n\": %zu, \"p50_ms\": %.2f, \"p99_ms\": %.2f, \"max_ms\": %.2f, \"lost\": %zu}\n", (double)n_answers / seconds, n_samples,
-               samples[n_samples / 2], samples[n_samples * 99 / 100], samples[n_samples - 1], n_lost);
+        printf("{\"requests_s\": %.0f, \"n\": %zu, \"p50_ms\": %.2f, \"p99_ms\": %.2f, \"max_ms\": %.2f, \"lost\": %zu, ", (double)n_answers / seconds, n_samples,
+               share(samples, n_samples, 0.5), share(samples, n_samples, 0.99), share(samples, n_samples, 1), n_lost);
+        printf("\"arrived_p50_ms\": %.2f, \"arrived_p99_ms\": %.2f, \"client_late_reading_p99_ms\": %.2f, \"client_late_reading_max_ms\": %.2f, "
+               "\"client_late_sending_p99_ms\": %.2f}\n",
+               share(arrived, n_samples, 0.5), share(arrived, n_samples, 0.99), share(late, n_samples, 0.99), share(late, n_samples, 1),
+               share(late_sent, n_late_sent, 0.99));
         return 0;
 }

@@ -150,6 +150,8 @@ static enum step change_step(void) {
         struct disk *disk = current;
         if (disk->is_quiet)
                 return STEP_GO;
+        if (disk->interrupt_in > 0 && --disk->interrupt_in == 0)
+                disk->interrupt(disk->interrupt_data);
         if (disk->is_down)
                 return STEP_DOWN;
         disk->n_operations++;
@@ -610,4 +612,5 @@ void disk_reboot(struct disk *disk, enum crash_kind kind) {
         }
         disk->is_down = false;
         disk->crash_in = 0;
+        disk->interrupt_in = 0;
 }

@@ -26,6 +26,9 @@ struct disk {
         struct rng rng;     /* what a power cut leaves, which operation fails */
         uint64_t crash_in;  /* so many changing operations until the crash; 0 = none is due */
         bool crash_after;   /* the operation at which it happens is done, else not (or half) */
+        uint64_t interrupt_in; /* so many changing operations until another thread gets the processor; 0 = none is due */
+        void (*interrupt)(void *data);
+        void *interrupt_data;
         bool is_down;       /* crashed: everything fails until disk_reboot */
         bool is_quiet;      /* no crash and no fault: the test itself reads */
         unsigned faults;    /* of enum disk_fault, each operation with a probability of ... */

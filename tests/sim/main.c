@@ -48,6 +48,10 @@ static void add(struct sim_result *total, const struct sim_result *one) {
         total->faults += one->faults;
         total->starved += one->starved;
         total->proposals += one->proposals;
+        total->copies += one->copies;
+        total->copies_crossed += one->copies_crossed;
+        total->copies_crashed += one->copies_crashed;
+        total->lost_syncs += one->lost_syncs;
 }
 
 static void print_command(const struct sim_options *options) {
@@ -175,10 +179,12 @@ int main(int argc, char **argv) {
         clock_gettime(CLOCK_MONOTONIC, &end);
         double seconds = (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9;
         printf("{\"seeds\": %llu, \"steps\": %llu, \"turns\": %llu, \"crashes\": %llu, \"power_cuts\": %llu, \"restarts\": %llu, \"disk_faults\": %llu, "
-               "\"out_of_memory\": %llu, \"acknowledged\": %llu, \"trials\": %llu, \"proposals_replayed\": %llu, \"seconds\": %.1f, \"crashes_a_minute\": %.0f}\n",
+               "\"out_of_memory\": %llu, \"checkpoints\": %llu, \"crossed\": %llu, \"crashed_in\": %llu, \"unsynced\": %llu, \"acknowledged\": %llu, \"trials\": %llu, \"proposals_replayed\": %llu, \"seconds\": %.1f, \"crashes_a_minute\": %.0f}\n",
                (unsigned long long)(options.seed + 1 - first), (unsigned long long)total.steps, (unsigned long long)total.turns,
                (unsigned long long)total.crashes, (unsigned long long)total.power_cuts, (unsigned long long)total.restarts,
-               (unsigned long long)total.faults, (unsigned long long)total.starved, (unsigned long long)total.acknowledged,
+               (unsigned long long)total.faults, (unsigned long long)total.starved, (unsigned long long)total.copies,
+               (unsigned long long)total.copies_crossed, (unsigned long long)total.copies_crashed, (unsigned long long)total.lost_syncs,
+               (unsigned long long)total.acknowledged,
                (unsigned long long)total.trials, (unsigned long long)total.proposals, seconds, (double)total.crashes / seconds * 60);
         return 0;
 }

@@ -12,6 +12,7 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "plan/plan.h"
+#include "store/checkpoint.h"
 #include "store/statement.h"
 #include "store/store.h"
 
@@ -360,6 +361,23 @@ static void choose_faults(struct sim *sim) {
 
 static void open_coordinator(struct sim *sim, void *owner, uint64_t incarnation, size_t index);
 
+/* The database could not be synced: the real process ends there and then. */
+static void lost_sync(void *data) {
+        struct sim *sim = data;
+        sim->result->lost_syncs++;
+        if (sim->options.defect != DEFECT_FAILED_SYNC)
+                sim->disk.is_down = true;
+}
+
+/* Half of all lives have a checkpointer, half let SQLite do it in its commits. The log is short, so that it comes to that often. */
+static int open_checkpointer(struct sim *sim, struct error *err) {
+        int pages = (int)(8 + rng_below(&sim->fate, 200)), little = (int)rng_below(&sim->fate, 30);
+        bool aside = rng_below(&sim->fate, 2);
+        sqlite3_wal_autocheckpoint(sim->store->db, pages);
+        const struct checkpoint_config config = {.log_pages = pages, .little_pages = little, .lost = lost_sync, .lost_data = sim};
+        return aside ? checkpointer_new(sim->store, &config, &sim->store->checkpointer, err) : 0;
+}
+
 static bool is_watched(void *sim) {
         (void)sim;
         return true;
@@ -368,16 +386,19 @@ static bool is_watched(void *sim) {
 static bool try_open(struct sim *sim) {
         struct error err = {0};
         int r = store_open(sim->path, &sim->store, &err);
+        if (r == 0)
+                r = open_checkpointer(sim, &err);
         if (r == 0) {
-                sqlite3_wal_autocheckpoint(sim->store->db, (int)(8 + rng_below(&sim->fate, 200)));
+                sim->life++;
+                sim->copy_is_posted = sim->copy_is_due = false;
                 const struct api_config config = {
                         .lease_s = sim->lease_s, .submit_job = submit, .job_data = sim, .publish = watcher_told, .is_watched = is_watched, .publish_data = sim};
                 watcher_lost(sim->watcher);
                 r = api_new(&config, sim->store, &sim->world, &sim->api, &err);
-                if (r < 0) {
-                        store_close(sim->store);
-                        sim->store = NULL;
-                }
+        }
+        if (r < 0) {
+                store_close(sim->store);
+                sim->store = NULL;
         }
         if (r < 0)
                 sim_say(sim, "cannot open: %s", err.text);
@@ -452,7 +473,14 @@ static void restart(struct sim *sim) {
         api_drain(sim->api);
         api_turn(sim->api, NULL);
         sim->told_in_turn = 0;
+        disk_mark_told(&sim->disk);
+        arm_crash(sim); /* the last connection takes the log back and deletes it */
         close_coordinator(sim);
+        if (sim->disk.is_down) {
+                crash(sim);
+                return;
+        }
+        sim->disk.crash_in = 0;
         disk_mark_told(&sim->disk);
         sim->commit_failed = false;
         sim_post(sim, rng_uniform(&sim->fate) * 3, open_coordinator, NULL, 0, 0);
@@ -483,7 +511,25 @@ static void open_coordinator(struct sim *sim, void *owner, uint64_t incarnation,
 
 /* --- turns ------------------------------------------------------------------------------------------------ */
 
-static void turn(struct sim *sim) {
+static bool needs_turn(const struct sim *sim) {
+        return sim->is_up && (sim->arrived || api_next_deadline(sim->api) <= sim->now_ms + sim->mono_offset_ms);
+}
+
+static void copy_inside(void *data) {
+        struct sim *sim = data;
+        sim_say(sim, "the log is copied in the middle of a turn");
+        sim->copy_is_due = false;
+        sim->result->copies++;
+        sim->result->copies_crossed++;
+        checkpointer_copy(sim->store->checkpointer);
+        sim->result->copies_crashed += sim->disk.is_down;
+}
+
+/* The checkpointer's thread wakes up a little later. */
+static void post_copy(struct sim *sim);
+
+/* with_copy: the checkpointer gets the processor in the middle of it, if it comes to that. */
+static void turn(struct sim *sim, bool with_copy) {
         struct api_call *calls = sim->arrived;
         sim->arrived = NULL;
         sim->arrived_end = &sim->arrived;
@@ -495,14 +541,19 @@ static void turn(struct sim *sim) {
         if (starves)
                 memory_arm(1 + rng_below(&sim->fate, rng_below(&sim->fate, 2) ? 60 : 1500), rng_below(&sim->fate, 4) == 0);
         uint64_t faults_before = sim->disk.n_faults;
-        sim->in_turn = true;
+        if (with_copy) {
+                sim->disk.interrupt_in = 1 + rng_below(&sim->fate, 12);
+                sim->disk.interrupt = copy_inside;
+                sim->disk.interrupt_data = sim;
+        }
         api_turn(sim->api, calls);
-        sim->in_turn = false;
+        sim->disk.interrupt_in = 0;
         bool starved = memory_disarm();
         sim->result->starved += starved;
         sim->result->faults += sim->disk.n_faults - faults_before;
         if (sim->disk.is_down) {
-                crash(sim);
+                if (!sim->is_copying)
+                        crash(sim);
                 return;
         }
         sim->disk.crash_in = 0;
@@ -516,6 +567,9 @@ static void turn(struct sim *sim) {
         if (sim->disk.n_faults > faults_before || starved)
                 sim->commit_failed = true; /* frames of a commit that failed may come back whole */
         disk_mark_told(&sim->disk);
+        if (sim->is_copying)
+                return;
+        post_copy(sim);
         bool mortal = sim_has(sim, HAZARD_KILL) || sim_has(sim, HAZARD_POWER);
         if (mortal && rng_uniform(&sim->fate) < sim->options.crash_rate / TURNS_A_CRASH / 4)
                 crash(sim);
@@ -523,8 +577,67 @@ static void turn(struct sim *sim) {
                 restart(sim);
 }
 
-static bool needs_turn(const struct sim *sim) {
-        return sim->is_up && (sim->arrived || api_next_deadline(sim->api) <= sim->now_ms + sim->mono_offset_ms);
+/* --- the checkpointer's thread ------------------------------------------------------------------------------ */
+
+static void copy_falls_due(struct sim *sim, void *owner, uint64_t life, size_t index) {
+        (void)owner, (void)index;
+        if (life != sim->life)
+                return;
+        sim->copy_is_posted = false;
+        sim->copy_is_due = true;
+}
+
+static void post_copy(struct sim *sim) {
+        if (!sim->store->checkpointer || sim->copy_is_posted || sim->copy_is_due || !checkpointer_wants_copy(sim->store->checkpointer))
+                return;
+        sim->copy_is_posted = true;
+        sim_post(sim, rng_below(&sim->fate, 3) ? rng_uniform(&sim->fate) * 0.02 : rng_uniform(&sim->fate) * 10, copy_falls_due, NULL, sim->life, 0);
+}
+
+static void arm_copy(struct sim *sim) {
+        bool mortal = sim_has(sim, HAZARD_KILL) || sim_has(sim, HAZARD_POWER);
+        sim->disk.crash_in = mortal && rng_uniform(&sim->fate) < sim->options.crash_rate / TURNS_A_CRASH ? 1 + rng_below(&sim->fate, 60) : 0;
+        sim->disk.crash_after = rng_below(&sim->fate, 2);
+        if (sim_has(sim, HAZARD_SYNC) && rng_below(&sim->fate, 16) == 0) {
+                sim->disk.faults = DISK_EIO_SYNC;
+                sim->disk.fault_share = 1;
+                sim->fault_until_ms = sim->now_ms;
+        }
+}
+
+static void turn_inside(void *data) {
+        struct sim *sim = data;
+        if (!needs_turn(sim))
+                return;
+        sim_say(sim, "a turn in the middle of a copy");
+        sim->result->copies_crossed++;
+        turn(sim, false);
+        if (!sim->disk.is_down)
+                arm_copy(sim);
+}
+
+/* Alone, or with a turn in its middle. */
+static void copy_log(struct sim *sim) {
+        sim_say(sim, "the log is copied");
+        sim->copy_is_due = false;
+        sim->result->copies++;
+        uint64_t faults_before = sim->disk.n_faults;
+        arm_copy(sim);
+        sim->disk.interrupt_in = rng_below(&sim->fate, 4) ? 1 + rng_below(&sim->fate, 30) : 0;
+        sim->disk.interrupt = turn_inside;
+        sim->disk.interrupt_data = sim;
+        sim->is_copying = true;
+        checkpointer_copy(sim->store->checkpointer);
+        sim->is_copying = false;
+        sim->disk.interrupt_in = 0;
+        sim->result->faults += sim->disk.n_faults - faults_before;
+        if (sim->disk.is_down) {
+                sim->result->copies_crashed++;
+                crash(sim);
+                return;
+        }
+        sim->disk.crash_in = 0;
+        post_copy(sim);
 }
 
 /* All that happens at the next moment, and a turn after it. */
@@ -549,8 +662,11 @@ static bool advance(struct sim *sim) {
                 sim->result->steps++;
                 event.act(sim, event.owner, event.incarnation, event.index);
         }
+        /* A copy that is due comes alone, with the next turn in its middle, or in the middle of that turn. */
+        if (sim->copy_is_due && sim->is_up && !sim->result->failed && rng_below(&sim->fate, 2) && (needs_turn(sim) || rng_below(&sim->fate, 4) == 0))
+                copy_log(sim);
         if (needs_turn(sim) && !sim->result->failed) {
-                turn(sim);
+                turn(sim, sim->copy_is_due && rng_below(&sim->fate, 2));
                 if (sim_has(sim, HAZARD_CLOCK) && rng_below(&sim->fate, 400) == 0) {
                         sim->wall_offset_ms = (int64_t)rng_below(&sim->fate, 4 * 3600000) - 2 * 3600000;
                         sim_say(sim, "the wall clock jumps to %lld ms", (long long)sim->wall_offset_ms);

@@ -51,7 +51,8 @@ enum hazard { HAZARDS(HAZARD_ENUM) N_HAZARDS };
         X(DEFECT_FORGETS_KEYS, "forgets-keys") \
         X(DEFECT_FORGETS_SEQ, "forgets-seq") \
         X(DEFECT_LOSES_ENDS, "loses-ends")        /* history is not told when a trial ends */ \
-        X(DEFECT_LOSES_EVENTS, "loses-events")    /* who watches is not told of some changes */
+        X(DEFECT_LOSES_EVENTS, "loses-events")    /* who watches is not told of some changes */ \
+        X(DEFECT_FAILED_SYNC, "failed-sync")      /* a checkpoint whose sync fails goes on as if it had not */
 #define DEFECT_ENUM(id, name) id,
 enum defect { DEFECTS(DEFECT_ENUM) N_DEFECTS };
 #undef DEFECT_ENUM
@@ -71,6 +72,7 @@ struct sim_result {
         char complaint[1024];
         const char *kind; /* the complaint without its names and numbers */
         uint64_t steps, turns, crashes, power_cuts, restarts, acknowledged, trials, faults, starved, proposals;
+        uint64_t copies, copies_crashed, copies_crossed, lost_syncs; /* of the log, by the checkpointer: crossed: with a turn in its middle, or in one's */
 };
 
 void sim_run(const struct sim_options *options, struct sim_result *ret);
@@ -118,7 +120,9 @@ struct sim {
         struct api *api;
         char folder[64], path[96];
         double lease_s;
-        bool is_up, is_healing, in_turn;
+        bool is_up, is_healing;
+        bool copy_is_posted, copy_is_due, is_copying; /* the checkpointer's thread */
+        uint64_t life;                                /* counts starts */
         unsigned told_in_turn;
         bool commit_failed; /* since told: what is on the disk need not be what was told */
         uint64_t fault_until_ms;

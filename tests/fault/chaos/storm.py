@@ -77,6 +77,10 @@ class Server(Daemon):
             self.process.kill()
         return self._reap(END_S)  # a process that waits for a busy disk dies late
 
+    def gave_up(self):
+        """It ends where the database cannot be synced (EIO), as it must."""
+        return self.process.returncode == 1 and "the database could not be synced" in self.log()[-2000:]
+
     def __init__(self, folder, shim, control_path):
         self.port = free_port()
         super().__init__(folder, "--listen", f"127.0.0.1:{self.port}", "--lease-s", LEASE_S, "--min-free-mb", "0", "--log-level", "warning",
@@ -135,7 +139,10 @@ class Storm:
             self.killed("coordinator, late")
             self.start_server()
         if self.server.process.poll() is not None:
-            self.book.fault(f"the coordinator ended by itself with {self.server.process.returncode}")
+            if self.server.gave_up():
+                self.tally["coordinator, could not sync and ended"] += 1
+            else:
+                self.book.fault(f"the coordinator ended by itself with {self.server.process.returncode}")
             self.start_server()
         if self.worker.process.poll() == -signal.SIGKILL:
             self.killed("worker, late")
