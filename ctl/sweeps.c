@@ -7,6 +7,7 @@
 #include "common/cleanup.h"
 #include "common/fs.h"
 #include "ctl.h"
+#include "hints.h"
 #include "proto/spec.h"
 #include "sweeps.h"
 #include "table.h"
@@ -130,13 +131,17 @@ static void print_stages(const json_t *stage) {
 }
 
 /* A person asks why nothing happens. */
-static void print_hint(const json_t *sweep) {
-        const char *state = field_text(sweep, "state"), *id = field_text(sweep, "id");
-        if (state && id && strcmp(state, "paused") == 0)
-                printf("paused       sweepctl resume %s goes on, sweepctl edit %s changes what comes, sweepctl history %s says who paused it\n", id, id, id);
+static void print_hints(struct ctl *ctl, const json_t *sweep) {
+        char text[1024];
+        if (hint_waiting(ctl, sweep, text, sizeof text))
+                printf("waiting      %s\n", text);
+        if (hint_paused(sweep, text, sizeof text))
+                printf("paused       %s\n", text);
+        if (hint_failed(ctl, sweep, text, sizeof text))
+                printf("failed       %s\n", text);
 }
 
-static void print_sweep(const json_t *sweep) {
+static void print_sweep(struct ctl *ctl, const json_t *sweep) {
         static const char *const fields[] = {"id", "name", "method", "state", "run_cap", "seed", "created", NULL};
         char text[1024];
         for (const char *const *field = fields; *field; field++)
@@ -152,7 +157,7 @@ static void print_sweep(const json_t *sweep) {
         if (json_is_number(json_object_get(sweep, "eta_s")))
                 printf("eta          %s\n", text_of_seconds(field_number(sweep, "eta_s"), text, sizeof text));
         print_stages(json_object_get(sweep, "stage"));
-        print_hint(sweep);
+        print_hints(ctl, sweep);
         json_t *best = json_object_get(sweep, "best");
         if (!json_is_object(best))
                 return;
@@ -170,7 +175,7 @@ int command_show(struct ctl *ctl) {
         if (ctl->json)
                 ctl_print_json(answer.body);
         else
-                print_sweep(answer.body);
+                print_sweep(ctl, answer.body);
         return EXIT_FINE;
 }
 

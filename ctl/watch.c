@@ -13,6 +13,7 @@
 #include "common/rfc3339.h"
 #include "common/world.h"
 #include "ctl.h"
+#include "hints.h"
 #include "screen.h"
 #include "sweeps.h"
 #include "table.h"
@@ -20,7 +21,7 @@
 #define SILENCE_MAX_S 120 /* without an answer: the coordinator may be restarting */
 #define HISTORY_MAX 2048
 #define CURVE_POINTS_MAX 1000
-#define HEAD_ROWS 9 /* of the picture, above its trials, and a spare one */
+#define HEAD_ROWS 11 /* of the picture, above its trials, and a spare one */
 
 /* How many trials there will be, 0 when that is not known. */
 static double total_of(const json_t *sweep) {
@@ -87,16 +88,6 @@ static void add_best(struct watched *watched, double value) {
 }
 
 /* A list that the picture needs. Failure to get it spoils nothing. */
-static json_t *get_items(struct ctl *ctl, const char *path) {
-        struct answer answer = {0};
-        struct error err;
-        json_t *items = NULL;
-        if (client_request(ctl->client, "GET", path, NULL, false, &answer, &err) == 0 && answer.status == 200)
-                items = json_incref(json_object_get(answer.body, "items"));
-        answer_fini(&answer);
-        return items;
-}
-
 __attribute__((format(printf, 2, 3))) static json_t *get_list(struct ctl *ctl, const char *format, ...) {
         char path[512];
         va_list ap;
@@ -264,6 +255,17 @@ static void draw_best(const json_t *sweep, const struct watched *watched, size_t
         put_line(out, columns, colours, "\033[1m", "so far   ", text);
 }
 
+/* Why it does not get on. */
+static void draw_hints(struct ctl *ctl, const json_t *sweep, size_t columns, bool colours, FILE *out) {
+        char text[1024];
+        if (hint_waiting(ctl, sweep, text, sizeof text))
+                put_line(out, columns, colours, "\033[33m", "waiting  ", text);
+        if (hint_paused(sweep, text, sizeof text))
+                put_line(out, columns, colours, "\033[33m", "paused   ", text);
+        if (hint_failed(ctl, sweep, text, sizeof text))
+                put_line(out, columns, colours, "\033[31m", "failed   ", text);
+}
+
 static void draw_all(struct ctl *ctl, const json_t *sweep, const struct watched *watched, FILE *out) {
         size_t columns = screen_columns(stdout), rows = screen_rows(stdout);
         bool colours = screen_has_colours(stdout);
@@ -274,6 +276,7 @@ static void draw_all(struct ctl *ctl, const json_t *sweep, const struct watched 
         draw_progress(sweep, columns, colours, out);
         draw_stage(sweep, columns, colours, out);
         draw_best(sweep, watched, columns, colours, out);
+        draw_hints(ctl, sweep, columns, colours, out);
         if (rows > HEAD_ROWS)
                 draw_trials(ctl, sweep, rows - HEAD_ROWS, columns, colours, out);
 }
@@ -295,6 +298,17 @@ static void draw(struct ctl *ctl, const json_t *sweep, struct watched *watched) 
         fflush(stdout);
 }
 
+/* Elsewhere than on a terminal. */
+static void print_hints(struct ctl *ctl, const json_t *sweep) {
+        char hint[1024], text[1100];
+        if (hint_waiting(ctl, sweep, hint, sizeof hint)) {
+                snprintf(text, sizeof text, "waiting: %s", hint);
+                print_stamped(text);
+        }
+        if (hint_paused(sweep, hint, sizeof hint))
+                print_stamped(hint);
+}
+
 /* --- looking --------------------------------------------------------------------------------------- */
 
 static void show(struct ctl *ctl, const struct answer *answer, struct watched *watched, char *last, size_t size) {
@@ -312,6 +326,7 @@ static void show(struct ctl *ctl, const struct answer *answer, struct watched *w
                 fflush(stdout);
         } else {
                 print_stamped(text);
+                print_hints(ctl, answer->body);
         }
 }
 

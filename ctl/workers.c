@@ -19,6 +19,24 @@ static int get_workers(struct ctl *ctl, json_t **ret) {
         return ctl_list(ctl, "/v1/workers", query, ret);
 }
 
+/* What keeps a worker from trials: its quarantine, or the sweeps that it cannot serve. NULL when nothing does. */
+static const char *why_not(const json_t *worker, char *ret, size_t size) {
+        const char *quarantine = field_text(json_object_get(worker, "quarantine"), "why");
+        const json_t *excluded = json_object_get(worker, "excluded"), *first = json_array_get(excluded, 0);
+        const char *sweep = field_text(first, "sweep"), *why = field_text(first, "why");
+        if (quarantine)
+                snprintf(ret, size, "%s", quarantine);
+        else if (json_is_string(json_object_get(worker, "name_shared_since")))
+                snprintf(ret, size, "two processes have this name: give each host one of its own");
+        else if (sweep && why && json_array_size(excluded) > 1)
+                snprintf(ret, size, "sweep %s and %zu more: %s", sweep, json_array_size(excluded) - 1, why);
+        else if (sweep && why)
+                snprintf(ret, size, "sweep %s: %s", sweep, why);
+        else
+                return NULL;
+        return ret;
+}
+
 int command_workers(struct ctl *ctl) {
         __attribute__((cleanup(table_fini))) struct table table = {0};
         _cleanup_json_ json_t *list = NULL;
@@ -33,9 +51,7 @@ int command_workers(struct ctl *ctl) {
         size_t i;
         json_t *worker;
         json_array_foreach(json_object_get(list, "items"), i, worker) {
-                char id[CELL_BYTES], name[CELL_BYTES], state[CELL_BYTES], slots[CELL_BYTES], running[32], seen[CELL_BYTES], why[CELL_BYTES];
-                const json_t *quarantine = json_object_get(json_object_get(worker, "quarantine"), "why");
-                const json_t *shared = json_object_get(worker, "name_shared_since");
+                char id[CELL_BYTES], name[CELL_BYTES], state[CELL_BYTES], slots[CELL_BYTES], running[32], seen[CELL_BYTES], why[1024];
                 snprintf(running, sizeof running, "%zu", json_array_size(json_object_get(worker, "trials")));
                 if (r == 0)
                         r = table_add(&table, (const char *[]){text_of(json_object_get(worker, "id"), id, sizeof id),
@@ -43,9 +59,7 @@ int command_workers(struct ctl *ctl) {
                                                                text_of(json_object_get(worker, "state"), state, sizeof state),
                                                                text_of(json_object_get(worker, "slots"), slots, sizeof slots), running,
                                                                text_of(json_object_get(worker, "last_seen"), seen, sizeof seen),
-                                                               quarantine                 ? text_of(quarantine, why, sizeof why)
-                                                               : json_is_string(shared) ? "two processes have this name: give each host one of its own"
-                                                                                        : NULL});
+                                                               why_not(worker, why, sizeof why)});
         }
         table_print(&table, stdout);
         return r < 0 ? EXIT_FAILED : EXIT_FINE;

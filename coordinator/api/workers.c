@@ -154,7 +154,9 @@ const char *peer_excluded(const struct peer *peer, const struct live *live, char
         const struct sweep_spec *spec = live->spec;
         char trainer[192];
         snprintf(trainer, sizeof trainer, "%s%s%s", spec->trainer, spec->program ? ":" : "", spec->program ? spec->program : "");
-        if (!offers(peer, trainer))
+        if (!offers(peer, trainer) && spec->program)
+                snprintf(text, 256, "the worker has no trainer '%.90s': its option --allow-command %.80s=PATH gives it one", trainer, spec->program);
+        else if (!offers(peer, trainer))
                 snprintf(text, 256, "the worker has no trainer '%s'", trainer);
         else if (differs(live->row.model_sha256, peer->row.model_sha256))
                 snprintf(text, 256, "the sweep's model is %.64s, the worker's is %.64s", live->row.model_sha256,

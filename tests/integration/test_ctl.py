@@ -193,6 +193,32 @@ def test_show_and_best_tell_what_each_stage_concluded(server, ctl, tmp_path):
     assert "data:image/svg+xml" in report and "data:image/svg+xml" in ctl("report", id, url=server.url).stdout
 
 
+def test_a_sweep_that_does_not_get_on_says_why(server, ctl):
+    id = server.create_sweep(trainer="command", program="mine", run_cap=2)["id"]
+
+    def show():
+        return ctl("show", id, url=server.url).stdout
+
+    assert "\nwaiting      for a worker: sweep-worker --coordinator" in show()
+    server.register("other", trainers=["external"])
+    assert "\nwaiting      no worker takes it; other: the worker has no trainer 'command:mine': its option --allow-command mine=PATH" in show()
+    assert f"sweep {id}: the worker has no trainer 'command:mine'" in ctl("workers", url=server.url).stdout
+    mine = server.register("mine", trainers=["command:mine", "external"])["id"]
+    assert "waiting" not in show()
+    busy = server.create_sweep(name="busy")["id"]
+    trial, = server.claim(mine, "b", sweep=busy)
+    assert "\nwaiting      for a free slot" in show()
+    server.report(trial, 1, outcome={"state": "completed", "value": 1})
+    trial, = server.claim(mine, "c", sweep=id)
+    server.report(trial, 1, outcome={"state": "failed", "reason": "diverged", "detail": "loss is\nNaN"})
+    assert re.search(rf"\nfailed       trial 1 \({trial['id']}\), diverged: loss is NaN\n", show())
+    for worker in server.get("/v1/workers")["items"]:
+        ctl("drain", worker["name"], url=server.url)
+    assert "\nwaiting      none of the workers is active" in show()
+    server.patch(f"/v1/sweeps/{id}", {"state": "paused"})
+    assert f"\npaused       sweepctl resume {id} goes on" in show()
+
+
 def test_a_wandb_export_becomes_evidence(server, ctl, tmp_path):
     id = json.loads(ctl("create", "-", "--json", url=server.url, stdin=IMPORT_SPEC).stdout)["id"]
     (tmp_path / "runs.csv").write_text(

@@ -17,7 +17,9 @@
 #include "common/cleanup.h"
 #include "common/json.h"
 #include "common/log.h"
+#include "common/utf8.h"
 
+#define DETAIL_LOGGED 400 /* bytes of what a failed trial said */
 #define STOP_PATIENCE_MS 30000    /* after a stopping rule */
 #define RELEASE_PATIENCE_MS 12000 /* when the worker goes: it has 20 s in all */
 #define OUTCOME_PATIENCE_MS 30000 /* for a trainer that has told its outcome to end */
@@ -144,8 +146,11 @@ static void conclude(struct slot *slot, json_t *given) {
         struct workdir *workdir = slot->shared->workdir;
         json_t *parcel = outcome ? reporter_seal(slot->reporter, outcome) : NULL;
         if (parcel) {
+                char detail[DETAIL_LOGGED] = ""; /* all of it goes to the coordinator */
+                const char *said = json_string_value(json_object_get(outcome, "detail"));
+                utf8_copy(detail, sizeof detail, said ? said : "");
                 log_info("trial ended", log_s("trial", slot->id), log_s("sweep", slot->sweep), log_s("outcome", outcome_state(outcome)),
-                         log_s("reason", json_string_value(json_object_get(outcome, "reason"))));
+                         log_s("reason", json_string_value(json_object_get(outcome, "reason"))), log_s("detail", detail));
                 delivery_add(slot->shared->delivery, parcel);
         } else
                 log_error("out of memory: the end of a trial is not reported", log_s("trial", slot->id));
