@@ -83,6 +83,14 @@ static int print_parameters(const json_t *list) {
                 json_object_del(rest, "name");
                 json_object_del(rest, "distribution");
                 const json_t *value = json_object_get(rest, "value");
+                const char *distribution = field_text(item, "distribution");
+                bool is_exponent = strcmp(distribution, "log_uniform") == 0 || strcmp(distribution, "q_log_uniform") == 0;
+                if (is_exponent) { /* as in W&B, and rarely meant */
+                        char text[128];
+                        snprintf(text, sizeof text, "%.4g to %.4g: min and max are exponents of e (log_uniform_values takes values)",
+                                 exp(field_number(item, "min")), exp(field_number(item, "max")));
+                        json_object_set_new(rest, "draws", json_string(text));
+                }
                 if (r == 0)
                         r = table_add(&table, (const char *[]){field_text(item, "name"), field_text(item, "distribution"),
                                                                value ? text_of(value, values, sizeof values)
@@ -99,7 +107,8 @@ static int print_meaning(const struct ctl *ctl, const struct document *document,
                 ctl_print_json(meaning);
                 return EXIT_FINE;
         }
-        printf("%s: a %s sweep of %zu parameters, no faults\n", document->name, method_name(spec->method), spec->parameters.n);
+        printf("%s: a %s sweep of %zu parameter%s that %s %s, no faults\n", document->name, method_name(spec->method), spec->parameters.n,
+               spec->parameters.n == 1 ? "" : "s", spec->metric.maximize ? "maximizes" : "minimizes", *spec->metric.name ? spec->metric.name : "its value");
         return spec->parameters.n > 0 ? print_parameters(parameters) : EXIT_FINE;
 }
 

@@ -98,7 +98,7 @@ static int check(const struct http_config *config, struct listen_address *ret, s
         if (r < 0)
                 return r;
         if (config->no_auth && !ret->loopback)
-                return error_set(err, -EACCES, "--no-auth is for loopback addresses only, and '%.64s' is none", ret->host);
+                return error_set(err, -EACCES, "--no-auth is for loopback addresses only, and '%.64s' is none: make tokens with 'sweepd token create' and leave it out", ret->host);
         if (!config->tls_cert != !config->tls_key)
                 return error_set(err, -EINVAL, "--tls-cert and --tls-key go together");
         return 0;
@@ -127,7 +127,8 @@ static int listen_on(const struct listen_address *address, const char *text, str
         if (address->socket.ss_family == AF_INET6)
                 setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){address->loopback}, sizeof(int));
         if (bind(fd, (const struct sockaddr *)&address->socket, address->len) < 0 || listen(fd, BACKLOG) < 0)
-                return error_set(err, -errno, "cannot listen on %s: %s", text, strerror(errno));
+                return error_set(err, -errno, "cannot listen on %s: %s%s", text, strerror(errno),
+                                 errno == EADDRINUSE ? "; another program is there: --listen ADDR:0 takes any free port" : "");
         int listening = fd;
         fd = -1;
         return listening;

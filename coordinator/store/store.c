@@ -137,7 +137,7 @@ static int take_lock(struct store *store, struct error *err) {
                 return error_set(err, -ENOMEM, "out of memory");
         store->lock_fd = open(path.data, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
         if (store->lock_fd < 0)
-                return error_set(err, -errno, "%s: %s", path.data, strerror(errno));
+                return error_set(err, -errno, "cannot create %s: %s", path.data, strerror(errno));
         if (flock(store->lock_fd, LOCK_EX | LOCK_NB) < 0)
                 return error_set(err, -EBUSY, "%s: another server has this database open", store->path);
         return 0;

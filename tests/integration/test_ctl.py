@@ -295,6 +295,13 @@ def test_mistyped_words_find_their_names(ctl, tmp_path):
     assert "/paramters: unknown key 'paramters': did you mean 'parameters'?" in ctl("check", "typo.yaml", expect=1).stdout
 
 
+def test_check_says_which_way_it_goes_and_what_exponents_draw(ctl, tmp_path):
+    (tmp_path / "w.yaml").write_text("method: random\ntrainer: external\nmetric: {name: accuracy}\nparameters: {lr: {distribution: log_uniform, min: -10, max: -2}}\n")
+    told = ctl("check", "w.yaml").stdout
+    assert "a random sweep of 1 parameter that minimizes accuracy, no faults" in told
+    assert "draws=4.54e-05 to 0.1353: min and max are exponents of e (log_uniform_values takes values)" in told
+
+
 def test_wrong_usage_is_told_apart(ctl):
     assert "'teleport'" in ctl("teleport", expect=2).stderr
     ctl(expect=2)

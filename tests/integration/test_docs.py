@@ -111,9 +111,31 @@ def test_the_readme_can_be_tried_by_hand(tmp_path):
         assert found in first
         first = first.replace(found, instead, 1)
     edits = re.sub(r"\bID\b", "$id", of_section("A study in one file"))
+    cookbook = of_section("Curl cookbook").replace("127.0.0.1:8484", address)
     create = "sweepctl create dependent.yaml; id=$(sweepctl create study.yaml --json | jq -r .id)"
-    output = run("\n".join([first, create, edits, of_section("Keeping it well")]), tmp_path, SWEEPD_LISTEN=address, SWEEPD_URL=f"http://{address}")
+    output = run("\n".join([first, cookbook, create, edits, of_section("Keeping it well")]), tmp_path, SWEEPD_LISTEN=address, SWEEPD_URL=f"http://{address}")
     assert "version 4 of its spec" in output and "sound" in output, output
+
+
+def table_of_errors(page):
+    """The code spans of the first column of a page's table of error texts."""
+    rows = re.search(r"^\| text \| then \|\n\|---\|---\|\n((?:\|.*\|\n)+)", page.read_text(encoding="utf-8") + "\n", re.M).group(1)
+    return [span for row in rows.splitlines() for span in re.findall(r"`([^`]+)`", row.split("|")[1])]
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs" / "operations.md"], ids=lambda page: page.stem)
+def test_the_errors_that_are_explained_are_those_that_programs_say(page):
+    sources = [path.read_text(encoding="utf-8") for folder in ("common", "proto", "coordinator", "worker", "ctl") for path in (ROOT / folder).rglob("*.[ch]")]
+    theirs = "\n".join(sources).replace('"\n', "").replace("%.90s", "NAME").replace("%s", "NAME")
+    theirs = re.sub(r'" *\n? *"', "", theirs)  # texts that go on on another line
+    spans = table_of_errors(page)
+    assert len(spans) > 8
+    for span in spans:
+        if span.isdigit() or span in ("Address already in use", "ulimit -v", "LimitAS=", "sweepd", "sweep-trainer"):
+            continue  # a status, of the system, no text
+        for part in re.split(r"…| [NM]\b|http://|, ", span):
+            part = part.strip().replace("command:NAME", "NAME").replace("Permission denied", "").strip()
+            assert not part or part in theirs, f"nobody says {part!r} of {span!r}"
 
 
 def command_lines():

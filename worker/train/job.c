@@ -65,7 +65,8 @@ static int read_metric(const json_t *object, struct job *job, struct error *err)
         if (!name)
                 return error_set(err, -EINVAL, "metric.name must be the name of a metric");
         if (metric_from_name(name, &job->metric) < 0)
-                return error_set(err, -EINVAL, "metric.name '%.100s' is not reported by this trainer", name);
+                return error_set(err, -EINVAL, "metric.name '%.100s' is not reported by this trainer; %s, %s and %s are", name,
+                                 metric_name(METRIC_EVAL_ACCURACY), metric_name(METRIC_EVAL_F1), metric_name(METRIC_EVAL_LOSS));
         const json_t *goal = json_object_get(metric, "goal");
         const char *text = goal ? json_string_value(goal) : "minimize";
         if (!text || (strcmp(text, "minimize") != 0 && strcmp(text, "maximize") != 0))

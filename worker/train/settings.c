@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/json.h"
+#include "common/nearest.h"
 
 enum type { REAL, WHOLE, FLAG, CHOICE, WEIGHTS, TASK, COLUMN, LABELS };
 
@@ -236,6 +237,14 @@ static int set(struct settings *settings, const struct setting *setting, const j
         return -EINVAL;
 }
 
+static int refuse_name(const char *where, const char *key, struct error *err) {
+        struct nearest nearest = {.word = key};
+        for (size_t i = 0; i < N_SETTINGS; i++)
+                nearest_offer(&nearest, table[i].name);
+        return error_set(err, -EINVAL, "%s%s%.100s is not a setting of this trainer%s%s%s", where, *where ? "." : "", key,
+                         nearest.name ? ": did you mean '" : "", nearest.name ? nearest.name : "", nearest.name ? "'?" : "");
+}
+
 int settings_read(struct settings *settings, const json_t *object, const char *where, json_t *given, struct error *err) {
         if (!object || json_is_null(object))
                 return 0;
@@ -246,7 +255,7 @@ int settings_read(struct settings *settings, const json_t *object, const char *w
         json_object_foreach((json_t *)object, key, value) {
                 const struct setting *setting = find(key);
                 if (!setting)
-                        return error_set(err, -EINVAL, "%s%s%.100s is not a setting of this trainer", where, *where ? "." : "", key);
+                        return refuse_name(where, key, err);
                 if (json_object_get(given, key))
                         return error_set(err, -EINVAL, "%s is given twice, in %s and elsewhere", key, where);
                 int r = set(settings, setting, value, where, err);
