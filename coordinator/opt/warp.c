@@ -8,6 +8,8 @@
 
 #include "opt/quantile.h"
 
+#define LARGEST 1e300 /* values beyond are alike: differences of two stay finite */
+
 static int compare(const void *a, const void *b) {
         double x = *(const double *)a, y = *(const double *)b;
         return (x > y) - (x < y);
@@ -17,16 +19,23 @@ static double median(const double *sorted, size_t n) {
         return n % 2 ? sorted[n / 2] : sorted[n / 2 - 1] + 0.5 * (sorted[n / 2] - sorted[n / 2 - 1]);
 }
 
-/* Root mean square distance from the centre of those at or above `floor`. */
+/* Root mean square distance from the centre of those at or above `floor`. Distances may be so small or large that their squares are not
+ * numbers any more: they are taken as parts of a power of two near the largest. */
 static double spread(const double *sorted, size_t n, double centre, double floor) {
-        double sum = 0;
+        double sum = 0, largest = 0;
         size_t count = 0;
+        int exponent;
+        for (size_t i = 0; i < n; i++)
+                if (sorted[i] >= floor)
+                        largest = fmax(largest, fabs(sorted[i] - centre));
+        frexp(largest, &exponent);
         for (size_t i = 0; i < n; i++)
                 if (sorted[i] >= floor) {
-                        sum += (sorted[i] - centre) * (sorted[i] - centre);
+                        double part = ldexp(sorted[i] - centre, -exponent);
+                        sum += part * part;
                         count++;
                 }
-        return count ? sqrt(sum / (double)count) : 0;
+        return count ? ldexp(sqrt(sum / (double)count), exponent) : 0;
 }
 
 /* z before standardisation, for a sorted list; equal observations share the middle rank. */
@@ -63,7 +72,7 @@ int warp_init(struct warp *warp, const double *y, size_t n, bool maximize) {
                 return -ENOMEM;
         *warp = (struct warp){.raw = raw, .z = raw + n, .sign = maximize ? 1 : -1};
         for (size_t i = 0; i < n; i++)
-                raw[i] = warp->sign * y[i];
+                raw[i] = warp->sign * fmin(fmax(y[i], -LARGEST), LARGEST);
         qsort(raw, n, sizeof *raw, compare);
         double centre = median(raw, n), scale = spread(raw, n, centre, centre);
         if (!(scale > 0) || !isfinite(scale))
@@ -102,7 +111,7 @@ static double interpolate(const double *from, const double *to, size_t n, double
 }
 
 double warp_apply(const struct warp *warp, double y) {
-        return interpolate(warp->raw, warp->z, warp->n, 1 / warp->slope, warp->sign * y);
+        return interpolate(warp->raw, warp->z, warp->n, 1 / warp->slope, warp->sign * fmin(fmax(y, -LARGEST), LARGEST));
 }
 
 double warp_worst(const struct warp *warp) {

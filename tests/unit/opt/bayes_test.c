@@ -278,6 +278,25 @@ static void log_improvement_is_exact_far_into_the_tail(void **state) {
         }
 }
 
+/* log(φ(z) + z Φ(z)) by mpmath 1.3 with 80 to 120 digits. */
+static void log_improvement_is_that_of_high_precision(void **state) {
+        (void)state;
+        static const double known[][2] = {
+                {-1e7, -50000000000033.15513},      {-1e5, -5000000023.9447894634},     {-1000, -500014.73445209115845},    {-100, -5010.1295788002497923},
+                {-40, -808.29856835661996024},      {-25, -319.86146358149595433},      {-20.000001, -206.91785860868840651}, {-19.999999, -206.91781841016278431},
+                {-15, -118.84817068411358416},      {-8, -37.122364261692633},          {-3, -7.8696860596030285171},       {-1, -2.4851210257126413368},
+                {-0.1, -1.0471533140728459969},     {0, -0.91893853320467274178},       {0.5, -0.35982768374506381859},     {2, 0.69738354578822831219},
+                {8, 2.0794415416798359377},         {29, 3.3672958299864740272},        {31, 3.4339872044851462459},        {1000, 6.9077552789821370521},
+        };
+        static const double sds[] = {1, 1e-6, 37, 1e6};
+        for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+                for (size_t s = 0; s < 4; s++) {
+                        double dmean, dsd, value = log_expected_improvement(known[i][0] * sds[s], sds[s], 0, &dmean, &dsd);
+                        assert_true(fabs(value - known[i][1] - log(sds[s])) < 1e-10 + 4e-16 * fabs(known[i][1]));
+                        assert_true(isfinite(dmean) && isfinite(dsd) && dmean > 0 && dsd >= 0);
+                }
+}
+
 static void the_warp_keeps_order_and_goes_back(void **state) {
         (void)state;
         const double y[] = {0.84, 0.31, 0.85, 0.86, 0.32, 0.83, 0.84, 0.0001, 0.845};
@@ -376,6 +395,7 @@ int main(void) {
                 cmocka_unit_test(predictions_are_in_metric_units),
                 cmocka_unit_test(odd_histories_give_a_point_all_the_same),
                 cmocka_unit_test(log_improvement_is_exact_far_into_the_tail),
+                cmocka_unit_test(log_improvement_is_that_of_high_precision),
                 cmocka_unit_test(the_warp_keeps_order_and_goes_back),
                 cmocka_unit_test(many_trials_cost_a_bounded_time),
         };

@@ -231,8 +231,76 @@ static void refining_is_never_worse(void **state) {
         free(scratch);
 }
 
+/* Is the symmetric matrix a (n × n, spent) positive definite? */
+static bool has_cholesky(double *a, size_t n) {
+        for (size_t j = 0; j < n; j++)
+                for (size_t i = j; i < n; i++) {
+                        double sum = a[i * n + j];
+                        for (size_t k = 0; k < j; k++)
+                                sum -= a[i * n + k] * a[j * n + k];
+                        if (i == j && !(sum > 0))
+                                return false;
+                        a[i * n + j] = i == j ? sqrt(sum) : sum / a[j * n + j];
+                }
+        return true;
+}
+
+/* Any hyperparameters within the bounds of the fit and some beyond, points on top of each other, at the bounds and outside: what the kernel
+ * makes is a covariance up to rounding, and so is what a posterior leaves of it. */
+static void every_kernel_matrix_is_positive_definite(void **state) {
+        (void)state;
+        enum { MOST = 40, DIMS = 6 };
+        static double points[MOST * DIMS], values[MOST], kernel[MOST * MOST], left[MOST * MOST], fitted[MOST];
+        for (uint64_t round = 0; round < 150; round++) {
+                struct rng rng;
+                rng_init(&rng, round, 7);
+                size_t n = 1 + rng_below(&rng, MOST), d = rng_below(&rng, DIMS + 1);
+                bool categorical[DIMS];
+                double at[DIMS + 3];
+                for (size_t k = 0; k < d; k++) {
+                        categorical[k] = rng_below(&rng, 3) == 0;
+                        at[k] = log(0.02) + rng_uniform(&rng) * log(1e4);
+                }
+                at[d] = 8 * rng_uniform(&rng) - 4;
+                at[d + 1] = rng_below(&rng, 2) ? -30 : 11 * rng_uniform(&rng) - 10;
+                at[d + 2] = 15 * rng_uniform(&rng) - 12;
+                for (size_t i = 0; i < n; i++) {
+                        bool is_copy = i > 0 && rng_below(&rng, 3) == 0;
+                        for (size_t k = 0; k < d; k++)
+                                points[i * d + k] = is_copy          ? points[(i - 1) * d + k] + (rng_below(&rng, 4) || categorical[k] ? 0 : 1e-9)
+                                                    : categorical[k] ? (double)rng_below(&rng, 4)
+                                                                     : rint(16 * (3 * rng_uniform(&rng) - 1)) / 16;
+                        values[i] = rng_normal(&rng);
+                }
+                struct gp_data data = {.n = n, .n_dims = d, .x = points, .y = values, .is_categorical = categorical, .has_trend = round % 2};
+                struct gp *gp;
+                assert_int_equal(gp_new(&data, at, &gp), 0);
+                double largest = 0, mean[MOST], sd[MOST];
+                for (size_t i = 0; i < n; i++) {
+                        gp_kernel_row(gp, points + i * d, kernel + i * n);
+                        largest = fmax(largest, kernel[i * n + i]);
+                }
+                for (size_t i = 0; i < n; i++)
+                        for (size_t k = 0; k < i; k++)
+                                assert_true(fabs(kernel[i * n + k] - kernel[k * n + i]) <= 1e-12 * largest);
+                for (size_t i = 0; i < n; i++)
+                        kernel[i * n + i] += 1e-10 * largest * (double)n;
+                assert_true(has_cholesky(kernel, n));
+                assert_int_equal(gp_covariance(gp, n, points, left), 0);
+                for (size_t i = 0; i < n; i++)
+                        left[i * n + i] += 1e-7 * largest * (double)n;
+                assert_true(has_cholesky(left, n));
+                gp_fitted_mean(gp, fitted);
+                assert_int_equal(gp_predict(gp, n, points, mean, sd), 0);
+                for (size_t i = 0; i < n; i++)
+                        assert_true(isfinite(mean[i]) && isfinite(fitted[i]) && sd[i] > 0 && sd[i] <= sqrt(largest) * (1 + 1e-9));
+                gp_free(gp);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(every_kernel_matrix_is_positive_definite),
                 cmocka_unit_test(likelihood_is_the_textbook_one), cmocka_unit_test(objective_gradient_matches_finite_differences),
                 cmocka_unit_test(posterior_is_the_textbook_one),  cmocka_unit_test(posterior_gradient_matches_finite_differences),
                 cmocka_unit_test(gradient_holds_for_many_points),

@@ -1,5 +1,6 @@
 /* Whatever the space and the history, a proposal is a point of the space, and no repeat while there is another. */
 #include <math.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -57,7 +58,7 @@ static void assert_inside(const struct opt_space *space, const double *x) {
                 else if (dim->kind == OPT_LOG_NORMAL)
                         assert_true(x[k] >= 0);
                 else if (dim->kind != OPT_NORMAL)
-                        assert_true(x[k] >= dim->low * (1 - 1e-9) && x[k] <= dim->high * (1 + 1e-9));
+                        assert_true(x[k] >= dim->low - 1e-9 * fabs(dim->low) && x[k] <= dim->high + 1e-9 * fabs(dim->high));
                 if (!dim->held)
                         assert_true(dim_snap(dim, x[k]) == x[k]);
         }
@@ -112,7 +113,154 @@ static void every_proposal_is_a_new_point_of_the_space(void **state) {
                 one_study(seed);
 }
 
+/* --- values of any size ------------------------------------------------------------------------------ */
+
+#define N_STEPS 24
+
+static const struct opt_dim square[2] = {{.kind = OPT_UNIFORM, .low = -5, .high = 10}, {.kind = OPT_UNIFORM, .low = 0, .high = 15}};
+
+static double bowl(const double *x) {
+        return pow((x[0] - 4) / 15, 2) + pow((x[1] - 11) / 15, 2);
+}
+
+/* A study whose metric is `offset + factor · bowl`; the proposals in ret, the best bowl is returned. */
+static double bowl_study(double offset, double factor, bool maximize, double ret[N_STEPS][2], struct opt_proposal *ret_last) {
+        struct opt_space space = {.dims = square, .n_dims = 2};
+        struct opt_trial trials[N_STEPS];
+        double best = INFINITY;
+        for (size_t n = 0; n < N_STEPS; n++) {
+                struct opt_history history = {trials, n};
+                struct opt_bayes_options options = {.maximize = maximize, .seed = 3, .number = n + 1};
+                *ret_last = (struct opt_proposal){.x = ret[n]};
+                assert_int_equal(opt_bayes(&space, &history, &options, ret_last), 0);
+                assert_inside(&space, ret[n]);
+                assert_true(isfinite(ret_last->mean) && isfinite(ret_last->sd) && ret_last->sd >= 0 && !isnan(ret_last->acquisition));
+                double value = offset + (maximize ? -factor : factor) * bowl(ret[n]);
+                trials[n] = (struct opt_trial){.x = ret[n], .y = value, .status = OPT_OBSERVED};
+                best = fmin(best, bowl(ret[n]));
+        }
+        return best;
+}
+
+/* A power of two changes no digit, so no proposal. */
+static void the_unit_of_the_metric_does_not_matter(void **state) {
+        (void)state;
+        static const int exponents[] = {-900, -500, -40, 40, 500, 900};
+        double one[N_STEPS][2], other[N_STEPS][2];
+        struct opt_proposal last, scaled;
+        for (int maximize = 0; maximize < 2; maximize++) {
+                assert_true(bowl_study(0, 1, maximize, one, &last) < 1e-4);
+                for (size_t i = 0; i < sizeof exponents / sizeof *exponents; i++) {
+                        bowl_study(0, ldexp(1, exponents[i]), maximize, other, &scaled);
+                        assert_memory_equal(one, other, sizeof one);
+                        assert_true(ldexp(last.mean, exponents[i]) == scaled.mean && ldexp(last.sd, exponents[i]) == scaled.sd);
+                }
+        }
+}
+
+static void differences_of_any_size_are_seen(void **state) {
+        (void)state;
+        double points[N_STEPS][2];
+        struct opt_proposal last;
+        assert_true(bowl_study(1, 1e-12, false, points, &last) < 1e-2); /* four digits are left of it */
+        assert_true(fabs(last.mean - 1) < 1e-12);
+        assert_true(bowl_study(1e-12, 1e-12, true, points, &last) < 1e-3);
+        assert_true(bowl_study(-1e12, 1e12, false, points, &last) < 1e-3);
+        assert_true(bowl_study(0, 1e300, false, points, &last) < 1e-3);
+        bowl_study(1e12, 1e-12, false, points, &last); /* constant to the last digit */
+        bowl_study(0, 0, true, points, &last);
+        bowl_study(7.5, 0, false, points, &last);
+        assert_true(last.mean == 7.5);
+}
+
+/* --- 50 parameters ------------------------------------------------------------------------------------ */
+
+#define WIDE 50
+#define MANY 16
+
+static void fifty_mixed_parameters_in_odd_histories(void **state) {
+        (void)state;
+        static const double odd[] = {1.7e308, -1.7e308, 5e-324, 0, -0.0, 1e-12, 1 + 1e-15, 1};
+        struct rng rng;
+        rng_init(&rng, 8, 50);
+        static struct opt_dim dims[WIDE];
+        static double points[MANY][WIDE];
+        struct opt_trial trials[MANY];
+        struct opt_space space = {.dims = dims, .n_dims = WIDE};
+        for (size_t k = 0; k < WIDE; k++)
+                dims[k] = random_dim(&rng);
+        for (int kind = 0; kind < 4; kind++) /* mixed fates, all failed, all alike, extremes */
+                for (size_t n = 0; n < MANY; n++) {
+                        struct opt_history history = {trials, n};
+                        struct opt_bayes_options options = {.maximize = kind % 2, .seed = 5, .number = n + 1};
+                        struct opt_proposal proposal = {.x = points[n]};
+                        assert_int_equal(opt_bayes(&space, &history, &options, &proposal), 0);
+                        assert_inside(&space, points[n]);
+                        assert_false(is_repeat(&space, trials, n, points[n]));
+                        assert_false(isnan(proposal.mean) || isnan(proposal.sd) || isnan(proposal.acquisition));
+                        if (kind == 1)
+                                assert_int_equal(proposal.source, OPT_SOURCE_SOBOL);
+                        trials[n] = (struct opt_trial){.x = points[n],
+                                                       .y = kind == 0   ? rng_normal(&rng)
+                                                            : kind == 2 ? 0.25
+                                                                        : odd[rng_below(&rng, sizeof odd / sizeof *odd)],
+                                                       .status = kind == 1 ? OPT_FAILED : kind == 0 ? (enum opt_status)rng_below(&rng, 3) : OPT_OBSERVED};
+                }
+}
+
+/* --- finite spaces ------------------------------------------------------------------------------------- */
+
+/* With conditions there are fewer points than combinations: each comes once before any comes again, and then it is said. */
+static void a_finite_space_with_conditions_is_used_up(void **state) {
+        (void)state;
+        static const struct opt_dim dims[] = {{.kind = OPT_CATEGORICAL, .n_choices = 2},
+                                              {.kind = OPT_INTEGER, .low = 1, .high = 4},
+                                              {.kind = OPT_UNIFORM, .low = 0.2, .high = 0.6, .step = 0.2}};
+        static const double first = 0, second = 1;
+        static const struct opt_condition conditions[] = {{.dim = 1, .parent = 0, .values = &first, .n_values = 1},
+                                                          {.dim = 2, .parent = 0, .values = &second, .n_values = 1}};
+        struct opt_space space = {.dims = dims, .n_dims = 3, .conditions = conditions, .n_conditions = 2};
+        enum { POINTS = 4 + 3 };
+        double points[POINTS + 1][3];
+        struct opt_trial trials[POINTS + 1];
+        for (size_t n = 0; n <= POINTS; n++) {
+                struct opt_history history = {trials, n};
+                struct opt_bayes_options options = {.seed = 2, .number = n + 1};
+                struct opt_proposal proposal = {.x = points[n]};
+                assert_int_equal(opt_bayes(&space, &history, &options, &proposal), 0);
+                assert_int_equal(is_repeat(&space, trials, n, points[n]), n == POINTS);
+                assert_int_equal(proposal.source == OPT_SOURCE_EXPLOIT && proposal.why, n == POINTS);
+                trials[n] = (struct opt_trial){.x = points[n], .y = points[n][1] + points[n][2], .status = n % 4 == 3 ? OPT_FAILED : OPT_OBSERVED};
+        }
+}
+
+/* --- threads ------------------------------------------------------------------------------------------- */
+
+static void *study_in_thread(void *ret) {
+        struct opt_proposal last;
+        bowl_study(0, 1, false, ret, &last);
+        return NULL;
+}
+
+static void proposals_are_the_same_in_threads_side_by_side(void **state) {
+        (void)state;
+        enum { THREADS = 4 };
+        static double alone[N_STEPS][2], beside[THREADS][N_STEPS][2];
+        pthread_t threads[THREADS];
+        study_in_thread(alone);
+        for (size_t i = 0; i < THREADS; i++)
+                assert_int_equal(pthread_create(&threads[i], NULL, study_in_thread, beside[i]), 0);
+        for (size_t i = 0; i < THREADS; i++)
+                pthread_join(threads[i], NULL);
+        for (size_t i = 0; i < THREADS; i++)
+                assert_memory_equal(alone, beside[i], sizeof alone);
+}
+
 int main(void) {
-        const struct CMUnitTest tests[] = {cmocka_unit_test(every_proposal_is_a_new_point_of_the_space)};
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(every_proposal_is_a_new_point_of_the_space), cmocka_unit_test(the_unit_of_the_metric_does_not_matter),
+                cmocka_unit_test(differences_of_any_size_are_seen),           cmocka_unit_test(fifty_mixed_parameters_in_odd_histories),
+                cmocka_unit_test(a_finite_space_with_conditions_is_used_up),  cmocka_unit_test(proposals_are_the_same_in_threads_side_by_side),
+        };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
