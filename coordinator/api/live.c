@@ -25,6 +25,8 @@ static int feed(void *data, const struct history_row *row) {
         if (row->added) {
                 _cleanup_json_ json_t *params = encode_stored(row->params);
                 int r = params ? plan_trial_added(live->plan, row->number, row->stage, (enum trial_origin)row->origin, params) : -ENOMEM;
+                if (r == 0 && row->is_foreign)
+                        plan_trial_foreign(live->plan, row->number);
                 if (r < 0 || !trial_state_ended(row->state))
                         return r;
         }

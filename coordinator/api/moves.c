@@ -75,6 +75,8 @@ int move_create(struct api *api, struct live *live, const struct trial_seed *see
                 r = store_history_add(api->store, row.sweep, row.id, true, row.state, row.has_value, row.value);
         if (r == 0)
                 r = plan_trial_added(live->plan, row.number, row.stage, seed->origin, seed->params);
+        if (r == 0 && json_object_get(seed->proposal, "sweep")) /* as store_history_each tells after a restart */
+                plan_trial_foreign(live->plan, row.number);
         if (r == 0 && seed->has_value)
                 plan_trial_state(live->plan, row.number, row.state, true, row.value);
         if (r == 0 && seed->has_value)

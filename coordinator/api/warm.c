@@ -1,5 +1,6 @@
 /* `warm_start` of a sweep: trials of another sweep, or configurations with values, become its first evidence. They are
- * imports like any other: they count against no run_cap, and a grid does not run them again. */
+ * imports like any other: they count against no run_cap, and a grid does not run them again. Proposals of a model believe another
+ * sweep's trials as far as this one's bear them out. */
 #include <string.h>
 
 #include "api/core.h"

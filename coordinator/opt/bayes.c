@@ -5,6 +5,8 @@
  * - Pending trials are believed to give what the model expects of them (Ginsbourger et al. 2010, kriging believer): the
  *   deviation there shrinks, and parallel workers spread out.
  * - The incumbent is the best posterior mean at an observed point, not the best observation: a lucky seed does not raise it.
+ * - Trials of another sweep make a process of their own, whose mean guides the one of this sweep's trials as far as these
+ *   bear it out (gp.h): alike tasks help at once, and what has nothing to do with this one, or says the opposite, does not harm.
  * - The cost is bounded: beyond 700 trials the best and the latest are kept, and hyperparameters are fitted on at
  *   most 150 of these.
  * - The same history gives the same proposal: what is remembered between calls could be computed again. */
@@ -22,7 +24,9 @@
 #include "opt/space.h"
 
 #define N_ANCHORS 4
+#define GUIDED_INITIAL 3 /* the guide's best, the middle, one more: then the model knows how far to trust the guide */
 #define ALL_TRIED "every point of the space was tried"
+#define FROM_FOREIGN "the best of the sweep that this one starts from"
 
 /* --- the steps of a proposal ----------------------------------------------------------------------- */
 
@@ -135,15 +139,53 @@ static int propose_by_model(const struct opt_space *space, const struct opt_hist
         return 0;
 }
 
-int opt_bayes(const struct opt_space *space, const struct opt_history *history, const struct opt_bayes_options *options,
-              struct opt_proposal *ret) {
+/* The foreign trial of which the guide expects most, and which the space allows, as a point of it. */
+static bool propose_foreign_best(const struct opt_space *space, const struct opt_history *foreign, const struct evidence *evidence, const struct gp *guide,
+                                 struct opt_proposal *ret) {
+        double best = -INFINITY;
+        _cleanup_free_ double *mean = malloc((evidence->n_ended + space->n_dims + 1) * sizeof *mean);
+        if (!mean)
+                return false;
+        double *x = mean + evidence->n_ended;
+        gp_fitted_mean(guide, mean);
+        for (size_t i = 0; i < evidence->n_ended; i++) {
+                const struct opt_trial *trial = &foreign->trials[evidence->chosen[i]];
+                if (trial->status != OPT_OBSERVED || mean[i] <= best)
+                        continue;
+                for (size_t k = 0; k < space->n_dims; k++)
+                        x[k] = dim_snap(&space->dims[k], trial->x[k]);
+                opt_space_settle(space, x);
+                if (!opt_space_allows(space, x))
+                        continue;
+                best = mean[i];
+                memcpy(ret->x, x, space->n_dims * sizeof *x);
+        }
+        *ret = (struct opt_proposal){.x = ret->x, .lengths = ret->lengths, .source = OPT_SOURCE_GP, .why = FROM_FOREIGN};
+        return best > -INFINITY;
+}
+
+struct guidance {
+        const struct gp *gp; /* NULL = none */
+        const struct evidence *evidence;
+        const struct opt_history *foreign;
+};
+
+static int propose(const struct opt_space *space, const struct opt_history *history, const struct opt_bayes_options *options,
+                   const struct guidance *guidance, struct opt_proposal *ret) {
         __attribute__((cleanup(evidence_fini))) struct evidence evidence = {0};
         _cleanup_free_ double *features = malloc((space->n_dims + 1) * sizeof *features);
         if (!features || evidence_init(&evidence, space, history) < 0)
                 return -ENOMEM;
+        evidence.guide = guidance->gp;
+        evidence.guide_key = guidance->gp ? guidance->evidence->guide_key : 0;
         struct tried tried = {.space = space, .features = evidence.features, .n = history->n};
         size_t n_initial = options->n_initial ? options->n_initial : space->n_dims <= 3 ? 4 : 6;
-        if (history->n == 0) {
+        if (guidance->gp) {
+                n_initial = GUIDED_INITIAL;
+                if (history->n == 0 && propose_foreign_best(space, guidance->foreign, guidance->evidence, guidance->gp, ret))
+                        return 0;
+        }
+        if (history->n == (guidance->gp ? 1 : 0)) {
                 propose_middle(space, options, ret);
                 return 0;
         }
@@ -158,6 +200,37 @@ int opt_bayes(const struct opt_space *space, const struct opt_history *history, 
                 propose_quasi_random(space, &tried, options, OPT_SOURCE_FALLBACK, "the model could not be fitted", features, ret);
                 r = 0;
         }
+        return r;
+}
+
+int opt_bayes(const struct opt_space *space, const struct opt_history *history, const struct opt_bayes_options *options,
+              struct opt_proposal *ret) {
+        size_t n_foreign = 0, n_own = 0, n_observed = 0;
+        struct guidance guidance = {0};
+        for (size_t i = 0; i < history->n; i++)
+                n_foreign += history->trials[i].is_foreign;
+        if (n_foreign == 0)
+                return propose(space, history, options, &guidance, ret);
+        _cleanup_free_ struct opt_trial *trials = malloc(history->n * sizeof *trials);
+        __attribute__((cleanup(evidence_fini))) struct evidence evidence = {0};
+        struct gp *gp = NULL;
+        if (!trials)
+                return -ENOMEM;
+        struct opt_trial *next_foreign = trials + history->n - n_foreign;
+        for (size_t i = 0; i < history->n; i++) {
+                const struct opt_trial *trial = &history->trials[i];
+                *(trial->is_foreign ? next_foreign++ : &trials[n_own++]) = *trial;
+                n_observed += trial->is_foreign && trial->status == OPT_OBSERVED;
+        }
+        const struct opt_history own = {trials, n_own}, foreign = {trials + n_own, n_foreign};
+        int r = n_observed < MIN_OBSERVED ? GP_NOT_FITTED
+                                          : evidence_make_guide(&evidence, space, &foreign, options->maximize, options->seed, options->memory, &gp);
+        if (r < 0)
+                return r;
+        if (r == 0)
+                guidance = (struct guidance){gp, &evidence, &foreign};
+        r = propose(space, &own, options, &guidance, ret);
+        gp_free(gp);
         return r;
 }
 

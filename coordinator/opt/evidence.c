@@ -17,6 +17,7 @@ void evidence_fini(struct evidence *evidence) {
         free(evidence->features);
         free(evidence->is_categorical);
         free(evidence->chosen);
+        free(evidence->guided);
         warp_fini(&evidence->warp);
 }
 
@@ -41,21 +42,21 @@ static double value_key(const struct opt_trial *trial, bool maximize) {
         return trial->status == OPT_OBSERVED ? (maximize ? trial->y : -trial->y) : -INFINITY;
 }
 
-/* All ended trials; of more than MAX_MODEL the better half of that number and the latest others. In order of creation. */
+/* All ended trials; of too many the better half of that number and the latest others. In order of creation. */
 static int choose_ended(struct evidence *evidence, const struct opt_history *history, bool maximize) {
         _cleanup_free_ struct ranked *ranked = malloc((history->n + 1) * sizeof *ranked);
         if (!ranked)
                 return -ENOMEM;
-        size_t n = 0;
+        size_t n = 0, max = evidence->max_ended ? evidence->max_ended : MAX_MODEL;
         for (size_t i = 0; i < history->n; i++)
-                if (history->trials[i].status != OPT_PENDING)
+                if (history->trials[i].status != OPT_PENDING && !(evidence->skips_foreign && history->trials[i].is_foreign))
                         ranked[n++] = (struct ranked){i, value_key(&history->trials[i], maximize)};
-        if (n > MAX_MODEL) {
+        if (n > max) {
                 qsort(ranked, n, sizeof *ranked, compare_ranked);
-                for (size_t i = MAX_MODEL / 2; i < n; i++)
+                for (size_t i = max / 2; i < n; i++)
                         ranked[i].key = (double)ranked[i].index;
-                qsort(ranked + MAX_MODEL / 2, n - MAX_MODEL / 2, sizeof *ranked, compare_ranked);
-                n = MAX_MODEL;
+                qsort(ranked + max / 2, n - max / 2, sizeof *ranked, compare_ranked);
+                n = max;
         }
         for (size_t i = 0; i < n; i++)
                 evidence->chosen[i] = ranked[i].index;
@@ -110,13 +111,20 @@ int evidence_choose(struct evidence *evidence, const struct opt_history *history
         size_t d = evidence->n_dims;
         for (size_t i = 0; i < evidence->n_ended + evidence->n_pending; i++)
                 memcpy(evidence->x + i * d, evidence->features + evidence->chosen[i] * d, d * sizeof *evidence->x);
+        if (r == 0 && evidence->guide) {
+                evidence->guided = malloc((evidence->n_ended + evidence->n_pending + 1) * sizeof *evidence->guided);
+                if (!evidence->guided)
+                        return -ENOMEM;
+                for (size_t i = 0; i < evidence->n_ended + evidence->n_pending; i++)
+                        evidence->guided[i] = gp_predict_mean(evidence->guide, evidence->x + i * d);
+        }
         return r;
 }
 
 struct gp_data evidence_data(const struct evidence *evidence, size_t n) {
         return (struct gp_data){
                 .n = n, .n_dims = evidence->n_dims, .x = evidence->x, .y = evidence->y, .is_categorical = evidence->is_categorical,
-                .expects_noise = evidence->expects_noise, .has_trend = evidence->has_trend};
+                .expects_noise = evidence->expects_noise, .has_trend = evidence->has_trend, .guide = evidence->guide, .guided = evidence->guided};
 }
 
 /* What hyperparameters are learned from: of many trials, every k-th. */
@@ -130,17 +138,19 @@ static int thin(const struct evidence *evidence, struct thinned *ret) {
         *ret = (struct thinned){.data = evidence_data(evidence, n)};
         if (stride <= 1)
                 return 0;
-        ret->memory = malloc((n / stride + 1) * (d + 1) * sizeof *ret->memory);
+        ret->memory = malloc((n / stride + 1) * (d + 2) * sizeof *ret->memory);
         if (!ret->memory)
                 return -ENOMEM;
-        double *x = ret->memory, *y = x + (n / stride + 1) * d;
+        double *x = ret->memory, *y = x + (n / stride + 1) * d, *guided = y + n / stride + 1;
         for (size_t i = n - 1 - (n - 1) / stride * stride; i < n; i += stride, count++) {
                 memcpy(x + count * d, evidence->x + i * d, d * sizeof *x);
                 y[count] = evidence->y[i];
+                guided[count] = evidence->guide ? evidence->guided[i] : 0;
         }
         ret->data.n = count;
         ret->data.x = x;
         ret->data.y = y;
+        ret->data.guided = guided;
         return 0;
 }
 
@@ -180,10 +190,15 @@ int evidence_condition(struct evidence *evidence, const double *theta, struct gp
 #define GROWTH 1.25        /* from one whole fit to the next */
 #define REFINE_STEPS 12
 
-struct opt_memory {
-        uint64_t key; /* of the trials and their space; 0 = nothing */
+/* Hyperparameters, by the trials and the space that they are of. */
+struct found {
+        uint64_t key; /* 0 = nothing */
         size_t n_theta;
         double *theta;
+};
+
+struct opt_memory {
+        struct found whole, guide;
 };
 
 struct opt_memory *opt_memory_new(void) {
@@ -191,18 +206,27 @@ struct opt_memory *opt_memory_new(void) {
 }
 
 void opt_memory_free(struct opt_memory *memory) {
-        if (memory)
-                free(memory->theta);
+        if (memory) {
+                free(memory->whole.theta);
+                free(memory->guide.theta);
+        }
         free(memory);
 }
 
-static void remember(struct opt_memory *memory, uint64_t key, size_t n_theta, const double *theta) {
-        double *copy = realloc(memory->theta, n_theta * sizeof *copy);
+static bool recall(const struct found *found, uint64_t key, size_t n_theta, double *ret_theta) {
+        if (!found || found->key != key || found->n_theta != n_theta)
+                return false;
+        memcpy(ret_theta, found->theta, n_theta * sizeof *ret_theta);
+        return true;
+}
+
+static void remember(struct found *found, uint64_t key, size_t n_theta, const double *theta) {
+        double *copy = found ? realloc(found->theta, n_theta * sizeof *copy) : NULL;
         if (!copy)
                 return; /* it still holds the old one */
-        memory->theta = copy;
-        memory->key = key;
-        memory->n_theta = n_theta;
+        found->theta = copy;
+        found->key = key;
+        found->n_theta = n_theta;
         memcpy(copy, theta, n_theta * sizeof *copy);
 }
 
@@ -254,21 +278,21 @@ static int fit_first(const struct evidence *like, const struct opt_space *space,
         if (!is_observed)
                 return GP_NOT_FITTED;
         const struct opt_history first = {trials, count};
-        uint64_t key = history_key(space, &first, maximize, seed);
-        if (memory && memory->key == key && memory->n_theta == n_theta) {
-                memcpy(theta, memory->theta, n_theta * sizeof *theta);
+        uint64_t key = history_key(space, &first, maximize, seed) ^ like->guide_key;
+        struct found *found = memory ? &memory->whole : NULL;
+        if (recall(found, key, n_theta, theta))
                 return 0;
-        }
         __attribute__((cleanup(evidence_fini))) struct evidence evidence = {0};
         int r = evidence_init(&evidence, space, &first);
         evidence.expects_noise = like->expects_noise;
         evidence.has_trend = like->has_trend;
+        evidence.guide = like->guide;
         if (r == 0)
                 r = evidence_choose(&evidence, &first, maximize);
         if (r == 0)
                 r = evidence_fit(&evidence, seed, theta);
-        if (r == 0 && memory)
-                remember(memory, key, n_theta, theta);
+        if (r == 0)
+                remember(found, key, n_theta, theta);
         return r;
 }
 
@@ -290,4 +314,28 @@ int evidence_fit_growing(const struct evidence *evidence, const struct opt_space
                 r = gp_refine(&thinned.data, REFINE_STEPS, theta);
         free(thinned.memory);
         return r;
+}
+
+/* --- another sweep's trials -------------------------------------------------------------------------- */
+
+#define MAX_GUIDE 250 /* a guide is asked at every point that the search looks at */
+
+int evidence_make_guide(struct evidence *evidence, const struct opt_space *space, const struct opt_history *foreign, bool maximize, uint64_t seed,
+                        struct opt_memory *memory, struct gp **ret) {
+        size_t n_theta = space->n_dims + 3;
+        struct found *found = memory ? &memory->guide : NULL;
+        _cleanup_free_ double *theta = malloc(n_theta * sizeof *theta);
+        int r = theta ? evidence_init(evidence, space, foreign) : -ENOMEM;
+        if (r < 0)
+                return r;
+        evidence->has_trend = true;
+        evidence->max_ended = MAX_GUIDE;
+        evidence->guide_key = history_key(space, foreign, maximize, seed);
+        r = evidence_choose(evidence, foreign, maximize);
+        if (r == 0 && !recall(found, evidence->guide_key, n_theta, theta)) {
+                r = evidence_fit(evidence, seed, theta);
+                if (r == 0)
+                        remember(found, evidence->guide_key, n_theta, theta);
+        }
+        return r == 0 ? evidence_condition(evidence, theta, ret) : r;
 }

@@ -21,8 +21,12 @@ struct evidence {
         bool expects_noise, has_trend; /* see gp.h */
         double *x, *y; /* features and z of the chosen ones */
         struct warp warp;
+        bool skips_foreign;     /* trials */
+        size_t max_ended;       /* in the model; 0 = the usual number */
+        const struct gp *guide; /* see gp.h; NULL = none. Set before evidence_choose */
+        uint64_t guide_key;     /* of what it was made from */
+        double *guided;
 };
-
 
 /* Features of the whole history. 0 or -ENOMEM; evidence_fini in any case. */
 int evidence_init(struct evidence *evidence, const struct opt_space *space, const struct opt_history *history);
@@ -30,6 +34,10 @@ void evidence_fini(struct evidence *evidence);
 
 /* The trials that the model is made of, at least one of them observed. */
 int evidence_choose(struct evidence *evidence, const struct opt_history *history, bool maximize);
+
+/* A process of foreign trials alone, as a guide. It borrows the evidence. Hyperparameters are found in memory (may be NULL) or kept there. */
+int evidence_make_guide(struct evidence *evidence, const struct opt_space *space, const struct opt_history *foreign, bool maximize, uint64_t seed,
+                        struct opt_memory *memory, struct gp **ret);
 
 /* The first n of the chosen. */
 struct gp_data evidence_data(const struct evidence *evidence, size_t n);

@@ -54,10 +54,10 @@ void opt_model_free(struct opt_model *model) {
         free(model);
 }
 
-static size_t count_observed(const struct opt_history *history) {
+static size_t count_observed(const struct opt_history *history, bool also_foreign) {
         size_t n = 0;
         for (size_t i = 0; i < history->n; i++)
-                n += history->trials[i].status == OPT_OBSERVED;
+                n += history->trials[i].status == OPT_OBSERVED && (also_foreign || !history->trials[i].is_foreign);
         return n;
 }
 
@@ -89,7 +89,7 @@ static int rank(struct opt_model *model) {
 }
 
 int opt_model_new(const struct opt_space *space, const struct opt_history *history, bool maximize, uint64_t seed, struct opt_model **ret) {
-        if (count_observed(history) < OPT_MODEL_TRIALS)
+        if (count_observed(history, true) < OPT_MODEL_TRIALS)
                 return OPT_NO_MODEL;
         _cleanup_(cleanup_model) struct opt_model *model = calloc(1, sizeof *model);
         if (!model)
@@ -106,6 +106,7 @@ int opt_model_new(const struct opt_space *space, const struct opt_history *histo
         model->space = *space;
         model->space.dims = model->dims;
         int r = evidence_init(&model->evidence, &model->space, history);
+        model->evidence.skips_foreign = count_observed(history, false) >= OPT_MODEL_TRIALS;
         if (r == 0)
                 r = evidence_choose(&model->evidence, history, maximize);
         model->evidence.n_pending = 0;

@@ -11,7 +11,7 @@
 
 struct opt_model;
 
-/* Space and history outlive the model; pending trials are passed over. 0, -ENOMEM, or OPT_NO_MODEL with fewer than
+/* Space and history outlive the model; pending trials are passed over, and foreign ones once there are OPT_MODEL_TRIALS others. 0, -ENOMEM, or OPT_NO_MODEL with fewer than
  * OPT_MODEL_TRIALS observed trials, or when nothing could be fitted. */
 #define OPT_MODEL_TRIALS 4
 #define OPT_NO_MODEL 1

@@ -42,8 +42,9 @@ struct gp {
         double noise;                    /* on the diagonal, with the jitter that was needed */
         double *factor;                  /* L, n × n, lower */
         double *alpha;                   /* K⁻¹ y */
-        double *row, *solved;            /* n each: of gp_predict_gradient */
+        double *row, *solved;            /* n each: of gp_predict_gradient and gp_predict_mean */
         double *columns;                 /* the features, n of one dimension after the other */
+        double *guide_gradient;          /* n_dims: of gp_predict_gradient */
 };
 
 CLEANUP_DEFINE(struct gp *, cleanup_gp, gp_free)
@@ -171,7 +172,7 @@ static void invert_lengths(const double *theta, size_t n_dims, double *ret) {
 /* --- objective ------------------------------------------------------------------------------------- */
 
 size_t gp_scratch_size(size_t n, size_t n_dims) {
-        return 4 * n * n + n + n * n_dims + 2 * n_dims;
+        return 4 * n * n + 2 * n + n * n_dims + 2 * n_dims + 1;
 }
 
 /* Lower triangle of K without the diagonal's noise, and of the slopes (may be NULL). */
@@ -196,6 +197,19 @@ static void add_lower(double *restrict to, size_t n, double factor, const double
         for (size_t j = 0; j < n; j++)
                 for (size_t i = j; i < n; i++)
                         to[j * n + i] += factor * what[j * n + i];
+}
+
+/* y less what the prior expects. */
+static void centre(const struct gp_data *data, double *ret) {
+        for (size_t i = 0; i < data->n; i++)
+                ret[i] = data->y[i] - (data->guide ? GP_GUIDE_SLOPE * data->guided[i] : 0);
+}
+
+/* Lower triangle of K += the covariance of b g + c. */
+static void add_guide(const struct gp_data *data, double *kernel) {
+        for (size_t n = data->n, j = 0; data->guide && j < n; j++)
+                for (size_t i = j; i < n; i++)
+                        kernel[j * n + i] += GP_GUIDE_VARIANCE * data->guided[j] * data->guided[i] + GP_OFFSET_VARIANCE;
 }
 
 static double prior(const struct gp_data *data, const double *theta, double *gradient) {
@@ -235,9 +249,11 @@ static void invert_factor(double *factor, size_t n, double *ret) {
 
 /* gradient += ½ tr((K⁻¹ − ααᵀ) ∂K/∂theta), from the lower triangles of K⁻¹ and of the slopes, which are spent. By length scale
  * ∂K_ij/∂log l_k = slope_ij · d²_k / l_k²; every pair off the diagonal counts twice. K itself is gone by then, but
- * tr(K⁻¹K) and αᵀKα are known: signal, trend and noise gradients share n − αᵀy. trend: of variance 1; NULL without one. */
+ * tr(K⁻¹K) and αᵀKα are known: signal, trend, guide and noise gradients share n − αᵀy. trend: of variance 1; NULL without one.
+ * by_guide: the guide's part of that; y: centred. */
 VECTORISED static void add_gradient(const struct gp_data *data, const double *columns, const double *theta, const double *inverse_squared,
-                                    const double *inverse, double *slope, const double *alpha, double jitter, const double *trend, double *gradient) {
+                                    const double *inverse, double *slope, const double *alpha, const double *y, double jitter, const double *trend,
+                                    double by_guide, double *gradient) {
         size_t n = data->n, d = data->n_dims;
         double noise = exp(theta[d + 1]), trace = 0, by_trend = 0; /* tr((K⁻¹ − ααᵀ) trend) */
         for (size_t j = 0; j < n; j++) {
@@ -276,15 +292,32 @@ VECTORISED static void add_gradient(const struct gp_data *data, const double *co
                 }
                 gradient[k] += sum * inverse_squared[k];
         }
-        double total = (double)n - cblas_ddot((int)n, alpha, 1, data->y, 1); /* tr((K⁻¹ − ααᵀ) K) */
-        gradient[d] += 0.5 * (total - (noise + jitter) * trace - by_trend);
+        double total = (double)n - cblas_ddot((int)n, alpha, 1, y, 1); /* tr((K⁻¹ − ααᵀ) K) */
+        gradient[d] += 0.5 * (total - (noise + jitter) * trace - by_trend - by_guide);
         gradient[d + 1] += 0.5 * noise * trace;
+}
+
+/* vᵀ(K⁻¹ − ααᵀ)v, from the lower triangle of K⁻¹. */
+static double form(size_t n, const double *inverse, const double *alpha, const double *v, double *scratch) {
+        double along = cblas_ddot((int)n, alpha, 1, v, 1);
+        cblas_dsymv(CblasColMajor, CblasLower, (int)n, 1, inverse, (int)n, v, 1, 0, scratch, 1);
+        return cblas_ddot((int)n, scratch, 1, v, 1) - along * along;
+}
+
+/* tr((K⁻¹ − ααᵀ) ∂) of the guide's part of K. scratch: 2n */
+static double guide_trace(const struct gp_data *data, const double *inverse, const double *alpha, double *scratch) {
+        if (!data->guide)
+                return 0;
+        double *ones = scratch + data->n;
+        for (size_t i = 0; i < data->n; i++)
+                ones[i] = 1;
+        return GP_GUIDE_VARIANCE * form(data->n, inverse, alpha, data->guided, scratch) + GP_OFFSET_VARIANCE * form(data->n, inverse, alpha, ones, scratch);
 }
 
 double gp_objective(const struct gp_data *data, const double *theta, double *scratch, double *ret_gradient) {
         size_t n = data->n, d = data->n_dims;
-        double *kernel = scratch, *slope = kernel + n * n, *inverse = slope + n * n, *trend = inverse + n * n, *alpha = trend + n * n, *columns = alpha + n,
-               *inverse_squared = columns + n * d;
+        double *kernel = scratch, *slope = kernel + n * n, *inverse = slope + n * n, *trend = inverse + n * n, *alpha = trend + n * n, *centred = alpha + n,
+               *columns = centred + n, *inverse_squared = columns + n * d;
         double signal = exp(theta[d]), noise = exp(theta[d + 1]);
         int size = (int)n, info;
 
@@ -295,12 +328,14 @@ double gp_objective(const struct gp_data *data, const double *theta, double *scr
                 fill_trend(data, columns, trend);
                 add_lower(kernel, n, exp(theta[d + 2]), trend);
         }
+        add_guide(data, kernel);
         for (size_t i = 0; i < n; i++)
                 kernel[i * n + i] += noise + BASE_JITTER;
         dpotrf_("L", &size, kernel, &size, &info);
         if (info != 0)
                 return INFINITY;
-        memcpy(alpha, data->y, n * sizeof *alpha);
+        centre(data, centred);
+        memcpy(alpha, centred, n * sizeof *alpha);
         cblas_dtrsv(CblasColMajor, CblasLower, CblasNoTrans, CblasNonUnit, size, kernel, size, alpha, 1);
         double value = 0.5 * cblas_ddot(size, alpha, 1, alpha, 1);
         for (size_t i = 0; i < n; i++)
@@ -310,7 +345,9 @@ double gp_objective(const struct gp_data *data, const double *theta, double *scr
                 return value;
         cblas_dtrsv(CblasColMajor, CblasLower, CblasTrans, CblasNonUnit, size, kernel, size, alpha, 1);
         invert_factor(kernel, n, inverse);
-        add_gradient(data, columns, theta, inverse_squared, inverse, slope, alpha, BASE_JITTER, data->has_trend ? trend : NULL, ret_gradient);
+        double by_guide = guide_trace(data, inverse, alpha, kernel); /* its factor is spent */
+        add_gradient(data, columns, theta, inverse_squared, inverse, slope, alpha, centred, BASE_JITTER, data->has_trend ? trend : NULL, by_guide,
+                     ret_gradient);
         return value;
 }
 
@@ -437,6 +474,7 @@ static int factorise(struct gp *gp, double noise) {
                 for (size_t j = 0; gp->trend > 0 && j < n; j++)
                         add_trend(gp->data.is_categorical, gp->trend, gp->data.n_dims, gp->columns + j, n, gp->columns + j, n, n - j,
                                   gp->factor + j * n + j);
+                add_guide(&gp->data, gp->factor);
                 gp->noise = noise + jitter * fmax(gp->signal, 1);
                 for (size_t j = 0; j < n; j++)
                         gp->factor[j * n + j] += gp->noise;
@@ -466,69 +504,86 @@ int gp_new(const struct gp_data *data, const double *theta, struct gp **ret) {
         gp->signal = exp(theta[d]);
         gp->trend = data->has_trend ? exp(theta[d + 2]) : 0;
         gp->factor = malloc((n * n + 1) * sizeof *gp->factor);
-        gp->inverse_squared = malloc((d + (d + 3) * n + 1) * sizeof *gp->inverse_squared);
+        gp->inverse_squared = malloc((2 * d + (d + 3) * n + 1) * sizeof *gp->inverse_squared);
         if (!gp->factor || !gp->inverse_squared)
                 return -ENOMEM;
         gp->alpha = gp->inverse_squared + d;
         gp->row = gp->alpha + n;
         gp->solved = gp->row + n;
         gp->columns = gp->solved + n;
+        gp->guide_gradient = gp->columns + d * n;
         transpose(data, gp->columns);
         gp_init_blas();
         invert_lengths(theta, d, gp->inverse_squared);
         int r = factorise(gp, exp(theta[d + 1]));
         if (r != 0)
                 return r;
-        memcpy(gp->alpha, data->y, n * sizeof *gp->alpha);
+        centre(data, gp->alpha);
         gp_solve(gp, gp->alpha);
         *ret = TAKE(gp);
         return 0;
 }
 
-/* K_signal α = (K − noise I) α = y − noise α */
+/* K_signal α = (K − noise I) α = y − noise α; with a guide y is centred, and what it expects is part of the mean again */
 void gp_fitted_mean(const struct gp *gp, double *ret_mean) {
         for (size_t i = 0; i < gp->data.n; i++)
                 ret_mean[i] = gp->data.y[i] - gp->noise * gp->alpha[i];
 }
 
-static void kernel_row(const struct gp *gp, const double *point, double *ret_row, double *ret_slope) {
+/* g: what the guide expects at the point; 0 without one. */
+static void kernel_row(const struct gp *gp, const double *point, double g, double *ret_row, double *ret_slope) {
         size_t n = gp->data.n;
         add_distances(gp->data.is_categorical, gp->inverse_squared, gp->data.n_dims, gp->columns, n, point, 1, n, ret_row);
         apply_matern(n, gp->signal, ret_row, ret_slope);
         if (gp->trend > 0)
                 add_trend(gp->data.is_categorical, gp->trend, gp->data.n_dims, gp->columns, n, point, 1, n, ret_row);
+        for (size_t i = 0; gp->data.guide && i < n; i++)
+                ret_row[i] += GP_GUIDE_VARIANCE * g * gp->data.guided[i] + GP_OFFSET_VARIANCE;
+}
+
+static double ask_guide(const struct gp *gp, const double *point) {
+        return gp->data.guide ? gp_predict_mean(gp->data.guide, point) : 0;
+}
+
+double gp_predict_mean(const struct gp *gp, const double *point) {
+        double g = ask_guide(gp, point);
+        kernel_row(gp, point, g, gp->row, NULL);
+        return GP_GUIDE_SLOPE * g + cblas_ddot((int)gp->data.n, gp->row, 1, gp->alpha, 1);
 }
 
 void gp_kernel_row(const struct gp *gp, const double *point, double *ret) {
-        kernel_row(gp, point, ret, NULL);
+        kernel_row(gp, point, ask_guide(gp, point), ret, NULL);
 }
 
-/* The prior's covariance of two points. */
-static double kernel_pair(const struct gp *gp, const double *a, const double *b) {
+/* The prior's covariance of two points, where the guide expects g and h. */
+static double kernel_pair(const struct gp *gp, const double *a, double g, const double *b, double h) {
         double r2;
         add_distances(gp->data.is_categorical, gp->inverse_squared, gp->data.n_dims, a, 1, b, 1, 1, &r2);
         apply_matern(1, gp->signal, &r2, NULL);
         if (gp->trend > 0)
                 add_trend(gp->data.is_categorical, gp->trend, gp->data.n_dims, a, 1, b, 1, 1, &r2);
-        return r2;
+        return r2 + (gp->data.guide ? GP_GUIDE_VARIANCE * g * h + GP_OFFSET_VARIANCE : 0);
 }
 
-static double deviation(const struct gp *gp, const double *point, double explained) {
-        return sqrt(fmax(kernel_pair(gp, point, point) - explained, 1e-12));
+static double deviation(const struct gp *gp, const double *point, double g, double explained) {
+        return sqrt(fmax(kernel_pair(gp, point, g, point, g) - explained, 1e-12));
 }
 
 int gp_covariance(const struct gp *gp, size_t m, const double *points, double *ret) {
         size_t n = gp->data.n, d = gp->data.n_dims;
-        _cleanup_free_ double *rows = malloc((n * m + 1) * sizeof *rows);
+        _cleanup_free_ double *rows = malloc((n * m + m + 1) * sizeof *rows);
         if (!rows)
                 return -ENOMEM;
-        for (size_t i = 0; i < m; i++)
-                kernel_row(gp, points + i * d, rows + i * n, NULL);
+        double *guided = rows + n * m;
+        for (size_t i = 0; i < m; i++) {
+                guided[i] = ask_guide(gp, points + i * d);
+                kernel_row(gp, points + i * d, guided[i], rows + i * n, NULL);
+        }
         cblas_dtrsm(CblasColMajor, CblasLeft, CblasLower, CblasNoTrans, CblasNonUnit, (int)n, (int)m, 1, gp->factor, (int)n, rows, (int)n);
         for (size_t i = 0; i < m; i++)
                 for (size_t j = 0; j <= i; j++) {
                         double explained = cblas_ddot((int)n, rows + i * n, 1, rows + j * n, 1);
-                        ret[i * m + j] = ret[j * m + i] = kernel_pair(gp, points + i * d, points + j * d) - explained;
+                        ret[i * m + j] = ret[j * m + i] = kernel_pair(gp, points + i * d, guided[i], points + j * d, guided[j]) - explained;
                 }
         return 0;
 }
@@ -540,17 +595,19 @@ int gp_predict(const struct gp *gp, size_t m, const double *points, double *ret_
         _cleanup_free_ double *rows = malloc((n * BLOCK + 1) * sizeof *rows);
         if (!rows)
                 return -ENOMEM;
+        double guided[BLOCK];
         for (size_t first = 0; first < m; first += BLOCK) {
                 size_t count = m - first < BLOCK ? m - first : BLOCK;
                 for (size_t c = 0; c < count; c++) {
                         double *row = rows + c * n;
-                        kernel_row(gp, points + (first + c) * d, row, NULL);
-                        ret_mean[first + c] = cblas_ddot((int)n, row, 1, gp->alpha, 1);
+                        guided[c] = ask_guide(gp, points + (first + c) * d);
+                        kernel_row(gp, points + (first + c) * d, guided[c], row, NULL);
+                        ret_mean[first + c] = GP_GUIDE_SLOPE * guided[c] + cblas_ddot((int)n, row, 1, gp->alpha, 1);
                 }
                 cblas_dtrsm(CblasColMajor, CblasLeft, CblasLower, CblasNoTrans, CblasNonUnit, (int)n, (int)count, 1, gp->factor, (int)n,
                             rows, (int)n);
                 for (size_t c = 0; c < count; c++)
-                        ret_sd[first + c] = deviation(gp, points + (first + c) * d, cblas_ddot((int)n, rows + c * n, 1, rows + c * n, 1));
+                        ret_sd[first + c] = deviation(gp, points + (first + c) * d, guided[c], cblas_ddot((int)n, rows + c * n, 1, rows + c * n, 1));
         }
         return 0;
 }
@@ -570,15 +627,43 @@ static void trend_gradient(const struct gp *gp, size_t k, double at, const doubl
         *ret_by_variance = gp->trend * (2 * line + 9 * u * curve);
 }
 
+/* The mean of a process without a guide, and its gradient. */
+static double mean_gradient(const struct gp *gp, const double *point, double *ret_dmean) {
+        size_t n = gp->data.n;
+        double unused;
+        kernel_row(gp, point, 0, gp->solved, gp->row);
+        double mean = cblas_ddot((int)n, gp->solved, 1, gp->alpha, 1);
+        for (size_t i = 0; i < n; i++)
+                gp->row[i] *= gp->alpha[i];
+        for (size_t k = 0; k < gp->data.n_dims; k++) {
+                const double *column = gp->columns + k * n;
+                double sum = 0;
+                ret_dmean[k] = 0;
+                if (gp->data.is_categorical[k])
+                        continue;
+                for (size_t i = 0; i < n; i++)
+                        sum += gp->row[i] * (column[i] - point[k]);
+                if (gp->trend > 0)
+                        trend_gradient(gp, k, point[k], gp->solved, &ret_dmean[k], &unused);
+                ret_dmean[k] += sum * gp->inverse_squared[k];
+        }
+        return mean;
+}
+
 void gp_predict_gradient(struct gp *gp, const double *point, double *ret_mean, double *ret_sd, double *ret_dmean, double *ret_dsd) {
         size_t n = gp->data.n, d = gp->data.n_dims;
         const bool *is_categorical = gp->data.is_categorical;
-        double *row = gp->row, *solved = gp->solved;
-        kernel_row(gp, point, solved, row);
-        *ret_mean = cblas_ddot((int)n, solved, 1, gp->alpha, 1);
+        double *row = gp->row, *solved = gp->solved, *by_guide = gp->guide_gradient;
+        double g = gp->data.guide ? mean_gradient(gp->data.guide, point, by_guide) : 0, by_mean_guide = GP_GUIDE_SLOPE, by_sd_guide = GP_GUIDE_VARIANCE * g;
+        kernel_row(gp, point, g, solved, row);
+        *ret_mean = GP_GUIDE_SLOPE * g + cblas_ddot((int)n, solved, 1, gp->alpha, 1);
         cblas_dtrsv(CblasColMajor, CblasLower, CblasNoTrans, CblasNonUnit, (int)n, gp->factor, (int)n, solved, 1);
-        *ret_sd = deviation(gp, point, cblas_ddot((int)n, solved, 1, solved, 1));
+        *ret_sd = deviation(gp, point, g, cblas_ddot((int)n, solved, 1, solved, 1));
         cblas_dtrsv(CblasColMajor, CblasLower, CblasTrans, CblasNonUnit, (int)n, gp->factor, (int)n, solved, 1);
+        if (gp->data.guide) {
+                by_mean_guide += GP_GUIDE_VARIANCE * cblas_ddot((int)n, gp->data.guided, 1, gp->alpha, 1);
+                by_sd_guide -= GP_GUIDE_VARIANCE * cblas_ddot((int)n, gp->data.guided, 1, solved, 1);
+        }
         for (size_t k = 0; k < d; k++) {
                 ret_dmean[k] = ret_dsd[k] = 0;
                 if (gp->trend > 0 && !is_categorical[k])
@@ -596,6 +681,11 @@ void gp_predict_gradient(struct gp *gp, const double *point, double *ret_mean, d
                         by_sd += solved[i] * (column[i] - point[k]);
                 }
                 ret_dmean[k] += by_mean * gp->inverse_squared[k];
-                ret_dsd[k] = (ret_dsd[k] - by_sd * gp->inverse_squared[k]) / *ret_sd;
+                ret_dsd[k] -= by_sd * gp->inverse_squared[k];
+                if (gp->data.guide) {
+                        ret_dmean[k] += by_mean_guide * by_guide[k];
+                        ret_dsd[k] += by_sd_guide * by_guide[k];
+                }
+                ret_dsd[k] /= *ret_sd;
         }
 }

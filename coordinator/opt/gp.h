@@ -4,12 +4,20 @@
  * With a trend there is a second part: of every dimension alone a line and a parabola (numeric), or a level of its own (categorical), with
  * one common variance. It sees what single factors do long before the first part knows of their combinations.
  *
+ * A guide is a process that was made of another task's observations: what it expects at a point, g, enters the mean as b g + c with unknown b
+ * and c. The prior of b holds the tasks for alike, to some extent; the observations say how alike they are, or that they are opposite.
+ *
  * theta = log of (length scale per dimension …, signal variance, noise variance[, trend variance]): gp_n_theta numbers.
  * Matrices are column-major; x is n rows of n_dims features, row after row. Pure; any thread; one gp by one thread. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* Priors of a guide's part: b ~ N(GP_GUIDE_SLOPE, GP_GUIDE_VARIANCE), c ~ N(0, GP_OFFSET_VARIANCE). */
+#define GP_GUIDE_SLOPE 0.7
+#define GP_GUIDE_VARIANCE 0.5
+#define GP_OFFSET_VARIANCE 0.5
 
 struct gp_data {
         size_t n, n_dims;
@@ -18,6 +26,8 @@ struct gp_data {
         const bool *is_categorical; /* n_dims */
         bool expects_noise;         /* a prior under which noise may well be all there is */
         bool has_trend;             /* and shorter length scales are expected beside it */
+        const struct gp *guide;     /* NULL = none; outlives what is made of the data, and works for one thread */
+        const double *guided;       /* n: what the guide expects (gp_predict_mean) */
 };
 
 /* Negative log posterior of theta (without constants) and its gradient (may be NULL):
@@ -54,6 +64,9 @@ void gp_fitted_mean(const struct gp *gp, double *ret_mean);
 
 /* Posterior of the noise-free function at m points (m × n_dims). -ENOMEM or 0. */
 int gp_predict(const struct gp *gp, size_t m, const double *points, double *ret_mean, double *ret_sd);
+
+/* The mean alone, at one point. Uses space inside the gp. */
+double gp_predict_mean(const struct gp *gp, const double *point);
 
 /* Joint posterior covariance of the noise-free function at m points (m × m, both triangles). -ENOMEM or 0. */
 int gp_covariance(const struct gp *gp, size_t m, const double *points, double *ret);

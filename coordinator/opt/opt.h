@@ -87,6 +87,7 @@ struct opt_trial {
                               the model sees it where it is, proposals stay inside */
         double y;          /* OPT_OBSERVED only; finite */
         enum opt_status status;
+        bool is_foreign;   /* of another sweep, whose metric may go another way: it guides proposals as far as own trials bear it out */
 };
 
 struct opt_history {

@@ -142,6 +142,12 @@ int plan_trial_added(struct plan *plan, uint64_t number, unsigned stage, enum tr
         return 0;
 }
 
+void plan_trial_foreign(struct plan *plan, uint64_t number) {
+        struct plan_trial *trial = history_find(plan, number); /* none while the history is still in the store */
+        if (trial)
+                trial->is_foreign = true;
+}
+
 void plan_trial_state(struct plan *plan, uint64_t number, enum trial_state state, bool has_value, double value) {
         if (plan->load) { /* a trial ends once, and only one that has ended is taken back into the queue */
                 plan->counts[0].unended += trial_state_ended(state) ? -1 : 1;

@@ -21,6 +21,7 @@ struct plan_trial {
         enum trial_origin origin;
         enum trial_state state;
         bool has_value;
+        bool is_foreign; /* run by another sweep */
         double value;
         json_t *params; /* owned reference */
 };

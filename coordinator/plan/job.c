@@ -261,6 +261,7 @@ int job_add_evidence(const struct plan *plan, struct plan_job *job, unsigned sta
                 job->trials[n++] = (struct opt_trial){
                         .x = x,
                         .y = trial.value,
+                        .is_foreign = trial.is_foreign,
                         .status = trial.has_value ? OPT_OBSERVED : trial.state == TRIAL_FAILED ? OPT_FAILED : OPT_PENDING,
                 };
         }

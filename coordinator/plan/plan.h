@@ -43,6 +43,9 @@ void plan_set_edit(struct plan *plan, unsigned edit);
  * 0-based index under which it was created. params as stored (nested). */
 int plan_trial_added(struct plan *plan, uint64_t number, unsigned stage, enum trial_origin origin, const json_t *params);
 
+/* The trial just added was run by another sweep: the model believes it as far as this sweep's own trials bear it out. */
+void plan_trial_foreign(struct plan *plan, uint64_t number);
+
 /* It ended, or (state queued) it was requeued by a retry. has_value for completed and stopped. */
 void plan_trial_state(struct plan *plan, uint64_t number, enum trial_state state, bool has_value, double value);
 

@@ -219,6 +219,7 @@ struct history_row {
         const char *params; /* of an addition; valid during the visit */
         enum trial_state state;
         bool has_value;
+        bool is_foreign; /* its proposal names another sweep */
         double value;
 };
 int store_history_add(struct store *store, int64_t sweep, int64_t trial, bool added, enum trial_state state, bool has_value, double value);

@@ -372,8 +372,9 @@ int store_history_add(struct store *store, int64_t sweep, int64_t trial, bool ad
 int store_history_each(struct store *store, int64_t sweep, int (*visit)(void *data, const struct history_row *row), void *data) {
         sqlite3_stmt *s = NULL;
         int r = store_query(store,
-                            "SELECT h.added, t.number, t.stage, t.origin, t.params, h.state, h.value FROM history h "
-                            "JOIN trials t ON t.id = h.trial WHERE h.sweep = ?1 ORDER BY h.seq",
+                            "SELECT h.added, t.number, t.stage, t.origin, t.params, h.state, h.value, "
+                            "t.origin = 'imported' AND json_extract(t.proposal, '$.sweep') IS NOT NULL "
+                            "FROM history h JOIN trials t ON t.id = h.trial WHERE h.sweep = ?1 ORDER BY h.seq",
                             &s, bind_i(sweep));
         while (r == 0 && (r = store_step(store, s)) == STORE_ROW) {
                 const struct history_row row = {
@@ -385,6 +386,7 @@ int store_history_each(struct store *store, int64_t sweep, int (*visit)(void *da
                         .state = read_state(s, 5),
                         .has_value = is_set(s, 6),
                         .value = sqlite3_column_double(s, 6),
+                        .is_foreign = sqlite3_column_int(s, 7) != 0,
                 };
                 r = row.params ? visit(data, &row) : -ENOMEM;
         }

@@ -46,3 +46,25 @@ def test_a_coordinator_that_was_killed_proposes_what_it_would_have(server):
 def test_the_number_of_threads_changes_nothing(server, tmp_path):
     with Daemon(tmp_path, env={"OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "4"}) as other:
         assert proposals(other, 40) == proposals(server, 40)
+
+
+def test_another_sweep_guides_and_a_restart_does_not_forget_that(server):
+    other = Study(server, method="bayes", parameters=SPACE, seed=2, metric={"name": "loss"})
+    points = [{"lr": 10 ** -(1 + i % 5), "x": i / 30, "n": 1 + 2 * i, "opt": SPACE["opt"]["values"][i % 3]} for i in range(30)]
+    server.post(f"/v1/sweeps/{other.id}/trials", {"trials": [{"params": one, "value": value(one)} for one in points]}, expect=201)
+    best = min(points, key=value)
+    narrower = {**SPACE, "x": {"min": 0.1, "max": 0.7}}
+    found = []
+    for is_killed in (False, True):
+        study, params = Study(server, method="bayes", parameters=narrower, seed=4, metric={"name": "loss"}, warm_start={"sweep": other.id}), []
+        for i in range(9):
+            if is_killed and i % 3 == 2:
+                server.restart(crash=True)
+            trial = study.claim(wait_s=30)
+            proposal = server.get(f"/v1/trials/{trial['id']}")["proposal"]
+            assert (i == 0) == ("the sweep that this one starts from" in proposal.get("why", "")), proposal
+            params.append(trial["params"])
+            study.end(trial, value=value(trial["params"]))
+        found.append(params)
+        assert params[0]["opt"] == best["opt"] and params[0]["n"] == best["n"]
+    assert found[0] == found[1]

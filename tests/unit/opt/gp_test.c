@@ -231,6 +231,120 @@ static void refining_is_never_worse(void **state) {
         free(scratch);
 }
 
+/* A process of other observations, to be asked at the points of make_data. */
+static double guide_x[N * D], guide_y[N], guided[N];
+
+static struct gp *make_guide(struct gp_data *data, bool has_trend) {
+        struct gp *guide;
+        struct rng rng;
+        rng_init(&rng, 21, 2);
+        for (size_t i = 0; i < N; i++) {
+                for (size_t k = 0; k < D; k++)
+                        guide_x[i * D + k] = is_categorical[k] ? (double)rng_below(&rng, 3) : rng_uniform(&rng);
+                guide_y[i] = cos(4 * guide_x[i * D]) + guide_x[i * D + 3];
+        }
+        struct gp_data of_guide = {.n = N, .n_dims = D, .x = guide_x, .y = guide_y, .is_categorical = is_categorical, .has_trend = has_trend};
+        assert_int_equal(gp_new(&of_guide, theta, &guide), 0);
+        for (size_t i = 0; i < N; i++)
+                guided[i] = gp_predict_mean(guide, data->x + i * D);
+        data->guide = guide;
+        data->guided = guided;
+        return guide;
+}
+
+/* b := K⁻¹ b by elimination; K (n × n) is spent. */
+static void eliminate(double *k, double *b, size_t n) {
+        for (size_t j = 0; j < n; j++)
+                for (size_t i = j + 1; i < n; i++) {
+                        double factor = k[i * n + j] / k[j * n + j];
+                        for (size_t c = j; c < n; c++)
+                                k[i * n + c] -= factor * k[j * n + c];
+                        b[i] -= factor * b[j];
+                }
+        for (size_t i = n; i-- > 0;) {
+                for (size_t c = i + 1; c < n; c++)
+                        b[i] -= k[i * n + c] * b[c];
+                b[i] /= k[i * n + i];
+        }
+}
+
+static void a_guided_posterior_is_that_of_its_covariance(void **state) {
+        (void)state;
+        struct gp_data data = make_data();
+        struct gp *plain, *guide, *gp;
+        assert_int_equal(gp_new(&data, theta, &plain), 0);
+        guide = make_guide(&data, true);
+        assert_int_equal(gp_new(&data, theta, &gp), 0);
+        static double kernel[N * N], copy[N * N];
+        double point[2 * D] = {0.3, 0.5, 1, 0.2, 0.8, 0.1, 0, 0.9}, mean[2], sd[2], covariance[4], row[N], alpha[N], solved[N];
+        for (size_t i = 0; i < N; i++) {
+                gp_kernel_row(plain, x + i * D, kernel + i * N);
+                for (size_t j = 0; j < N; j++)
+                        kernel[i * N + j] += GP_GUIDE_VARIANCE * guided[i] * guided[j] + GP_OFFSET_VARIANCE + (i == j ? gp_noise(gp) : 0);
+                alpha[i] = y[i] - GP_GUIDE_SLOPE * guided[i];
+        }
+        memcpy(copy, kernel, sizeof copy);
+        eliminate(copy, alpha, N);
+        double g = gp_predict_mean(guide, point), expected = GP_GUIDE_SLOPE * g, variance = exp(theta[D]) + GP_GUIDE_VARIANCE * g * g + GP_OFFSET_VARIANCE;
+        gp_kernel_row(plain, point, row);
+        for (size_t i = 0; i < N; i++) {
+                row[i] += GP_GUIDE_VARIANCE * g * guided[i] + GP_OFFSET_VARIANCE;
+                expected += row[i] * alpha[i];
+        }
+        memcpy(solved, row, sizeof solved);
+        eliminate(kernel, solved, N);
+        for (size_t i = 0; i < N; i++)
+                variance -= row[i] * solved[i];
+        assert_int_equal(gp_predict(gp, 2, point, mean, sd), 0);
+        assert_true(fabs(mean[0] - expected) < 1e-8 && fabs(sd[0] * sd[0] - variance) < 1e-8);
+        assert_true(fabs(gp_predict_mean(gp, point) - mean[0]) < 1e-12);
+        assert_int_equal(gp_covariance(gp, 2, point, covariance), 0);
+        assert_true(fabs(covariance[0] - sd[0] * sd[0]) < 1e-9 && fabs(covariance[3] - sd[1] * sd[1]) < 1e-9);
+        double fitted[N];
+        gp_fitted_mean(gp, fitted);
+        assert_true(fabs(fitted[3] - gp_predict_mean(gp, x + 3 * D)) < 1e-8);
+        gp_free(gp);
+        gp_free(guide);
+        gp_free(plain);
+}
+
+static void guided_gradients_match_finite_differences(void **state) {
+        (void)state;
+        for (int has_trend = 0; has_trend < 2; has_trend++) {
+                struct gp_data data = make_data();
+                data.has_trend = has_trend;
+                struct gp *guide = make_guide(&data, has_trend), *gp;
+                double *scratch = malloc(gp_scratch_size(N, D) * sizeof *scratch), gradient[D + 3], h = 1e-5;
+                gp_objective(&data, theta, scratch, gradient);
+                for (size_t k = 0; k < gp_n_theta(&data); k++) {
+                        double up[D + 3], down[D + 3];
+                        memcpy(up, theta, sizeof up);
+                        memcpy(down, theta, sizeof down);
+                        up[k] += h;
+                        down[k] -= h;
+                        double slope = (gp_objective(&data, up, scratch, NULL) - gp_objective(&data, down, scratch, NULL)) / (2 * h);
+                        assert_true(fabs(slope - gradient[k]) < 1e-5 * fmax(1, fabs(slope)));
+                }
+                free(scratch);
+                double point[D] = {0.3, 0.5, 1, 0.2}, mean, sd, dmean[D], dsd[D];
+                h = 1e-6;
+                assert_int_equal(gp_new(&data, theta, &gp), 0);
+                gp_predict_gradient(gp, point, &mean, &sd, dmean, dsd);
+                for (size_t k = 0; k < D; k++) {
+                        double at[2 * D], means[2], sds[2];
+                        memcpy(at, point, sizeof point);
+                        memcpy(at + D, point, sizeof point);
+                        at[k] += is_categorical[k] ? 0 : h;
+                        at[D + k] -= is_categorical[k] ? 0 : h;
+                        gp_predict(gp, 2, at, means, sds);
+                        assert_true(fabs((means[0] - means[1]) / (2 * h) - dmean[k]) < 1e-5);
+                        assert_true(fabs((sds[0] - sds[1]) / (2 * h) - dsd[k]) < 1e-5);
+                }
+                gp_free(gp);
+                gp_free(guide);
+        }
+}
+
 /* Is the symmetric matrix a (n × n, spent) positive definite? */
 static bool has_cholesky(double *a, size_t n) {
         for (size_t j = 0; j < n; j++)
@@ -301,6 +415,8 @@ static void every_kernel_matrix_is_positive_definite(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(every_kernel_matrix_is_positive_definite),
+                cmocka_unit_test(a_guided_posterior_is_that_of_its_covariance),
+                cmocka_unit_test(guided_gradients_match_finite_differences),
                 cmocka_unit_test(likelihood_is_the_textbook_one), cmocka_unit_test(objective_gradient_matches_finite_differences),
                 cmocka_unit_test(posterior_is_the_textbook_one),  cmocka_unit_test(posterior_gradient_matches_finite_differences),
                 cmocka_unit_test(gradient_holds_for_many_points),
