@@ -264,16 +264,74 @@ static int append_item(void *data, const json_t *trial) {
 #define REPORT_TRIALS_MAX 10000 /* a report is read by people, and made while the others wait */
 #define REPORT_CHANGES_MAX 1000
 #define REPORT_BYTES_MAX (64u << 20)
+#define REPORT_POINTS_MAX 20000 /* of one curve */
+
+/* [[step, value], …] of a trial's metric, from its first points. New reference, empty where there are none. */
+static int curve_of(struct api *api, int64_t trial, const char *metric, json_t **ret) {
+        _cleanup_free_ struct metric_row *rows = calloc(PAGE, sizeof *rows);
+        _cleanup_json_ json_t *points = json_array();
+        int64_t after = 0;
+        size_t n = PAGE;
+        if (!rows || !points)
+                return -ENOMEM;
+        while (n == PAGE && json_array_size(points) < REPORT_POINTS_MAX) {
+                bool is_first = json_array_size(points) == 0;
+                int r = store_metric_list(api->store, trial, metric, after, is_first ? NULL : metric, PAGE, rows, &n);
+                if (r < 0)
+                        return r;
+                for (size_t i = 0; i < n; i++) {
+                        if (r == 0 && json_array_append_new(points, json_pack("[I, f]", (json_int_t)rows[i].step, rows[i].value)) < 0)
+                                r = -ENOMEM;
+                        after = rows[i].step;
+                        metric_row_fini(&rows[i]);
+                }
+                if (r < 0)
+                        return r;
+        }
+        *ret = TAKE(points);
+        return 0;
+}
+
+/* The curves of the best trials: the sweep's metric, and the loss that most trainers report. */
+static int best_curves(struct api *api, int64_t sweep, const json_t *spec, json_t *curves) {
+        const json_t *metric = json_object_get(spec, "metric");
+        const char *goal = json_string_value(json_object_get(metric, "goal")), *name = json_string_value(json_object_get(metric, "name"));
+        const char *const names[] = {name, name && strcmp(name, "train/loss") == 0 ? NULL : "train/loss"};
+        struct trial_row rows[STUDY_CURVES_MAX];
+        struct value_position last;
+        int64_t position;
+        size_t n = 0;
+        int r = store_history_position(api->store, &position);
+        if (r == 0)
+                r = store_trial_list_by_value(api->store, sweep, -1, goal && strcmp(goal, "maximize") == 0, position, NULL, STUDY_CURVES_MAX, rows, &n, &last);
+        for (size_t k = 0; k < 2; k++) {
+                _cleanup_json_ json_t *list = json_array();
+                for (size_t i = 0; i < n && names[k] && r == 0; i++) {
+                        json_t *points = NULL;
+                        if (rows[i].has_value)
+                                r = curve_of(api, rows[i].id, names[k], &points);
+                        if (r == 0 && points && json_array_append_new(list, json_pack("{s:I, s:o}", "trial", (json_int_t)rows[i].number, "points", points)) < 0)
+                                r = -ENOMEM;
+                }
+                if (r == 0 && names[k] && json_object_set(curves, names[k], list) < 0)
+                        r = -ENOMEM;
+        }
+        for (size_t i = 0; i < n; i++)
+                trial_row_fini(&rows[i]);
+        return r;
+}
 
 static int make_report(struct api *api, struct api_call *call, const struct sweep_row *row, bool is_html) {
         _cleanup_buf_ struct buf out = BUF_INIT(REPORT_BYTES_MAX);
-        _cleanup_json_ json_t *trials = json_array(), *history = json_array(), *sweep = NULL, *now = encode_time(api_wall(api));
-        int r = trials && history && now ? encode_sweep(api, row, &sweep) : -ENOMEM;
+        _cleanup_json_ json_t *trials = json_array(), *history = json_array(), *curves = json_object(), *sweep = NULL, *now = encode_time(api_wall(api));
+        int r = trials && history && curves && now ? encode_sweep(api, row, &sweep) : -ENOMEM;
         if (r == 0)
                 r = each_trial(api, row->id, append_item, trials);
         if (r == 0)
                 r = change_recent(api, row->id, REPORT_CHANGES_MAX, history);
-        const struct study study = {.sweep = sweep, .trials = trials, .history = history, .time = json_string_value(now), .is_html = is_html};
+        if (r == 0)
+                r = best_curves(api, row->id, json_object_get(sweep, "spec"), curves);
+        const struct study study = {.sweep = sweep, .trials = trials, .history = history, .curves = curves, .time = json_string_value(now), .is_html = is_html};
         if (r == 0)
                 r = study_report(&study, &out);
         return r < 0 ? r : reply_text(call, 200, TAKE(out.data), is_html ? "text/html; charset=utf-8" : "text/markdown; charset=utf-8");

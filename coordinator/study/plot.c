@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #define WIDTH 860
 #define LEFT 70.0
@@ -55,16 +56,40 @@ static void range_of(const double *values, size_t n, double *low, double *high) 
         }
 }
 
-int plot_history(struct buf *svg, const char *metric, const double *values, const unsigned *groups, size_t n, bool maximize) {
-        double low, high, height = 320, top = 20, bottom = height - 40, best = NAN;
-        range_of(values, n, &low, &high);
-        int r = begin(svg, height, "value of each trial, and the best so far");
+/* Names with their colours, from left to right. */
+static int legend(struct buf *svg, double y, const char *const *names, size_t n) {
+        double x = LEFT;
+        int r = 0;
+        for (size_t i = 0; i < n && r == 0; i++) {
+                r = buf_printf(svg, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\" fill=\"%s\"/>\n", x + 4, y - 4, colours[i % N_COLOURS]);
+                if (r == 0)
+                        r = text(svg, x + 12, y, "start", names[i]);
+                x += 30 + 7 * (double)strlen(names[i]);
+        }
+        return r;
+}
+
+/* Five lines across, with their values. */
+static int scale_of_values(struct buf *svg, double top, double bottom, double low, double high) {
+        int r = 0;
         for (int tick = 0; tick <= 4 && r == 0; tick++) {
                 double y = bottom - (bottom - top) * tick / 4;
                 r = rule(svg, LEFT, y, WIDTH - RIGHT, y, "#e5e5e5");
                 if (r == 0)
                         r = number(svg, LEFT - 8, y + 4, "end", low + (high - low) * tick / 4);
         }
+        return r;
+}
+
+int plot_history(struct buf *svg, const char *metric, const double *values, const unsigned *groups, size_t n, const char *const *group_names,
+                 size_t n_groups, bool maximize) {
+        double low, high, height = 330, top = 30, bottom = height - 40, best = NAN;
+        range_of(values, n, &low, &high);
+        int r = begin(svg, height, "value of each trial, and the best so far");
+        if (r == 0 && n_groups > 1)
+                r = legend(svg, 16, group_names, n_groups);
+        if (r == 0)
+                r = scale_of_values(svg, top, bottom, low, high);
         double step = (WIDTH - LEFT - RIGHT) / (n > 1 ? (double)(n - 1) : 1);
         for (size_t i = 0; i < n && r == 0; i++)
                 if (isfinite(values[i]))
@@ -91,6 +116,59 @@ int plot_history(struct buf *svg, const char *metric, const double *values, cons
                 r = text(svg, LEFT, height - 10, "start", "trials in order");
         if (r == 0)
                 r = text(svg, WIDTH - RIGHT, height - 10, "end", metric);
+        return r < 0 ? r : end(svg);
+}
+
+#define CURVE_SHOWN 400 /* points of one curve: more than a screen tells apart */
+
+static int draw_curve(struct buf *svg, const struct plot_curve *curve, const char *colour, double x0, double x_scale, double y0, double y_scale) {
+        size_t stride = curve->n / CURVE_SHOWN + 1;
+        int r = buf_printf(svg, "<polyline fill=\"none\" stroke=\"%s\" stroke-width=\"1.5\" points=\"", colour);
+        for (size_t i = 0; i < curve->n && r == 0; i++)
+                if (isfinite(curve->value[i]) && (i % stride == 0 || i + 1 == curve->n))
+                        r = buf_printf(svg, "%.1f,%.1f ", x0 + x_scale * curve->step[i], y0 - y_scale * curve->value[i]);
+        return r < 0 ? r : buf_puts(svg, "\"/>\n");
+}
+
+int plot_curves(struct buf *svg, const char *metric, const struct plot_curve *curves, size_t n) {
+        double low = INFINITY, high = -INFINITY, first = INFINITY, last = -INFINITY, height = 330, top = 30, bottom = height - 40;
+        const char *names[N_COLOURS] = {0};
+        for (size_t k = 0; k < n; k++) {
+                if (k < N_COLOURS)
+                        names[k] = curves[k].name;
+                for (size_t i = 0; i < curves[k].n; i++) {
+                        if (!isfinite(curves[k].value[i]))
+                                continue;
+                        low = fmin(low, curves[k].value[i]);
+                        high = fmax(high, curves[k].value[i]);
+                        first = fmin(first, curves[k].step[i]);
+                        last = fmax(last, curves[k].step[i]);
+                }
+        }
+        if (!(high > low)) {
+                low = isfinite(low) ? low - 0.5 : 0;
+                high = low + 1;
+        }
+        if (!(last > first)) {
+                first = isfinite(first) ? first : 0;
+                last = first + 1;
+        }
+        double x_scale = (WIDTH - LEFT - RIGHT) / (last - first), y_scale = (bottom - top) / (high - low);
+        int r = begin(svg, height, "curves of trials over their steps");
+        if (r == 0)
+                r = legend(svg, 16, names, n < N_COLOURS ? n : N_COLOURS);
+        if (r == 0)
+                r = scale_of_values(svg, top, bottom, low, high);
+        for (size_t k = 0; k < n && r == 0; k++)
+                r = draw_curve(svg, &curves[k], colours[k % N_COLOURS], LEFT - x_scale * first, x_scale, bottom + y_scale * low, y_scale);
+        if (r == 0)
+                r = number(svg, LEFT, height - 22, "middle", first);
+        if (r == 0)
+                r = number(svg, WIDTH - RIGHT, height - 22, "end", last);
+        if (r == 0)
+                r = text(svg, (LEFT + WIDTH - RIGHT) / 2, height - 10, "middle", "step");
+        if (r == 0)
+                r = text(svg, WIDTH - RIGHT, 16, "end", metric);
         return r < 0 ? r : end(svg);
 }
 
@@ -125,30 +203,36 @@ int plot_bars(struct buf *svg, const char *metric, const struct plot_bar *bars, 
         return r < 0 ? r : end(svg);
 }
 
-/* Cividis-like: from dark blue over grey to yellow, as `share` goes from 0 to 1. */
+/* Cividis-like, and dark where it matters on white: from sand over grey to dark blue, as `share` goes from 0 (worst) to 1 (best). */
 static void shade(double share, char ret[static 8]) {
-        double red = share < 0.5 ? 240 * share : 120 + 270 * (share - 0.5), green = 50 + 180 * share,
-               blue = share < 0.5 ? 110 + 20 * share : 120 - 170 * (share - 0.5);
+        double light = 1 - share, red = light < 0.5 ? 240 * light : 120 + 230 * (light - 0.5), green = 50 + 160 * light,
+               blue = light < 0.5 ? 110 + 20 * light : 120 - 60 * (light - 0.5);
         snprintf(ret, 8, "#%02x%02x%02x", (unsigned)fmin(red, 255) & 255, (unsigned)green & 255, (unsigned)blue & 255);
 }
 
-int plot_parallel(struct buf *svg, const struct plot_axis *axes, size_t n_axes, size_t n_lines) {
+#define LAYERS 8 /* drawn from the worst to the best, so that these are not hidden */
+
+static int draw_line(struct buf *svg, const struct plot_axis *axes, size_t n_axes, size_t i, double share, double top, double bottom, double gap) {
+        char colour[8];
+        shade(share, colour);
+        int r = buf_printf(svg, "<polyline fill=\"none\" stroke=\"%s\" stroke-width=\"%s\" stroke-opacity=\"%s\" points=\"", colour, share > 0.9 ? "2" : "1",
+                           share > 0.9 ? "0.9" : "0.6");
+        for (size_t k = 0; k < n_axes && r == 0; k++)
+                if (isfinite(axes[k].position[i]))
+                        r = buf_printf(svg, "%.1f,%.1f ", LEFT + gap * (double)k, bottom - (bottom - top) * fmin(fmax(axes[k].position[i], -0.05), 1.05));
+        return r < 0 ? r : buf_puts(svg, "\"/>\n");
+}
+
+int plot_parallel(struct buf *svg, const struct plot_axis *axes, size_t n_axes, size_t n_lines, bool maximize) {
         double height = 380, top = 40, bottom = height - 40, gap = n_axes > 1 ? (WIDTH - 2 * LEFT) / (double)(n_axes - 1) : 0;
         const double *metric = axes[n_axes - 1].position;
         int r = begin(svg, height, "parameters and value of each trial");
-        for (size_t i = 0; i < n_lines && r == 0; i++) {
-                char colour[8];
-                if (!isfinite(metric[i]))
-                        continue;
-                shade(metric[i], colour);
-                r = buf_printf(svg, "<polyline fill=\"none\" stroke=\"%s\" stroke-opacity=\"0.6\" points=\"", colour);
-                for (size_t k = 0; k < n_axes && r == 0; k++)
-                        if (isfinite(axes[k].position[i]))
-                                r = buf_printf(svg, "%.1f,%.1f ", LEFT + gap * (double)k,
-                                               bottom - (bottom - top) * fmin(fmax(axes[k].position[i], -0.05), 1.05));
-                if (r == 0)
-                        r = buf_puts(svg, "\"/>\n");
-        }
+        for (int layer = 0; layer < LAYERS; layer++)
+                for (size_t i = 0; i < n_lines && r == 0; i++) {
+                        double share = maximize ? metric[i] : 1 - metric[i];
+                        if (isfinite(share) && (int)fmin(fmax(share, 0) * LAYERS, LAYERS - 1) == layer)
+                                r = draw_line(svg, axes, n_axes, i, share, top, bottom, gap);
+                }
         for (size_t k = 0; k < n_axes && r == 0; k++) {
                 double x = LEFT + gap * (double)k;
                 r = rule(svg, x, top, x, bottom, "#333");

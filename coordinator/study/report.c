@@ -305,6 +305,47 @@ static void write_gain(struct report *report, unsigned index) {
                 page_text(&report->page, "Nothing in it was better than what was known before (%.6g).", value_of(before));
 }
 
+/* What each level did on average, over the levels of the other factors. */
+static void write_levels(struct report *report, unsigned index, const json_t *names) {
+        bool is_begun = false;
+        for (size_t k = 0; k < json_array_size(names); k++) {
+                const char *name = json_string_value(json_array_get(names, k)), *level;
+                _cleanup_json_ json_t *tallies = json_object(); /* level → [trials, sum, best] */
+                size_t i;
+                json_t *trial, *tally;
+                json_array_foreach(report->study->trials, i, trial) {
+                        double value = value_of(trial);
+                        const json_t *choice = name ? json_get_dotted(json_object_get(trial, "params"), name) : NULL;
+                        _cleanup_buf_ struct buf text = BUF_INIT(CELL);
+                        _cleanup_json_ json_t *alone = choice ? json_pack("{s:O}", name, choice) : NULL;
+                        if (!alone || !isfinite(value) || !is_of_stage(report, trial, index))
+                                continue;
+                        describe_params(alone, "", &text);
+                        tally = text.data ? json_object_get(tallies, text.data) : NULL;
+                        double best = tally ? json_number_value(json_array_get(tally, 2)) : NAN;
+                        if (text.data)
+                                json_object_set_new(tallies, text.data, json_pack("[f, f, f]", json_number_value(json_array_get(tally, 0)) + 1,
+                                                                                  json_number_value(json_array_get(tally, 1)) + value,
+                                                                                  is_better(report, value, best) ? value : best));
+                }
+                json_object_foreach(tallies, level, tally) {
+                        char n[32], mean[40], best[40];
+                        double count = json_number_value(json_array_get(tally, 0));
+                        if (!is_begun) {
+                                page_table(&report->page);
+                                page_row(&report->page, (const char *[]){"level", "trials", "mean", "best"}, 4);
+                        }
+                        is_begun = true;
+                        snprintf(n, sizeof n, "%.0f", count);
+                        number_text(json_number_value(json_array_get(tally, 1)) / count, mean);
+                        number_text(json_number_value(json_array_get(tally, 2)), best);
+                        page_row(&report->page, (const char *[]){level, n, mean, best}, 4);
+                }
+        }
+        if (is_begun)
+                page_table_end(&report->page);
+}
+
 static void write_stage(struct report *report, unsigned index, const json_t *stage) {
         static const struct {
                 const char *method, *title;
@@ -327,6 +368,9 @@ static void write_stage(struct report *report, unsigned index, const json_t *sta
                 counts[2] += strcmp(text_at(trial, "state"), "failed") == 0;
         }
         page_text(&report->page, "%zu trials, %zu with a value, %zu failed.", counts[0], counts[1], counts[2]);
+        double total = json_number_value(json_object_get(stage, "total"));
+        if (is_by_hand(method) && index + 1 < report->n_stages && total > (double)counts[0])
+                page_text(&report->page, "%.0f of its %.0f configurations had been evaluated before.", total - (double)counts[0], total);
         const json_t *selected = json_object_get(stage, "selected"), *impacts = json_object_get(stage, "impacts");
         if (json_array_size(selected) > 0) {
                 _cleanup_buf_ struct buf names = BUF_INIT(CELL);
@@ -337,6 +381,8 @@ static void write_stage(struct report *report, unsigned index, const json_t *sta
         }
         if (json_array_size(impacts) > 0)
                 write_impacts(report, index, impacts);
+        if (strcmp(method, "grid") == 0)
+                write_levels(report, index, selected);
         if (strcmp(method, "confirm") == 0)
                 write_confirmation(report, json_object_get(stage, "confirmation"));
         else
@@ -355,8 +401,59 @@ static void write_history(struct report *report) {
                 values[i] = value_of(trial);
                 stages[i] = stage_of(trial);
         }
-        if (n > 0 && plot_history(&svg, report->metric, values, stages, n, report->maximize) == 0)
-                page_figure(&report->page, svg.data, "Every trial in order, coloured by stage, and the best so far");
+        const char *names[64];
+        for (size_t k = 0; k < report->n_stages; k++)
+                names[k] = text_at(report->stages[k], "method");
+        if (n > 0 && plot_history(&svg, report->metric, values, stages, n, names, report->n_stages, report->maximize) == 0)
+                page_figure(&report->page, svg.data, report->n_stages > 1 ? "Every trial in order, coloured by stage, and the best so far" : "Every trial in order, and the best so far");
+}
+
+/* --- curves of the best trials ------------------------------------------------------------------------- */
+
+static bool curve_fill(struct plot_curve *curve, const json_t *item) {
+        const json_t *points = json_object_get(item, "points");
+        size_t i;
+        json_t *point;
+        snprintf(curve->name, sizeof curve->name, "trial %lld", (long long)json_integer_value(json_object_get(item, "trial")));
+        curve->step = calloc(json_array_size(points) + 1, sizeof *curve->step);
+        curve->value = calloc(json_array_size(points) + 1, sizeof *curve->value);
+        if (!curve->step || !curve->value)
+                return false;
+        json_array_foreach(points, i, point) {
+                curve->step[curve->n] = json_number_value(json_array_get(point, 0));
+                curve->value[curve->n++] = json_number_value(json_array_get(point, 1));
+        }
+        return curve->n > 1;
+}
+
+/* A figure for each metric that has more than single points. */
+static void write_curves(struct report *report) {
+        const char *metric;
+        json_t *list, *item;
+        json_object_foreach((json_t *)report->study->curves, metric, list) {
+                struct plot_curve curves[STUDY_CURVES_MAX] = {0};
+                _cleanup_buf_ struct buf svg = BUF_INIT(1u << 20);
+                char caption[256];
+                size_t i, n = 0;
+                json_array_foreach(list, i, item) {
+                        if (n == STUDY_CURVES_MAX)
+                                break;
+                        if (curve_fill(&curves[n], item)) {
+                                n++;
+                                continue;
+                        }
+                        free(curves[n].step);
+                        free(curves[n].value);
+                        curves[n] = (struct plot_curve){0};
+                }
+                snprintf(caption, sizeof caption, "%.200s of the best trials", metric);
+                if (n > 0 && plot_curves(&svg, metric, curves, n) == 0)
+                        page_figure(&report->page, svg.data, caption);
+                for (i = 0; i < n; i++) {
+                        free(curves[i].step);
+                        free(curves[i].value);
+                }
+        }
 }
 
 /* --- parallel coordinates ------------------------------------------------------------------------------ */
@@ -461,8 +558,8 @@ static void write_parallel(struct report *report) {
                 plots[k].name = axes[k].name;
                 plots[k].position = axes[k].position;
         }
-        if (is_worth_it && plot_parallel(&svg, plots, n_axes + 1, n) == 0)
-                page_figure(&report->page, svg.data, "Parameters that varied and the value of each trial, dark to light as the value grows");
+        if (is_worth_it && plot_parallel(&svg, plots, n_axes + 1, n, report->maximize) == 0)
+                page_figure(&report->page, svg.data, "Parameters that varied and the value of each trial: the darker, the better");
         for (size_t k = 0; k <= n_axes; k++)
                 free(axes[k].position);
 }
@@ -617,6 +714,7 @@ int study_report(const struct study *study, struct buf *out) {
         write_results(&report);
         write_history(&report);
         write_parallel(&report);
+        write_curves(&report);
         if (report.n_stages > 0)
                 page_heading(&report.page, 2, "Stage by stage");
         for (size_t i = 0; i < report.n_stages; i++)

@@ -66,7 +66,8 @@ def test_html_is_self_contained_and_escapes_what_people_wrote(study):
     assert len(plots) == 3
     for plot in plots:
         ElementTree.fromstring(plot)
-    circles = plots[0].count("<circle")
+    assert ">ofat<" in plots[0] and ">bayes<" in plots[0]  # the legend
+    circles = plots[0].count('r="3"')
     assert circles == sum(trial["value"] is not None for trial in server.get(f"/v1/sweeps/{sweep}/trials?limit=1000")["items"])
 
 
@@ -84,6 +85,35 @@ def test_long_texts_are_cut_between_characters_and_the_history_is_told(tmp_path)
             text = server.request("GET", f"/v1/sweeps/{sweep}/report?format={form}", expect=200).content.decode()  # whole characters only
             assert "x" + 99 * "é" in text and "x" + 100 * "é" not in text
             assert "edited: description: (none) → " in text and "finished" in text
+
+
+def test_curves_of_the_best_trials_and_what_a_grid_found(tmp_path):
+    with Daemon(tmp_path) as server:
+        sweep = server.create_sweep(method="staged", run_cap=None, name="curves", baseline={"x": 0.5, "n": 1}, parameters={"x": {"min": 0.0, "max": 1.0}, "n": {"min": 1, "max": 9}},
+                                    stages=[{"method": "ofat", "levels": {"x": [0.25, 0.75], "n": [2]}}, {"method": "grid", "select_top": 2, "values": {"x": [0.25, 0.5], "n": [2, 3]}},
+                                            {"method": "random", "run_cap": 1}])["id"]
+        worker = server.register()["id"]
+        for number in range(20):
+            trials = server.claim(worker, f"c{number}", sweep=sweep)
+            if not trials:
+                break
+            params = trials[0]["params"]
+            points = [{"name": name, "step": step, "value": params["x"] + params["n"] + 1 / step} for name in ("loss", "train/loss") for step in range(1, 1000)]
+            for first in range(0, len(points), 999):
+                server.report(trials[0], 1 + first, metrics=points[first:first + 999])
+            server.report(trials[0], 5000, outcome={"state": "completed", "value": params["x"] + params["n"]})
+        assert server.get(f"/v1/sweeps/{sweep}")["state"] == "finished"
+        html = server.request("GET", f"/v1/sweeps/{sweep}/report", expect=200).text
+        for caption in ("<figcaption>loss of the best trials", "<figcaption>train/loss of the best trials"):
+            assert caption in html
+        curves = [plot for plot in re.findall(r"<svg.*?</svg>", html, re.S) if "curves of trials" in plot]
+        assert len(curves) == 2 and len(html) < 1_000_000
+        for plot in curves:
+            ElementTree.fromstring(plot)
+            assert plot.count("<polyline") == 5 and ">trial 2<" in plot and ">999<" in plot
+        text = server.request("GET", f"/v1/sweeps/{sweep}/report?format=md", expect=200).text
+        assert "1 of its 4 configurations had been evaluated before." in text
+        assert re.search(r"^\| x 0\.25 \| 2 \| 2\.75 \| 2\.25 \|$", text, re.M) and re.search(r"^\| n 3 \| 2 \| 3\.375 \| 3\.25 \|$", text, re.M), text
 
 
 def test_a_sweep_without_trials_has_a_report_and_formats_are_checked(study):
