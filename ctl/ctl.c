@@ -110,3 +110,27 @@ int ctl_list(struct ctl *ctl, const char *path, const char *query, json_t **ret)
         *ret = json_pack("{s:O, s:O}", "items", items, "next", next ? next : json_null());
         return *ret ? EXIT_FINE : EXIT_FAILED;
 }
+
+int ctl_each(struct ctl *ctl, const char *path, int (*visit)(void *data, const json_t *item), void *data) {
+        _cleanup_free_ char *page = NULL;
+        if (asprintf(&page, "%s?limit=%d", path, LIMIT_LIST_MAX) < 0)
+                return EXIT_FAILED;
+        while (page) {
+                __attribute__((cleanup(answer_fini))) struct answer answer = {0};
+                size_t i;
+                json_t *item;
+                int r = ctl_call(ctl, "GET", page, NULL, false, NULL, &answer);
+                if (r != EXIT_FINE)
+                        return r;
+                json_array_foreach(json_object_get(answer.body, "items"), i, item) {
+                        r = visit(data, item);
+                        if (r < 0)
+                                return r;
+                }
+                const char *after = field_text(answer.body, "next");
+                free(TAKE(page));
+                if (after && asprintf(&page, "%s?limit=%d&after=%s", path, LIMIT_LIST_MAX, after) < 0)
+                        return EXIT_FAILED;
+        }
+        return EXIT_FINE;
+}

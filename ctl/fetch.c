@@ -1,16 +1,15 @@
-/* fetch-model: a kept model becomes a folder, whole or not at all. It comes into a folder beside it, every file held to its SHA-256,
- * and is renamed. */
+/* fetch-model: a kept model becomes a folder, whole or not at all, with every file held to its SHA-256. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/digest.h"
 #include "common/fs.h"
 #include "ctl.h"
+#include "place.h"
 
 #define FILES_MAX 64
 
@@ -60,7 +59,7 @@ static int fetch_file(struct ctl *ctl, const char *trial, const json_t *file, co
                 return r;
         if (strcmp(found, sha256) != 0)
                 return error_set(err, -EBADMSG, "%s came damaged: its SHA-256 is %s instead of %s", name, found, sha256);
-        return fsync(fd) < 0 ? error_set(err, -errno, "cannot sync %s: %s", path, strerror(errno)) : 0;
+        return 0;
 }
 
 static int fetch_files(struct ctl *ctl, const json_t *model, const char *folder, struct error *err) {
@@ -78,40 +77,16 @@ static int fetch_files(struct ctl *ctl, const json_t *model, const char *folder,
         return 0;
 }
 
-/* The folder that it comes into: beside the target, so that a rename is enough. */
-static int make_place(const char *target, char **ret, struct error *err) {
-        struct stat st;
-        if (lstat(target, &st) == 0 && !S_ISDIR(st.st_mode))
-                return error_set(err, -EEXIST, "%s is there already, and is no folder", target);
-        if (rmdir(target) < 0 && errno != ENOENT)
-                return error_set(err, -EEXIST, "%s is there already, and is not empty", target);
-        size_t len = strlen(target);
-        while (len > 1 && target[len - 1] == '/')
-                len--;
-        char *place = NULL;
-        if (asprintf(&place, "%.*s.part-XXXXXX", (int)len, target) < 0)
-                return error_set(err, -ENOMEM, "out of memory");
-        if (!mkdtemp(place)) {
-                int code = -errno;
-                free(place);
-                return error_set(err, code, "cannot make a folder beside %s: %s", target, strerror(-code));
-        }
-        *ret = place;
-        return 0;
-}
-
 static int fetch(struct ctl *ctl, const json_t *model, const char *target, struct error *err) {
         _cleanup_free_ char *place = NULL;
-        int r = make_place(target, &place, err);
+        int r = place_make(target, &place, err);
         if (r < 0)
                 return r;
         r = fetch_files(ctl, model, place, err);
-        if (r == 0 && chmod(place, 0755) < 0)
-                r = error_set(err, -errno, "cannot open %s to all: %s", place, strerror(errno));
         if (r == 0)
-                r = fs_commit(place, target, err);
+                r = place_commit(place, target, err);
         if (r < 0)
-                fs_remove_tree(place, NULL);
+                place_discard(place);
         return r;
 }
 

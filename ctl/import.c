@@ -39,7 +39,8 @@ struct import {
         size_t n_columns, column; /* of the row that is being read */
         size_t line;              /* rows read, the header included */
         json_t *params, *value;   /* of the row */
-        bool is_other_state, is_full;
+        bool is_stopped, is_other_state; /* of the row */
+        bool is_full;
         json_t *trials;           /* {"params","value"}, all rows */
         size_t *lines;            /* of each trial */
         size_t n_lines, cap_lines;
@@ -149,8 +150,12 @@ static json_t *cell_value(const struct column *column, const char *text) {
 }
 
 static bool is_completed(const char *state) {
-        return strcasecmp(state, "completed") == 0 || strcasecmp(state, "finished") == 0 || strcasecmp(state, "complete") == 0 ||
-               strcasecmp(state, "stopped") == 0;
+        return strcasecmp(state, "completed") == 0 || strcasecmp(state, "finished") == 0 || strcasecmp(state, "complete") == 0;
+}
+
+/* Ended early, with the value that it had: ours, Optuna's. */
+static bool is_stopped(const char *state) {
+        return strcasecmp(state, "stopped") == 0 || strcasecmp(state, "pruned") == 0;
 }
 
 static void take_cell(void *text, size_t len, void *data) {
@@ -172,9 +177,10 @@ static void take_cell(void *text, size_t len, void *data) {
                 return;
         }
         const struct column *column = &import->columns[import->column++];
-        if (column->kind == COLUMN_STATE)
-                import->is_other_state = !is_completed(copy);
-        else if (column->kind == COLUMN_VALUE && (json_read(copy, strlen(copy), &import->value, &err) < 0 || !json_is_number(import->value))) {
+        if (column->kind == COLUMN_STATE) {
+                import->is_stopped = is_stopped(copy);
+                import->is_other_state = !import->is_stopped && !is_completed(copy);
+        } else if (column->kind == COLUMN_VALUE && (json_read(copy, strlen(copy), &import->value, &err) < 0 || !json_is_number(import->value))) {
                 json_decref(import->value);
                 import->value = NULL;
         } else if (column->kind == COLUMN_PARAMETER && json_set_dotted(import->params, column->name, cell_value(column, copy)) < 0)
@@ -202,14 +208,15 @@ static void end_row(int terminator, void *data) {
                 }
                 import->lines[import->n_lines++] = import->line;
                 import->out_of_memory |=
-                        json_array_append_new(import->trials, json_pack("{s:O, s:O}", "params", import->params, "value", import->value)) < 0;
+                        json_array_append_new(import->trials, json_pack("{s:O, s:O, s:s*}", "params", import->params, "value", import->value, "state",
+                                                                        import->is_stopped ? "stopped" : NULL)) < 0;
         }
         json_decref(import->params);
         json_decref(import->value);
         import->params = json_object();
         import->value = NULL;
         import->column = 0;
-        import->is_other_state = false;
+        import->is_other_state = import->is_stopped = false;
 }
 
 static void import_fini(struct import *import) {

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
@@ -264,17 +265,59 @@ int command_extend(struct ctl *ctl) {
         return change(ctl, json_pack("{s:I}", "run_cap", (json_int_t)config_integer(ctl->config, "run-cap")));
 }
 
+/* Into a file beside path that becomes path when all is there. */
+static int export_to_file(struct ctl *ctl, const char *source, const char *path, bool ends_line) {
+        _cleanup_free_ char *temporary = NULL;
+        struct error err;
+        if (asprintf(&temporary, "%s.part-XXXXXX", path) < 0)
+                return EXIT_FAILED;
+        int fd = mkstemp(temporary);
+        FILE *out = fd < 0 ? NULL : fdopen(fd, "w");
+        if (!out) {
+                error_set(&err, -errno, "cannot create a file beside %s: %s", path, strerror(errno));
+                if (fd >= 0)
+                        close(fd), unlink(temporary);
+                return ctl_fail(&err);
+        }
+        int code = ctl_copy(ctl, source, out);
+        if (code == EXIT_FINE && ends_line)
+                putc('\n', out);
+        bool is_written = !ferror(out) && fchmod(fd, 0644) == 0;
+        is_written = fclose(out) == 0 && is_written;
+        if (code == EXIT_FINE && !is_written)
+                code = error_set(&err, -EIO, "cannot write %s", temporary);
+        if (code == EXIT_FINE)
+                code = fs_commit(temporary, path, &err);
+        if (code != EXIT_FINE)
+                unlink(temporary);
+        return code < 0 ? ctl_fail(&err) : code;
+}
+
 int command_export(struct ctl *ctl) {
-        const char *format = ctl->json ? "json" : config_text(ctl->config, "format");
+        static const char *const formats[] = {"csv", "json", "jsonl", "tensorboard", NULL};
+        const char *format = config_text(ctl->config, "format"), *output = config_text(ctl->config, "output"), *const *known = formats;
         char rest[64];
-        if (strcmp(format, "csv") != 0 && strcmp(format, "json") != 0 && strcmp(format, "jsonl") != 0) {
-                fprintf(stderr, "sweepctl: --format is csv, json or jsonl, not '%s'\n", format);
+        while (*known && strcmp(*known, format) != 0)
+                known++;
+        if (!*known) {
+                fprintf(stderr, "sweepctl: --format is csv, json, jsonl or tensorboard, not '%s'\n", format);
                 return EXIT_USAGE;
         }
-        snprintf(rest, sizeof rest, "/export?format=%s", format);
+        if (strcmp(format, "tensorboard") == 0 && output)
+                return export_tensorboard(ctl, ctl->args[0], output);
+        if (strcmp(format, "tensorboard") == 0) {
+                fprintf(stderr, "sweepctl: --format tensorboard needs --output DIR, a folder that is not there yet\n");
+                return EXIT_USAGE;
+        }
+        bool is_json = ctl->json || strcmp(format, "json") == 0;
+        snprintf(rest, sizeof rest, "/export?format=%s", is_json ? "json" : format);
         _cleanup_free_ char *path = ctl_path("sweeps", ctl->args[0], rest);
-        int code = path ? ctl_copy(ctl, path, stdout) : EXIT_FAILED;
-        if (code == EXIT_FINE && strcmp(format, "json") == 0)
+        if (!path)
+                return EXIT_FAILED;
+        if (output)
+                return export_to_file(ctl, path, output, is_json);
+        int code = ctl_copy(ctl, path, stdout);
+        if (code == EXIT_FINE && is_json)
                 putchar('\n');
         return code;
 }
