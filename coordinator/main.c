@@ -153,12 +153,12 @@ static int open_models(const struct config *config, struct models **ret, struct 
 }
 
 /* What an earlier process left is told even where no webhook is asked for any more. */
-static int start_notifier(const struct config *config, const struct settings *settings, struct store **ret_outbox, struct notifier **ret, struct error *err) {
-        int r = store_open_beside(config_text(config, "database"), ret_outbox, err);
+static int start_notifier(const struct config *config, const struct settings *settings, struct outbox *outbox, struct notifier **ret, struct error *err) {
+        int r = store_open_beside(config_text(config, "database"), &outbox->store, err);
         if (r < 0)
                 return r;
-        struct notify_outbox outbox = outbox_of(*ret_outbox);
-        return notify_new(&outbox, settings->webhook_secret, ret, err);
+        struct notify_outbox lent = outbox_for_notifier(outbox);
+        return notify_new(&lent, settings->webhook_secret, ret, err);
 }
 
 static int serve(const struct config *config, struct settings *settings, struct store *store, const sigset_t *signals, struct error *err) {
@@ -195,20 +195,22 @@ static int serve(const struct config *config, struct settings *settings, struct 
         settings->http.feed = feed;
         settings->http.exporter = exporter;
         settings->http.models = models;
+        struct outbox outbox = {0}; /* its store is the notifier's own */
+        settings->http.measure = outbox_measure;
+        settings->http.measure_data = &outbox;
         r = http_open(&settings->http, &http, err);
         if (r < 0) {
                 core_free(core, PROPOSER_TIMEOUT_MS);
                 return r;
         }
         struct notifier *notifier = NULL;
-        struct store *outbox = NULL; /* the notifier's own */
         r = start_notifier(config, settings, &outbox, &notifier, err);
         if (r == 0)
                 r = announce(config, http_url(http), err);
         if (r == 0)
                 run_until_signal(signals, settings, http, core);
         notify_free(notifier);
-        store_close(outbox);
+        store_close(outbox.store);
         if (!shut_down(http, core)) {
                 store_close(store);
                 store_close(settings->token_store);

@@ -111,7 +111,7 @@ struct changes {
 /* Since the process started, for /metrics. */
 struct counts {
         uint64_t moves[N_TRIAL_STATES]; /* into the state */
-        uint64_t leases_expired, leases_timed_out, points, commit_failures, quarantines;
+        uint64_t leases_expired, leases_timed_out, points, commit_failures, quarantines, webhooks_refused;
         struct histogram commit_s, turn_s, writes;
 };
 
@@ -326,6 +326,7 @@ struct trial_seed {
         const json_t *params, *proposal;
         bool has_value;
         double value;
+        enum trial_state state; /* with a value: completed or stopped */
 };
 int move_create(struct api *api, struct live *live, const struct trial_seed *seed, struct trial_row *ret);
 int move_lease(struct api *api, struct live *live, struct trial_row *row, const struct peer *peer, int64_t claim,
@@ -347,9 +348,13 @@ uint64_t move_stall_deadline(const struct api *api, const struct live *live);
 int stopping_load(struct api *api, struct live *live); /* the curves, from the store */
 void stopping_note_state(struct live *live, const struct trial_row *row);
 int stopping_was_told(const struct attempt_row *attempt, bool *ret);
+/* Takes the points of a trial that was finished elsewhere into the curves. */
+int stopping_take_points(struct live *live, const struct trial_row *row, const struct metric_point *points, size_t n);
 /* Takes the points of an accepted report into the curves; *ret_stop: its answer is `stop`. */
 int stopping_judge_report(struct api *api, struct live *live, const struct trial_row *row, const struct attempt_row *attempt,
                           const struct report *message, bool *ret_stop);
+/* A point as it is stored; its name is borrowed (reports.c). */
+struct metric_row report_point_row(const struct api *api, const struct metric_point *point);
 /* The value of a trial by its series, by the sweep's summary (reports.c). */
 int report_summarise(struct api *api, const struct live *live, int64_t trial, bool *ret_has, double *ret_value);
 /* The trial of the path, and its attempt with that lease; fini both in any case. 0 · ANSWERED (404, 409) · negative. */

@@ -28,15 +28,23 @@ static const char *name_of_worker(int state) {
         return worker_state_name((enum worker_state)state);
 }
 
+static void write_gauge(struct buf *buf, const char *name, const char *help, double value) {
+        metrics_family(buf, name, "gauge", NULL, help);
+        metrics_sample(buf, name, "", "", value);
+}
+
 static int write_stored(struct api *api, struct buf *buf) {
-        uint64_t trials[N_TRIAL_STATES] = {0}, sweeps[N_SWEEP_STATES] = {0};
+        uint64_t trials[N_TRIAL_STATES] = {0}, sweeps[N_SWEEP_STATES] = {0}, n_webhooks = 0;
         int r = store_count_all(api->store, trials, sweeps);
+        if (r == 0)
+                r = store_webhook_count(api->store, &n_webhooks);
         if (r < 0)
                 return r;
         metrics_family(buf, "sweepd_trials", "gauge", NULL, "Trials of all sweeps by state.");
         write_states(buf, "sweepd_trials", "", name_of_trial, N_TRIAL_STATES, trials);
         metrics_family(buf, "sweepd_sweeps", "gauge", NULL, "Sweeps by state.");
         write_states(buf, "sweepd_sweeps", "", name_of_sweep, N_SWEEP_STATES, sweeps);
+        write_gauge(buf, "sweepd_webhooks_waiting", "Webhook messages that are still to be delivered.", (double)n_webhooks);
         return 0;
 }
 
@@ -46,11 +54,6 @@ static void write_workers(const struct api *api, struct buf *buf) {
                 workers[peer_state(api, &api->peers[i])]++;
         metrics_family(buf, "sweepd_workers", "gauge", NULL, "Registered workers by state.");
         write_states(buf, "sweepd_workers", "", name_of_worker, N_WORKER_STATES, workers);
-}
-
-static void write_gauge(struct buf *buf, const char *name, const char *help, double value) {
-        metrics_family(buf, name, "gauge", NULL, help);
-        metrics_sample(buf, name, "", "", value);
 }
 
 static void write_counter(struct buf *buf, const char *name, const char *help, uint64_t value) {
@@ -72,6 +75,7 @@ static void write_counted(const struct api *api, struct buf *buf) {
         write_counter(buf, "sweepd_quarantines", "Workers that were given no more trials since theirs failed.", counts->quarantines);
         write_counter(buf, "sweepd_metric_points", "Points of metrics that were accepted.", counts->points);
         write_counter(buf, "sweepd_commit_failures", "Transactions that could not be committed.", counts->commit_failures);
+        write_counter(buf, "sweepd_webhooks_refused", "Webhook messages that were never kept, as too many waited.", counts->webhooks_refused);
         metrics_family(buf, "sweepd_commit_seconds", "histogram", "seconds", "Commits, with their fsync, of turns that wrote for somebody.");
         metrics_histogram(buf, "sweepd_commit_seconds", "", &histogram_seconds, &counts->commit_s);
         metrics_family(buf, "sweepd_turn_seconds", "histogram", "seconds", "Turns of the core thread that wrote for somebody, commit included.");

@@ -33,8 +33,10 @@ static int add(struct api *api, const struct live *live, enum webhook_event even
         if (r < 0 || is_pending)
                 return r;
         r = store_webhook_add(api->store, &(struct webhook_row){.sweep = live->row.id, .event = (char *)names[event], .url = (char *)url, .body = body}, api_wall(api));
-        if (r == STORE_FULL)
+        if (r == STORE_FULL) {
+                api->counts.webhooks_refused++;
                 log_warning("webhook not told: too many messages wait", log_s("sweep", live->row.public_id), log_s("event", names[event]));
+        }
         return r < 0 ? r : 0;
 }
 

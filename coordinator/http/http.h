@@ -9,6 +9,7 @@
 
 #include "common/error.h"
 
+struct buf;
 struct core;
 struct exporter;
 struct feed;
@@ -29,6 +30,9 @@ struct http_config {
         struct feed *feed; /* of events; outlives the server */
         struct exporter *exporter; /* outlives the server */
         struct models *models; /* kept ones; NULL = none are. Outlives the server */
+        /* Appends what others count to GET /metrics, on the server's thread; NULL = nothing. */
+        void (*measure)(void *data, struct buf *buf);
+        void *measure_data; /* outlives the server */
 };
 
 /* Would http_open accept this listen address? Opens nothing. -EINVAL, -EACCES with a sentence. */

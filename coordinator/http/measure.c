@@ -119,6 +119,8 @@ char *measure_text(struct http *http, const char *of_api) {
         buf_puts(&text, of_api);
         write_requests(&http->measures, &text);
         write_server(http, &text);
+        if (http->config.measure)
+                http->config.measure(http->config.measure_data, &text);
         write_process(http, &text);
         return buf_puts(&text, "# EOF\n") < 0 ? NULL : TAKE(text.data);
 }

@@ -331,6 +331,7 @@ struct webhook_row {
         unsigned attempts;
 };
 void webhook_row_fini(struct webhook_row *row);
+int store_webhook_count(struct store *store, uint64_t *ret); /* that wait */
 int store_webhook_add(struct store *store, const struct webhook_row *row, uint64_t now_ms); /* due at once; or STORE_FULL */
 int store_webhook_is_pending(struct store *store, int64_t sweep, const char *event, const char *url, bool *ret);
 /* One that is due, or STORE_NONE. What was tried less often comes first: a receiver that is away holds up what is new only once. */

@@ -30,9 +30,17 @@ static int read_webhook(sqlite3_stmt *s, struct webhook_row *ret) {
 
 STORE_DEFINE_READERS(webhook)
 
-int store_webhook_add(struct store *store, const struct webhook_row *row, uint64_t now_ms) {
+int store_webhook_count(struct store *store, uint64_t *ret) {
         int64_t n = 0;
         int r = store_integer(store, "SELECT count(*) FROM (SELECT 1 FROM webhooks LIMIT ?1)", &n, bind_i(STORE_WEBHOOKS_MAX));
+        if (r >= 0)
+                *ret = (uint64_t)n;
+        return r < 0 ? r : 0;
+}
+
+int store_webhook_add(struct store *store, const struct webhook_row *row, uint64_t now_ms) {
+        uint64_t n = 0;
+        int r = store_webhook_count(store, &n);
         if (r < 0)
                 return r;
         if (n >= STORE_WEBHOOKS_MAX)

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import queue
+import re
 import sqlite3
 import subprocess
 import threading
@@ -141,6 +142,55 @@ def test_a_receiver_that_fails_is_told_again(tmp_path):
         assert len({headers["X-Sweepd-Delivery"] for _, headers, *_ in told}) == 1 and len({raw for *_, raw in told}) == 1
         assert wait_for_note(study) == ["notified: finished: 127.0.0.1 answered 200 (attempt 3)"]
         assert "redirects are not followed" in server.log()
+
+
+def counted(server):
+    """What /metrics says of webhooks: {"delivered": 1, …, "waiting": 0, "refused": 0}."""
+    text = server.request("GET", "/metrics", expect=200).text
+    found = dict(re.findall(r'^sweepd_webhook_attempts_total\{result="(\w+)"\} (\S+)$', text, re.M) + re.findall(r"^sweepd_webhooks_(waiting|refused)(?:_total)? (\S+)$", text, re.M))
+    return {name: float(n) for name, n in found.items()}
+
+
+def test_what_becomes_of_messages_is_counted(tmp_path):
+    with Receiver(500) as receiver, Daemon(tmp_path, "--webhook", receiver.url) as server:
+        assert counted(server) == {"delivered": 0, "put_off": 0, "given_up": 0, "waiting": 0, "refused": 0}
+        study = finish(server)
+        receiver.next()
+        deadline = time.monotonic() + WAIT_S
+        while counted(server)["put_off"] < 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert counted(server)["waiting"] == 1
+        wait_for_note(study)
+        while counted(server)["delivered"] < 1:  # counted after the commit that the note shows
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert counted(server) == {"delivered": 1, "put_off": 1, "given_up": 0, "waiting": 0, "refused": 0}
+
+
+def test_what_is_given_up_or_never_kept_is_counted(tmp_path):
+    with Receiver() as receiver:
+        url = receiver.url
+    with Daemon(tmp_path, "--webhook", url) as server:
+        study = finish(server)
+        deadline = time.monotonic() + WAIT_S
+        while counted(server)["put_off"] < 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        with sqlite3.connect(server.database, timeout=WAIT_S) as database:
+            database.execute("UPDATE webhooks SET attempts = 15, due_ms = 0")
+        database.close()
+        wait_for_note(study)
+        while counted(server)["given_up"] < 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert "given up (attempt 16)" in notes(study)[0]
+        with sqlite3.connect(server.database, timeout=WAIT_S) as database:
+            database.execute("INSERT INTO webhooks (sweep, event, url, body, created_ms, due_ms) SELECT id, 'x', 'http://127.0.0.1:9/', '{}', 0, 9000000000000 FROM sweeps, "
+                             "(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000) SELECT i FROM n)")
+        database.close()
+        finish(server)
+        assert counted(server)["refused"] == 1 and counted(server)["waiting"] == 10000
 
 
 def test_a_receiver_that_hangs_holds_up_nobody_and_a_stop_cuts_it_off(tmp_path):
