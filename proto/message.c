@@ -132,20 +132,21 @@ static void point_decode(const json_t *value, const char *pointer, struct faults
                 reader_fault(&reader, "time", "must be an RFC 3339 time such as 2026-01-31T12:00:00.000Z");
 }
 
-static int points_decode(const struct reader *reader, struct report *message) {
+static int points_decode(const struct reader *reader, struct metric_point **ret, size_t *ret_n) {
         json_t *list = reader_array(reader, "metrics", 0, LIMIT_POINTS_PER_REPORT);
         size_t n = json_array_size(list);
         if (n == 0)
                 return 0;
-        message->points = calloc(n, sizeof *message->points);
-        if (!message->points)
+        struct metric_point *points = calloc(n, sizeof *points);
+        if (!points)
                 return -ENOMEM;
         char base[POINTER_SIZE], pointer[POINTER_SIZE];
         pointer_join(base, sizeof base, reader->pointer, "metrics");
         for (size_t i = 0; i < n; i++)
                 point_decode(json_array_get(list, i), pointer_join_index(pointer, sizeof pointer, base, i), reader->faults,
-                             &message->points[i]);
-        message->n_points = n;
+                             &points[i]);
+        *ret = points;
+        *ret_n = n;
         return 0;
 }
 
@@ -231,7 +232,7 @@ int report_decode(json_t *document, struct faults *faults, struct report *ret) {
         reader_require(&reader, "seq");
         reader_integer(&reader, "seq", 1, INT64_MAX, &message.seq);
         message.has_progress = reader_number(&reader, "progress", 0, 1, &message.progress);
-        int r = points_decode(&reader, &message);
+        int r = points_decode(&reader, &message.points, &message.n_points);
         json_t *outcome = reader_get(&reader, "outcome");
         if (r == 0 && outcome)
                 r = outcome_decode(outcome, "/outcome", faults, &message);
@@ -302,32 +303,48 @@ int model_offer_decode(json_t *document, struct faults *faults, struct model_off
 
 /* --- enqueue or import ------------------------------------------------------------------------------- */
 
-static void enqueue_item_decode(const json_t *value, const char *pointer, struct faults *faults, struct enqueue_item *ret) {
-        static const char *const keys[] = {"params", "value", NULL};
+static int enqueue_item_decode(const json_t *value, const char *pointer, struct faults *faults, struct enqueue_item *ret) {
+        static const char *const keys[] = {"params", "value", "state", "metrics", NULL}, *const of_finished[] = {"state", "metrics"};
         struct reader reader;
         if (!reader_init(&reader, value, pointer, faults))
-                return;
+                return 0;
         reader_refuse_unknown(&reader, keys);
         reader_require(&reader, "params");
         ret->params = reader_object(&reader, "params");
         ret->has_value = reader_number(&reader, "value", -HUGE_VAL, HUGE_VAL, &ret->value);
+        ret->state = TRIAL_COMPLETED;
+        const char *state = reader_text(&reader, "state", LIMIT_NAME_BYTES);
+        if (state && strcmp(state, trial_state_name(TRIAL_STOPPED)) == 0)
+                ret->state = TRIAL_STOPPED;
+        else if (state && strcmp(state, trial_state_name(TRIAL_COMPLETED)) != 0)
+                reader_fault(&reader, "state", "of what was finished elsewhere must be completed or stopped");
+        for (size_t i = 0; i < 2; i++)
+                if (reader_get(&reader, of_finished[i]) && !reader_get(&reader, "value"))
+                        reader_fault(&reader, of_finished[i], "is for what was finished elsewhere, which has a value");
+        return points_decode(&reader, &ret->points, &ret->n_points);
 }
 
 static int enqueue_list_decode(const struct reader *reader, struct enqueue_request *message) {
         static const char *const keys[] = {"trials", NULL};
         reader_refuse_unknown(reader, keys);
         json_t *list = reader_array(reader, "trials", 1, LIMIT_ENQUEUE_ITEMS);
-        size_t n = json_array_size(list);
+        size_t n = json_array_size(list), n_points = 0;
         if (n == 0)
                 return 0;
         message->items = calloc(n, sizeof *message->items);
         if (!message->items)
                 return -ENOMEM;
-        char pointer[POINTER_SIZE];
-        for (size_t i = 0; i < n; i++)
-                enqueue_item_decode(json_array_get(list, i), pointer_join_index(pointer, sizeof pointer, "/trials", i), reader->faults,
-                                    &message->items[i]);
         message->n = n;
+        char pointer[POINTER_SIZE];
+        for (size_t i = 0; i < n; i++) {
+                struct enqueue_item *item = &message->items[i];
+                int r = enqueue_item_decode(json_array_get(list, i), pointer_join_index(pointer, sizeof pointer, "/trials", i), reader->faults, item);
+                if (r < 0)
+                        return r;
+                n_points += item->n_points;
+        }
+        if (n_points > LIMIT_ENQUEUE_POINTS)
+                reader_fault(reader, "trials", "must have at most %d points of metrics in all: import them in several requests", LIMIT_ENQUEUE_POINTS);
         return 0;
 }
 
@@ -336,8 +353,7 @@ static int enqueue_one_decode(const struct reader *reader, struct enqueue_reques
         if (!message->items)
                 return -ENOMEM;
         message->n = 1;
-        enqueue_item_decode(reader->object, "", reader->faults, &message->items[0]);
-        return 0;
+        return enqueue_item_decode(reader->object, "", reader->faults, &message->items[0]);
 }
 
 int enqueue_request_decode(json_t *document, struct faults *faults, struct enqueue_request *ret) {
@@ -358,6 +374,8 @@ int enqueue_request_decode(json_t *document, struct faults *faults, struct enque
 }
 
 void enqueue_request_fini(struct enqueue_request *message) {
+        for (size_t i = 0; i < message->n; i++)
+                free(message->items[i].points);
         free(message->items);
         message->items = NULL;
         message->n = 0;

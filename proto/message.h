@@ -80,6 +80,10 @@ struct enqueue_item {
         json_t *params;
         bool has_value;
         double value;
+        /* of a finished one */
+        enum trial_state state; /* completed (default) or stopped */
+        struct metric_point *points;
+        size_t n_points;
 };
 struct enqueue_request {
         struct enqueue_item *items;

@@ -81,7 +81,7 @@ struct metric_spec {
 struct warm_start {
         char *sweep;    /* public id */
         size_t top;     /* its best so many */
-        json_t *trials; /* array of {"params","value"} */
+        json_t *trials; /* array of {"params","value"}, with "state":"stopped" where one ended early */
 };
 
 struct sweep_spec {

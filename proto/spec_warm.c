@@ -1,16 +1,17 @@
-/* `warm_start` of a sweep spec: {"sweep":ID,"top":K}, or a list of {"params","value"}. */
+/* `warm_start` of a sweep spec: {"sweep":ID,"top":K}, or a list of {"params","value","state"}. */
 #include <errno.h>
 #include <math.h>
 #include <string.h>
 
 #include "proto/limits.h"
 #include "proto/spec_parts.h"
+#include "proto/state.h"
 
 #define TRIALS_MAX 10000
 #define DEFAULT_TOP 1000
 
 static void item_check(const struct reader *list, const char *pointer, const json_t *item) {
-        static const char *const keys[] = {"params", "value", NULL};
+        static const char *const keys[] = {"params", "value", "state", NULL};
         struct reader reader;
         double value;
         if (!reader_init(&reader, item, pointer, list->faults))
@@ -20,6 +21,9 @@ static void item_check(const struct reader *list, const char *pointer, const jso
                 reader_object(&reader, "params");
         if (reader_require(&reader, "value"))
                 reader_number(&reader, "value", -INFINITY, INFINITY, &value);
+        const char *state = reader_text(&reader, "state", LIMIT_NAME_BYTES);
+        if (state && strcmp(state, trial_state_name(TRIAL_COMPLETED)) != 0 && strcmp(state, trial_state_name(TRIAL_STOPPED)) != 0)
+                reader_fault(&reader, "state", "must be completed or stopped");
 }
 
 static void list_parse(const struct reader *reader, struct warm_start *ret) {

@@ -54,7 +54,7 @@ int move_create(struct api *api, struct live *live, const struct trial_seed *see
                 .sweep = live->row.id,
                 .public_id = strdup(id),
                 .sweep_public_id = strdup(live->row.public_id),
-                .state = seed->has_value ? TRIAL_COMPLETED : TRIAL_QUEUED,
+                .state = seed->has_value ? seed->state : TRIAL_QUEUED,
                 .origin = (int)seed->origin,
                 .stage = seed->stage,
                 .params = json_text(seed->params),

@@ -18,17 +18,20 @@ static int answer_command(struct api *api, struct api_call *call, const struct a
         return r < 0 ? r : reply_text(call, 200, TAKE(text), NULL);
 }
 
+struct metric_row report_point_row(const struct api *api, const struct metric_point *point) {
+        return (struct metric_row){
+                .name = (char *)point->name,
+                .step = point->step,
+                .has_epoch = point->has_epoch,
+                .epoch = point->epoch,
+                .value = point->value,
+                .time_ms = point->time_ms ? point->time_ms : api_wall(api),
+        };
+}
+
 static int put_points(struct api *api, const struct trial_row *trial, const struct report *message) {
         for (size_t i = 0; i < message->n_points; i++) {
-                const struct metric_point *point = &message->points[i];
-                const struct metric_row row = {
-                        .name = (char *)point->name,
-                        .step = point->step,
-                        .has_epoch = point->has_epoch,
-                        .epoch = point->epoch,
-                        .value = point->value,
-                        .time_ms = point->time_ms ? point->time_ms : api_wall(api),
-                };
+                const struct metric_row row = report_point_row(api, &message->points[i]);
                 int r = store_metric_put(api->store, trial->id, &row);
                 if (r < 0)
                         return r;

@@ -39,16 +39,28 @@ static int is_exempt(struct api *api, const struct trial_row *row, bool *ret) {
         return row->attempt > 1 ? store_attempt_was_stopped(api->store, row->id, ret) : 0;
 }
 
+static int put_points(struct live *live, const struct trial_row *row, const struct metric_point *points, size_t n) {
+        int r = 0;
+        for (size_t i = 0; i < n && r == 0; i++)
+                if (strcmp(points[i].name, live->spec->metric.name) == 0)
+                        r = curve_table_put(&live->curves, row->number, points[i].step, points[i].value);
+        return r;
+}
+
+int stopping_take_points(struct live *live, const struct trial_row *row, const struct metric_point *points, size_t n) {
+        int r = has_rule(live) ? put_points(live, row, points, n) : 0;
+        if (r == 0)
+                stopping_note_state(live, row);
+        return r;
+}
+
 int stopping_judge_report(struct api *api, struct live *live, const struct trial_row *row, const struct attempt_row *attempt,
                           const struct report *message, bool *ret_stop) {
         *ret_stop = false;
         if (!has_rule(live))
                 return 0;
         size_t n_before = curve_table_get(&live->curves, row->number)->n;
-        int r = 0;
-        for (size_t i = 0; i < message->n_points && r == 0; i++)
-                if (strcmp(message->points[i].name, live->spec->metric.name) == 0)
-                        r = curve_table_put(&live->curves, row->number, message->points[i].step, message->points[i].value);
+        int r = put_points(live, row, message->points, message->n_points);
         if (r < 0 || message->outcome != OUTCOME_NONE)
                 return r;
         bool told;

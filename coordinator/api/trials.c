@@ -248,6 +248,17 @@ static int complete_all(struct live *live, const struct enqueue_request *message
         return faults->n_total > 0 ? MESSAGE_FAULTY : 0;
 }
 
+/* The series of a trial that was finished elsewhere. Nobody follows it, so that no events tell of its points. */
+static int import_points(struct api *api, struct live *live, const struct trial_row *trial, const struct enqueue_item *item) {
+        int r = 0;
+        for (size_t i = 0; i < item->n_points && r == 0; i++) {
+                const struct metric_row row = report_point_row(api, &item->points[i]);
+                r = store_metric_put(api->store, trial->id, &row);
+        }
+        api->counts.points += item->n_points;
+        return r < 0 ? r : stopping_take_points(live, trial, item->points, item->n_points);
+}
+
 static int create_all(struct api *api, struct live *live, const struct enqueue_request *message, const json_t *completed, json_t *items) {
         _cleanup_json_ json_t *user = json_pack("{s:s}", "source", "user"), *import = json_pack("{s:s}", "source", "import");
         if (!user || !import)
@@ -262,10 +273,13 @@ static int create_all(struct api *api, struct live *live, const struct enqueue_r
                         .proposal = item->has_value ? import : user,
                         .has_value = item->has_value,
                         .value = item->value,
+                        .state = item->state,
                 };
                 struct trial_row row = {0};
                 json_t *trial = NULL;
                 int r = move_create(api, live, &seed, &row);
+                if (r == 0)
+                        r = import_points(api, live, &row, item);
                 if (r == 0)
                         r = encode_trial(api, &row, &trial);
                 trial_row_fini(&row);

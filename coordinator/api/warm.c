@@ -7,9 +7,16 @@
 
 #define PAGE 100
 
-/* One more {"params","value","proposal"}. Takes params and proposal. */
-static int gather(json_t *found, json_t *params, double value, json_t *proposal) {
-        return json_array_append_new(found, json_pack("{s:o, s:f, s:o}", "params", params, "value", value, "proposal", proposal)) < 0 ? -ENOMEM : 0;
+/* One more {"params","value","state","proposal"}. Takes params and proposal. */
+static int gather(json_t *found, json_t *params, double value, enum trial_state state, json_t *proposal) {
+        json_t *item = json_pack("{s:o, s:f, s:s, s:o}", "params", params, "value", value, "state", trial_state_name(state), "proposal", proposal);
+        return json_array_append_new(found, item) < 0 ? -ENOMEM : 0;
+}
+
+/* What the item says; completed where it says nothing. */
+static enum trial_state state_of(const json_t *item) {
+        const char *name = json_string_value(json_object_get(item, "state"));
+        return name ? (enum trial_state)trial_state_from_name(name) : TRIAL_COMPLETED;
 }
 
 static int gather_listed(const struct plan *plan, const struct warm_start *warm, struct faults *faults, json_t *found) {
@@ -21,7 +28,7 @@ static int gather_listed(const struct plan *plan, const struct warm_start *warm,
                 json_t *params = NULL;
                 int r = plan_complete_params(plan, json_object_get(item, "params"), true, pointer, faults, &params);
                 if (r == 0)
-                        r = gather(found, params, json_number_value(json_object_get(item, "value")), json_pack("{s:s}", "source", "warm_start"));
+                        r = gather(found, params, json_number_value(json_object_get(item, "value")), state_of(item), json_pack("{s:s}", "source", "warm_start"));
                 if (r < 0)
                         return r;
         }
@@ -38,7 +45,7 @@ static int adopt(const struct plan *plan, const struct trial_row *row, json_t *f
                 r = plan_adopt_params(plan, theirs, &ours);
         if (r < 0 || !ours)
                 return r;
-        return gather(found, ours, row->value,
+        return gather(found, ours, row->value, row->state == TRIAL_STOPPED ? TRIAL_STOPPED : TRIAL_COMPLETED,
                       json_pack("{s:s, s:s, s:s, s:I}", "source", "warm_start", "sweep", row->sweep_public_id, "trial", row->public_id, "number",
                                 (json_int_t)row->number));
 }
@@ -115,6 +122,7 @@ int warm_import(struct api *api, struct live *live, const json_t *found) {
                         .proposal = json_object_get(item, "proposal"),
                         .has_value = true,
                         .value = json_number_value(json_object_get(item, "value")),
+                        .state = state_of(item),
                 };
                 struct trial_row row = {0};
                 int r = move_create(api, live, &seed, &row);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "common/json.h"
+#include "proto/limits.h"
 #include "store/view.h"
 
 #define SCHEMA_VERSION 12
@@ -17,7 +18,8 @@
 
 struct import {
         sqlite3 *db;
-        const char *path;
+        const char *path, *metric;
+        bool with_series;
         int64_t study;
         json_t *distributions; /* name → {"kind","log","low","high","step"} or {"choices"} */
         struct error *err;
@@ -169,7 +171,7 @@ static int read_distributions(struct import *import) {
         _cleanup_(cleanup_statement) sqlite3_stmt *s = NULL;
         int r = sqlite3_prepare_v2(import->db,
                                    "SELECT DISTINCT p.param_name, p.distribution_json FROM trial_params p JOIN trials t USING (trial_id) "
-                                   "WHERE t.study_id = ?1 AND t.state = 'COMPLETE' ORDER BY p.param_id", -1, &s, NULL);
+                                   "WHERE t.study_id = ?1 AND t.state IN ('COMPLETE', 'PRUNED') ORDER BY p.param_id", -1, &s, NULL);
         if (r != SQLITE_OK)
                 return view_fail(import->db, import->path, "cannot read", import->err);
         sqlite3_bind_int64(s, 1, import->study);
@@ -221,7 +223,7 @@ static int describe_parameters(struct import *import, json_t *spec) {
                 json_object_set_new(parameters, name, parameter_of(distribution));
         if (json_object_size(parameters) == 0) {
                 json_decref(parameters);
-                return fail(import, -EINVAL, "the study has no completed trial with parameters");
+                return fail(import, -EINVAL, "the study has no completed or pruned trial with parameters");
         }
         return json_object_set_new(spec, "parameters", parameters) < 0 ? -ENOMEM : 0;
 }
@@ -260,8 +262,57 @@ static int read_params(struct import *import, int64_t trial, int64_t trial_numbe
         return 0;
 }
 
+/* Which points of all series are taken: the same steps of every trial, so that they can be compared. */
+static int choose_stride(struct import *import, struct optuna_tally *tally) {
+        _cleanup_(cleanup_statement) sqlite3_stmt *s = NULL;
+        int r = sqlite3_prepare_v2(import->db,
+                                   "SELECT coalesce(sum(n), 0), coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM trial_intermediate_values JOIN trials t USING (trial_id) "
+                                   "WHERE t.study_id = ?1 AND t.state IN ('COMPLETE', 'PRUNED') GROUP BY trial_id)", -1, &s, NULL);
+        if (r == SQLITE_OK) {
+                sqlite3_bind_int64(s, 1, import->study);
+                r = sqlite3_step(s);
+        }
+        if (r != SQLITE_ROW)
+                return view_fail(import->db, import->path, "cannot read", import->err);
+        const uint64_t most = LIMIT_ENQUEUE_POINTS - OPTUNA_TRIALS_MAX, most_of_one = LIMIT_POINTS_PER_REPORT - 1; /* and each trial's last one */
+        uint64_t n = (uint64_t)sqlite3_column_int64(s, 0), n_of_one = (uint64_t)sqlite3_column_int64(s, 1), stride = (n + most - 1) / most,
+                 stride_of_one = (n_of_one + most_of_one - 1) / most_of_one;
+        stride = stride > stride_of_one ? stride : stride_of_one;
+        tally->stride = stride > 1 ? stride : 1;
+        return 0;
+}
+
+/* *ret NULL: it has none. */
+static int read_series(struct import *import, int64_t trial, struct optuna_tally *tally, json_t **ret) {
+        _cleanup_(cleanup_statement) sqlite3_stmt *s = NULL;
+        _cleanup_json_ json_t *points = json_array(), *last = NULL;
+        uint64_t n = 0;
+        int r = sqlite3_prepare_v2(import->db, "SELECT step, intermediate_value FROM trial_intermediate_values WHERE trial_id = ?1 AND step >= 0 AND "
+                                               "intermediate_value_type = 'FINITE' AND intermediate_value IS NOT NULL ORDER BY step", -1, &s, NULL);
+        if (r != SQLITE_OK)
+                return view_fail(import->db, import->path, "cannot read", import->err);
+        sqlite3_bind_int64(s, 1, trial);
+        while ((r = sqlite3_step(s)) == SQLITE_ROW) {
+                json_decref(last);
+                last = json_pack("{s:s, s:I, s:f}", "name", import->metric, "step", (json_int_t)sqlite3_column_int64(s, 0), "value", sqlite3_column_double(s, 1));
+                if (!last)
+                        return fail(import, -EINVAL, "an intermediate value is no number");
+                if (++n % tally->stride == 0 && json_array_append(points, last) < 0)
+                        return -ENOMEM;
+        }
+        if (r != SQLITE_DONE)
+                return view_fail(import->db, import->path, "cannot read", import->err);
+        if (last && n % tally->stride != 0 && json_array_append(points, last) < 0)
+                return -ENOMEM;
+        tally->n_points += json_array_size(points);
+        *ret = last ? TAKE(points) : NULL;
+        return 0;
+}
+
+/* Columns: trial_id, number, value, its type, whether it was pruned. */
 static int add_trial(struct import *import, sqlite3_stmt *s, json_t *trials, struct optuna_tally *tally) {
-        json_t *params = NULL;
+        _cleanup_json_ json_t *params = NULL, *series = NULL;
+        bool is_pruned = sqlite3_column_int(s, 4);
         if (sqlite3_column_type(s, 2) == SQLITE_NULL || strcmp((const char *)sqlite3_column_text(s, 3), "FINITE") != 0) {
                 tally->n_without_value++;
                 return 0;
@@ -273,40 +324,44 @@ static int add_trial(struct import *import, sqlite3_stmt *s, json_t *trials, str
         if (is_partial || is_full) {
                 tally->n_partial += is_partial;
                 tally->n_too_many += !is_partial;
-                json_decref(params);
                 return 0;
         }
+        if (import->with_series)
+                r = read_series(import, sqlite3_column_int64(s, 0), tally, &series);
+        if (r < 0)
+                return r;
         tally->n_taken++;
-        return json_array_append_new(trials, json_pack("{s:o, s:f}", "params", params, "value", sqlite3_column_double(s, 2))) < 0 ? -ENOMEM : 0;
+        tally->n_pruned += is_pruned;
+        json_t *item = json_pack("{s:O, s:f, s:s*, s:O*}", "params", params, "value", sqlite3_column_double(s, 2), "state", is_pruned ? "stopped" : NULL, "metrics", series);
+        return json_array_append_new(trials, item) < 0 ? -ENOMEM : 0;
 }
 
 static int read_trials(struct import *import, json_t *trials, struct optuna_tally *tally) {
         _cleanup_(cleanup_statement) sqlite3_stmt *s = NULL;
-        int64_t n_unfinished = 0;
         int r = sqlite3_prepare_v2(import->db,
-                                   "SELECT t.trial_id, t.number, v.value, coalesce(v.value_type, ''), t.state = 'COMPLETE' FROM trials t "
-                                   "LEFT JOIN trial_values v ON v.trial_id = t.trial_id AND v.objective = 0 WHERE t.study_id = ?1 ORDER BY t.number", -1, &s, NULL);
+                                   "SELECT t.trial_id, t.number, v.value, coalesce(v.value_type, ''), t.state = 'PRUNED', t.state IN ('COMPLETE', 'PRUNED'), "
+                                   "t.state = 'FAIL' FROM trials t LEFT JOIN trial_values v ON v.trial_id = t.trial_id AND v.objective = 0 "
+                                   "WHERE t.study_id = ?1 ORDER BY t.number", -1, &s, NULL);
         if (r != SQLITE_OK)
                 return view_fail(import->db, import->path, "cannot read", import->err);
         sqlite3_bind_int64(s, 1, import->study);
         while ((r = sqlite3_step(s)) == SQLITE_ROW) {
-                if (!sqlite3_column_int(s, 4)) {
-                        n_unfinished++;
-                        continue;
-                }
-                r = add_trial(import, s, trials, tally);
+                bool is_ended = sqlite3_column_int(s, 5), is_failed = sqlite3_column_int(s, 6);
+                tally->n_failed += is_failed;
+                tally->n_open += !is_ended && !is_failed;
+                r = is_ended ? add_trial(import, s, trials, tally) : 0;
                 if (r < 0)
                         return r;
         }
-        tally->n_unfinished = (uint64_t)n_unfinished;
         return r == SQLITE_DONE ? 0 : view_fail(import->db, import->path, "cannot read", import->err);
 }
 
-int store_read_optuna(const char *path, const char *study, const char *metric, json_t **ret_spec, struct optuna_tally *ret_tally, struct error *err) {
+int store_read_optuna(const char *path, const char *study, const char *metric, bool with_series, json_t **ret_spec, json_t **ret_trials,
+                      struct optuna_tally *ret_tally, struct error *err) {
         _cleanup_json_ json_t *spec = json_pack("{s:n, s:s, s:s}", "name", "method", "bayes", "trainer", "external"), *distributions = json_object(),
                               *trials = json_array();
-        struct import import = {.path = path, .distributions = distributions, .err = err};
-        struct optuna_tally tally = {0};
+        struct import import = {.path = path, .metric = metric, .with_series = with_series, .distributions = distributions, .err = err};
+        struct optuna_tally tally = {.stride = 1};
         int r = spec && distributions && trials ? open_file(&import) : error_set(err, -ENOMEM, "out of memory");
         if (r == 0)
                 r = check_version(&import);
@@ -318,15 +373,17 @@ int store_read_optuna(const char *path, const char *study, const char *metric, j
                 r = read_distributions(&import);
         if (r == 0)
                 r = describe_parameters(&import, spec);
+        if (r == 0 && with_series)
+                r = choose_stride(&import, &tally);
         if (r == 0)
                 r = read_trials(&import, trials, &tally);
         if (r == 0 && tally.n_taken == 0)
-                r = fail(&import, -EINVAL, "the study has no completed trial with a value and all parameters");
+                r = fail(&import, -EINVAL, "the study has no completed or pruned trial with a value and all parameters");
         sqlite3_close(import.db);
         if (r < 0)
                 return r == -ENOMEM ? error_set(err, r, "out of memory") : r;
-        json_object_set(spec, "warm_start", trials);
         *ret_spec = TAKE(spec);
+        *ret_trials = TAKE(trials);
         *ret_tally = tally;
         return 0;
 }

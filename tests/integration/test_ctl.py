@@ -247,13 +247,15 @@ def test_importance_is_told_in_words(server, ctl):
 
 def test_our_own_export_can_be_imported_elsewhere(server, ctl, tmp_path):
     id = json.loads(ctl("create", "-", "--json", url=server.url, stdin=SPEC).stdout)["id"]
-    for number, value in enumerate([0.81, 0.86, 0.84]):
+    for number, value in enumerate([0.81, 0.86]):
         complete(server, claim(server, id, number), value)
+    last = claim(server, id, 2)
+    server.post(f"/v1/trials/{last['id']}/report", {"lease": last["lease"], "seq": 1, "outcome": {"state": "stopped", "value": 0.7}})
     (tmp_path / "old.csv").write_text(ctl("export", id, url=server.url).stdout)
     other = json.loads(ctl("create", "-", "--json", url=server.url, stdin=SPEC).stdout)["id"]
     done = ctl("import", other, "old.csv", url=server.url)
     assert "3 trials imported" in done.stdout and not done.stderr  # its other columns are no misspelt parameters
-    old, new = (sorted(json.dumps([t["params"], t["value"]]) for t in server.get(f"/v1/sweeps/{sweep}/trials")["items"]) for sweep in (id, other))
+    old, new = (sorted(json.dumps([t["params"], t["value"], t["state"]]) for t in server.get(f"/v1/sweeps/{sweep}/trials")["items"]) for sweep in (id, other))
     assert old == new
 
 

@@ -14,6 +14,7 @@ CREATE TABLE studies (study_id INTEGER PRIMARY KEY, study_name TEXT);
 CREATE TABLE study_directions (study_id INTEGER, objective INTEGER, direction TEXT);
 CREATE TABLE trials (trial_id INTEGER PRIMARY KEY, number INTEGER, study_id INTEGER, state TEXT);
 CREATE TABLE trial_values (trial_id INTEGER, objective INTEGER, value FLOAT, value_type TEXT);
+CREATE TABLE trial_intermediate_values (trial_id INTEGER, step INTEGER, intermediate_value FLOAT, intermediate_value_type TEXT);
 CREATE TABLE trial_params (param_id INTEGER PRIMARY KEY, trial_id INTEGER, param_name TEXT, param_value FLOAT, distribution_json TEXT);
 """
 
@@ -39,6 +40,7 @@ class Storage:
     def __init__(self, path, schema=12, tables="v3.2.0.a"):
         self.path = path
         self.db = sqlite3.connect(path, isolation_level=None)
+        self.db.execute("PRAGMA synchronous = OFF")
         self.db.executescript(TABLES)
         self.db.execute("INSERT INTO version_info VALUES (?, '5.0.0')", [schema])
         if tables:
@@ -53,9 +55,12 @@ class Storage:
             self.db.execute("INSERT INTO study_directions VALUES (?, ?, ?)", [id, objective, direction])
         return id
 
-    def trial(self, study, value=None, params=None, space=None, state="COMPLETE", kind="FINITE"):
+    def trial(self, study, value=None, params=None, space=None, state="COMPLETE", kind="FINITE", series=()):
         id = self.db.execute("INSERT INTO trials (number, study_id, state) VALUES (?, ?, ?)", [self.n, study, state]).lastrowid
         self.n += 1
+        for step, point in series:
+            told = (None, point) if isinstance(point, str) else (point, "FINITE")
+            self.db.execute("INSERT INTO trial_intermediate_values VALUES (?, ?, ?, ?)", [id, step, *told])
         if value is not None or kind != "FINITE":
             self.db.execute("INSERT INTO trial_values VALUES (?, 0, ?, ?)", [id, value, kind])
         for name, number in (ROW if params is None else params).items():
@@ -78,10 +83,10 @@ def storage(tmp_path):
 @pytest.mark.coordinator
 def test_a_study_becomes_a_sweep_that_begins_with_its_trials(storage, tmp_path):
     study = storage.study()
-    storage.trial(study, 0.75).trial(study, 0.5, {**ROW, "opt": 0, "lr": 0.01}).trial(study, state="FAIL").trial(study, state="PRUNED")
+    storage.trial(study, 0.75).trial(study, 0.5, {**ROW, "opt": 0, "lr": 0.01}).trial(study, state="FAIL").trial(study, state="RUNNING")
     storage.trial(study, kind="INF_POS").trial(study, 0.9, {"lr": 0.001})
     done = run(storage.path, "--metric", "accuracy")
-    assert done.stderr == "2 trials taken; 2 not completed (failed, pruned, running); 1 without a finite value; 1 without some of the parameters\n"
+    assert done.stderr == "2 trials taken; left out: 1 failed, 1 still running or waiting, 1 without a finite value, 1 without some of the parameters\n"
     spec = json.loads(done.stdout)
     assert spec["name"] == "demo" and spec["metric"] == {"name": "accuracy", "goal": "maximize"}
     assert spec["parameters"] == {
@@ -101,6 +106,47 @@ def test_a_study_becomes_a_sweep_that_begins_with_its_trials(storage, tmp_path):
         file.write_text(run(storage.path, "--trials").stdout)
         subprocess.run([program("sweepctl"), "enqueue", other["id"], file, "--server", server.url], check=True, capture_output=True)
         assert server.get(f"/v1/sweeps/{other['id']}")["counts"]["completed"] == 2
+
+
+def test_pruned_trials_are_evidence_that_ended_early(storage, tmp_path):
+    study = storage.study()
+    storage.trial(study, 0.75).trial(study, 0.25, {**ROW, "lr": 0.02}, state="PRUNED", series=[(0, 0.125), (1, 0.25)])
+    storage.trial(study, state="PRUNED")  # before its first step
+    done = run(storage.path, "--metric", "accuracy")
+    assert done.stderr == "2 trials taken, 1 of them pruned ones; left out: 1 without a finite value\n"
+    spec = json.loads(done.stdout)
+    assert [trial.get("state") for trial in spec["warm_start"]] == [None, "stopped"] and "metrics" not in spec["warm_start"][1]
+    with Daemon(tmp_path) as server:
+        sweep = server.post("/v1/sweeps", {**spec, "run_cap": 2}, expect=201)
+        assert sweep["counts"]["completed"] == 1 and sweep["counts"]["stopped"] == 1 and sweep["best"]["value"] == 0.75
+
+
+def test_intermediate_values_become_series(storage, tmp_path):
+    study = storage.study()
+    storage.trial(study, 0.75, series=[(0, 0.5), (1, "NAN"), (2, "INF_POS"), (3, 0.75)]).trial(study, 0.25, state="PRUNED", series=[(0, 0.25), (-1, 9.0)])
+    space = run(storage.path, "--metric", "accuracy", "--space")
+    assert "warm_start" not in json.loads(space.stdout) and space.stderr == ""
+    done = run(storage.path, "--metric", "accuracy", "--trials")
+    assert done.stderr == "2 trials taken, 1 of them pruned ones, with 3 points of their series\n"
+    (tmp_path / "trials.json").write_text(done.stdout)
+    with Daemon(tmp_path) as server:
+        sweep = server.post("/v1/sweeps", {**json.loads(space.stdout), "run_cap": 2, "early_terminate": {"type": "median"}}, expect=201)["id"]
+        subprocess.run([program("sweepctl"), "enqueue", sweep, tmp_path / "trials.json", "--server", server.url], check=True, capture_output=True)
+        first, second = server.get(f"/v1/sweeps/{sweep}/trials")["items"]
+        assert (first["state"], first["value"], second["state"], second["value"]) == ("completed", 0.75, "stopped", 0.25)
+        points = [(point["name"], point["step"], point["value"]) for trial in (first, second) for point in server.get(f"/v1/trials/{trial['id']}/metrics")["items"]]
+        assert points == [("accuracy", 0, 0.5), ("accuracy", 3, 0.75), ("accuracy", 0, 0.25)]
+    run(storage.path, "--trials", "--space", expect=2)
+
+
+def test_long_series_keep_the_same_steps_of_every_trial(storage):
+    study = storage.study()
+    for n in (2500, 1000, 3):
+        storage.trial(study, 0.5, {"lr": 0.001}, series=[(step, step / 10000) for step in range(n)])
+    done = run(storage.path, "--trials")
+    assert "(one of 3)" in done.stderr
+    steps = [[point["step"] for point in trial["metrics"]] for trial in json.loads(done.stdout)["trials"]]
+    assert steps == [[*range(2, 2499, 3), 2499], [*range(2, 999, 3), 999], [2]]
 
 
 def test_ranges_that_differ_between_trials_are_joined(storage):
@@ -154,7 +200,7 @@ def test_what_makes_no_sense_is_refused_by_name(tmp_path):
         assert text in run(storage.path, expect=1).stderr
 
     refused("several objectives", lambda storage, study: storage.trial(study, 1.0), ("MAXIMIZE", "MINIMIZE"))
-    refused("no completed trial", lambda storage, study: storage.trial(study, state="FAIL"))
+    refused("no completed or pruned trial", lambda storage, study: storage.trial(study, state="FAIL"))
     refused("does not know", lambda storage, study: storage.trial(study, 1.0, {"x": 0.5}, {"x": {"name": "Novel", "attributes": {}}}))
     refused("trial 0: parameter x", lambda storage, study: storage.trial(study, 1.0, {"x": 7}, {"x": choice("a", "b")}))
     refused("trial 0: parameter y", lambda storage, study: storage.trial(study, 1.0, {"y": 1.8446744073709552e19}, {"y": choice("a", "b")}))

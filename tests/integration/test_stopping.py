@@ -39,6 +39,23 @@ def test_each_rule_stops_the_worst_and_lets_the_best_go_on(server, rule):
     assert study.counts() == {"completed": 3, "stopped": 1, "running": 1}
 
 
+@pytest.mark.parametrize("is_restarted", [False, True])
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: "-".join(map(str, rule.values())))
+def test_series_of_trials_that_were_finished_elsewhere_are_what_others_are_held_to(server, rule, is_restarted):
+    study = Study(server, early_terminate=rule)
+    items = [{"params": {"x": i / 10, "n": 1}, "value": 0.2 - 0.05 * i, "state": "stopped" if i == 3 else "completed",
+              "metrics": [point(step, 0.3 - 0.05 * i - 0.01 * step)["metrics"][0] for step in (3, 1, 2)]} for i in range(4)]
+    imported = server.post(f"{study.path}/trials", {"trials": items}, expect=201)["items"]
+    assert study.counts() == {"completed": 3, "stopped": 1}
+    assert [p["step"] for p in server.get(f"/v1/trials/{imported[0]['id']}/metrics")["items"]] == [1, 2, 3]
+    if is_restarted:
+        server.restart(crash=True)
+    bad = study.claim()
+    assert "stop" in [say(study, bad, step, 5.0) for step in range(1, 4)]
+    best = study.claim()
+    assert [say(study, best, step, 0.01) for step in range(1, 4)] == ["continue"] * 3
+
+
 def test_a_command_to_stop_survives_a_crash_of_the_coordinator(server):
     study = Study(server, early_terminate={"type": "hyperband", "min_iter": 1}, metric={"name": "loss"})
     good, bad = study.claim(), study.claim()

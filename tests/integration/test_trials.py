@@ -134,7 +134,10 @@ def test_one_may_be_enqueued_without_a_list(server, sweep):
 @pytest.mark.parametrize("body,pointer", [
     ({"params": {"x": 2.0, "n": 1}}, "/params/x"), ({"params": {"x": 0.5}}, "/params/n"), ({"params": {"x": 0.5, "n": 1, "z": 0}}, "/params/z"),
     ({"trials": [{"params": {"x": 0.5, "n": 1}}, {"params": {"x": 0.5, "n": 1.5}}]}, "/trials/1/params/n"), ({"trials": []}, "/trials"), ({}, "/params"),
-    ({"params": {"x": 0.5, "n": 1}, "values": 1}, "/values"),
+    ({"params": {"x": 0.5, "n": 1}, "values": 1}, "/values"), ({"params": {"x": 0.5, "n": 1}, "state": "stopped"}, "/state"),
+    ({"params": {"x": 0.5, "n": 1}, "value": 1, "state": "running"}, "/state"), ({"params": {"x": 0.5, "n": 1}, "metrics": []}, "/metrics"),
+    ({"trials": [{"params": {"x": 0.5, "n": 1}, "value": 1, "metrics": [{"name": "loss", "step": -1, "value": 1}]}]}, "/trials/0/metrics/0/step"),
+    ({"trials": [{"params": {"x": 0.5, "n": 1}, "value": 1, "metrics": [{"name": "l", "step": step, "value": 1} for step in range(991)]} for _ in range(101)]}, "/trials"),
 ])
 def test_faulty_configurations_are_named(server, sweep, body, pointer):
     problem = server.post(f"/v1/sweeps/{sweep}/trials", body, expect=422)

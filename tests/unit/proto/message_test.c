@@ -100,6 +100,10 @@ static void mistakes_are_named(void **state) {
                 {ENQUEUE, "{}", "/params", "required"},
                 {ENQUEUE, "{'params':3}", "/params", "object"},
                 {ENQUEUE, "{'params':{},'value':'x'}", "/value", "number"},
+                {ENQUEUE, "{'params':{},'value':1,'state':'failed'}", "/state", "completed or stopped"},
+                {ENQUEUE, "{'params':{},'state':'stopped'}", "/state", "has a value"},
+                {ENQUEUE, "{'params':{},'value':null,'metrics':[]}", "/metrics", "has a value"},
+                {ENQUEUE, "{'trials':[{'params':{},'value':1,'metrics':[{'name':'m'}]}]}", "/trials/0/metrics/0/step", "required"},
                 {ENQUEUE, "{'trials':[]}", "/trials", "at least 1"},
                 {ENQUEUE, "{'trials':[{'params':{}},{'param':{}}]}", "/trials/1/param", "unknown key"},
                 {ENQUEUE, "{'trials':[{'params':{}}],'params':{}}", "/params", "unknown key"},
@@ -220,7 +224,8 @@ static void a_patch_can_lift_the_run_cap(void **state) {
 
 static void enqueue_takes_one_or_many(void **state) {
         (void)state;
-        _cleanup_json_ json_t *one = read_quoted("{'params':{'x':1},'value':0.5}"), *many = read_quoted("{'trials':[{'params':{}},{'params':{}}]}");
+        _cleanup_json_ json_t *one = read_quoted("{'params':{'x':1},'value':0.5}"), *many = read_quoted("{'trials':[{'params':{}},{'params':{}}]}"),
+                              *early = read_quoted("{'params':{},'value':1,'state':'stopped','metrics':[{'name':'m','step':1,'value':2},{'name':'m','step':2,'value':3}]}");
         struct faults faults = {0};
         struct enqueue_request request;
         assert_int_equal(enqueue_request_decode(one, &faults, &request), 0);
@@ -230,6 +235,11 @@ static void enqueue_takes_one_or_many(void **state) {
         assert_int_equal(enqueue_request_decode(many, &faults, &request), 0);
         assert_int_equal(request.n, 2);
         assert_true(request.many && !request.items[1].has_value);
+        enqueue_request_fini(&request);
+        assert_int_equal(enqueue_request_decode(early, &faults, &request), 0);
+        assert_int_equal(request.items[0].state, TRIAL_STOPPED);
+        assert_int_equal(request.items[0].n_points, 2);
+        assert_true(request.items[0].points[1].value == 3);
         enqueue_request_fini(&request);
 }
 

@@ -254,6 +254,7 @@ static void wrong_keys_are_named(void **state) {
                 {"'warm_start':[]", "/warm_start", "1"},
                 {"'warm_start':[{'params':{'x':1}}]", "/warm_start/0/value", "required"},
                 {"'warm_start':[{'params':{'x':1},'value':'good'}]", "/warm_start/0/value", "number"},
+                {"'warm_start':[{'params':{'x':1},'value':1,'state':'running'}]", "/warm_start/0/state", "completed or stopped"},
                 {"'name':''", "/name", "empty"},
                 {"'name':7", "/name", "must be a string"},
                 {"'run_cap':0", "/run_cap", "from 1"},
