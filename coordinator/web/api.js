@@ -7,7 +7,7 @@ export function forget() { sessionStorage.removeItem(KEY); }
 
 export class Problem extends Error {
   constructor(status, body) {
-    super(body.detail || body.title || `the server answered ${status}`);
+    super((body.detail || body.title || `the server answered ${status}`) + (status === 403 && token() ? ": log out, and in with an admin's" : ""));
     this.status = status;
     this.errors = body.errors || [];
   }
@@ -15,10 +15,10 @@ export class Problem extends Error {
 
 let login = null; // the open form, shared by all requests that wait for it
 
-function askToken(why) {
+function askToken(why, wrong) {
   login ??= dialog("A token is needed", (close) => {
-    const field = h("input", {type: "password", name: "token", autocomplete: "current-password", required: true, autofocus: true, "aria-label": "Token"});
-    const form = h("form", {class: "login"}, h("p", {}, why), h("div", {class: "row"}, field, h("button", {class: "primary", type: "submit"}, "Log in")),
+    const field = h("input", {type: "password", name: "token", autocomplete: "current-password", required: true, autofocus: true});
+    const form = h("form", {class: "login"}, h("p", {class: wrong ? "error" : "", role: wrong ? "alert" : null}, why), h("div", {class: "row"}, h("label", {}, "Token", field), h("button", {class: "primary", type: "submit"}, "Log in")),
       h("p", {class: "note"}, "A viewer's token shows everything, an admin's may change it. It is kept until this tab is closed."));
     form.addEventListener("submit", (event) => { event.preventDefault(); close(field.value.replace(/[^\x21-\x7e]/g, "")); });
     return form;
@@ -40,7 +40,7 @@ async function send(method, path, options) {
     if (response.status !== 401) return response;
     if (token() !== used) continue; // another request was given a new one meanwhile
     forget();
-    if (!await askToken(used ? "The server does not know this token." : "This server wants to know who asks.")) throw new Problem(401, {detail: "not logged in"});
+    if (!await askToken(used ? "The server does not know this token." : "This server wants to know who asks.", Boolean(used))) throw new Problem(401, {detail: "not logged in"});
   }
 }
 

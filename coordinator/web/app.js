@@ -16,7 +16,7 @@ const system = matchMedia("(prefers-color-scheme: dark)");
 function applyTheme() {
   const chosen = localStorage.getItem("sweepd-theme");
   document.documentElement.dataset.theme = chosen || (system.matches ? "dark" : "light");
-  document.getElementById("theme").textContent = chosen ? `Theme: ${chosen}` : "Theme: system";
+  put(document.getElementById("theme"), h("span", {class: "hide-narrow"}, "Theme: "), chosen || "system");
   redrawAll();
 }
 function nextTheme() {
@@ -45,8 +45,10 @@ const context = {
 
 let leave = null, turn = 0, shown = null;
 
+function decoded(part) { try { return decodeURIComponent(part); } catch { return part; } }
+
 async function route() {
-  const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?"), [view = "sweeps", id, tab] = path.split("/").map(decodeURIComponent);
+  const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?"), [view = "sweeps", id, tab] = path.split("/").map(decoded);
   const key = `${view}/${id ?? ""}`, arguments_ = {id, tab, query: new URLSearchParams(query)};
   if (shown?.key === key && shown.go) { shown.go(arguments_); return; }
   const mine = ++turn;
@@ -55,11 +57,13 @@ async function route() {
   shown = {key};
   context.live("");
   document.title = "sweepd";
-  for (const link of document.querySelectorAll("[data-nav]")) link.toggleAttribute("aria-current", link.dataset.nav === (view === "workers" ? "workers" : "sweeps"));
+  for (const link of document.querySelectorAll("[data-nav]")) {
+    if (link.dataset.nav === (view === "workers" ? "workers" : "sweeps")) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
+  }
   put(main, h("p", {class: "wait"}, "Loading…"));
   const place = h("div", {"data-view": view || "sweeps"});
   try {
-    const open = {"": sweepsPage, sweeps: sweepsPage, sweep: sweepPage, trial: trialPage, workers: workersPage}[view];
+    const open = new Map([["", sweepsPage], ["sweeps", sweepsPage], ["sweep", sweepPage], ["trial", trialPage], ["workers", workersPage]]).get(view);
     if (!open) throw new Error(`There is no view “${view}”.`);
     const opening = view === "trial" ? open(place, id, context) : view === "sweep" ? open(place, arguments_, context) : open(place, context);
     put(main, place);
@@ -68,7 +72,9 @@ async function route() {
     leave = closing.leave || closing;
     shown.go = closing.go;
   } catch (error) {
-    if (mine === turn) put(main, h("section", {class: "card empty"}, h("h2", {class: "error"}, error.status === 404 ? "There is nothing at this address" : "This could not be shown"), h("p", {}, error.message), h("p", {}, h("a", {href: "#/sweeps"}, "All sweeps"))));
+    if (mine !== turn) return;
+    context.live("");
+    put(main, h("section", {class: "card empty"}, h("h2", {class: "error"}, error.status === 404 ? "There is nothing at this address" : "This could not be shown"), h("p", {}, error.message), h("p", {}, h("a", {href: "#/sweeps"}, "All sweeps"))));
   }
 }
 addEventListener("hashchange", route);

@@ -63,7 +63,7 @@ export class Plot {
     this.area = h("div", {class: "plot-area"}, this.canvas, this.message);
     this.saver = [h("button", {type: "button", class: "quiet", title: `${title} as PNG`, onclick: () => this.savePng()}, "PNG"),
       h("button", {type: "button", class: "quiet", title: `${title} as SVG`, onclick: () => this.saveSvg()}, "SVG")];
-    this.element = h("section", {class: wide ? "card wide" : "card", "data-plot": name}, h("div", {class: "plot-head"}, h("h2", {}, title), controls, this.saver), this.area, this.note);
+    this.element = h("section", {class: wide ? "card wide" : "card", "data-plot": name}, h("div", {class: "plot-head"}, h("h2", {}, title), controls, h("span", {class: "savers"}, this.saver)), this.area, this.note);
     this.eyes = new IntersectionObserver((entries) => { this.visible = entries.at(-1).isIntersecting; if (this.visible && this.dirty) this.show(); }, {rootMargin: "300px"});
     this.eyes.observe(this.element);
     this.sizes = new ResizeObserver(() => this.resize());
@@ -79,7 +79,8 @@ export class Plot {
   show() {
     if (!this.element.isConnected) return;
     this.dirty = false;
-    const theme = palette(), option = this.build(theme, {width: this.area.clientWidth, height: this.height});
+    this.builtFor = this.area.clientWidth;
+    const theme = palette(), option = this.build(theme, {width: this.builtFor, height: this.height});
     const empty = option.empty;
     this.message.hidden = !empty;
     this.canvas.hidden = Boolean(empty);
@@ -105,6 +106,7 @@ export class Plot {
     if (!this.chart || this.canvas.hidden) return;
     const width = this.area.clientWidth;
     if (width && (this.chart.getWidth() !== width || this.chart.getHeight() !== this.height)) { this.chart.resize(); this.onDrawn?.(); }
+    if (width && Math.abs(width - this.builtFor) > 40) this.draw(); // what is built depends on the width, by little steps not much
   }
 
   savePng() {

@@ -14,12 +14,20 @@ export function h(tag, properties, ...children) {
   return element;
 }
 
+// New content. What news draw again must not take the keyboard's place away: the focus goes to what stands for the same thing.
 export function put(element, ...children) {
+  const held = document.activeElement !== element && element.contains(document.activeElement) ? document.activeElement : null;
+  const name = (one) => one.getAttribute("aria-label") || one.title || one.getAttribute("href") || one.textContent;
+  const alike = (one) => [...element.querySelectorAll(one.tagName)].filter((other) => name(other) === name(one)), place = held ? alike(held).indexOf(held) : 0;
   element.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  if (held && !held.isConnected) alike(held)[place]?.focus({preventScroll: true});
   return element;
 }
 
 export const pill = (state) => h("span", {class: "pill", "data-state": state}, state);
+
+// The server's words as a sentence of their own.
+export const sentence = (text) => text ? `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}` : "";
 
 // 5 significant digits; very small and large ones with an exponent.
 export function num(value, digits = 5) {
@@ -33,7 +41,7 @@ export function num(value, digits = 5) {
 
 export function duration(seconds) {
   if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return "–";
-  if (seconds < 60) return `${num(seconds, 3)} s`;
+  if (seconds < 60) return `${seconds < 10 ? num(seconds, 2) : Math.round(seconds)} s`;
   const minutes = Math.round(seconds / 60);
   if (minutes < 60) return `${minutes} min`;
   if (minutes < 48 * 60) return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
@@ -86,10 +94,11 @@ export function dialog(title, build, large = false) {
   });
 }
 
-export function confirmed(title, text, verb) {
+// What cannot be taken back (`final`) does not happen by a careless Enter.
+export function confirmed(title, text, verb, final = false) {
   return dialog(title, (close) => [h("p", {}, text), h("div", {class: "row end"},
-    h("button", {type: "button", onclick: () => close(false)}, "Back"),
-    h("button", {type: "button", class: "primary", autofocus: true, onclick: () => close(true)}, verb))]);
+    h("button", {type: "button", autofocus: final, onclick: () => close(false)}, "Back"),
+    h("button", {type: "button", class: final ? "primary danger" : "primary", autofocus: !final, onclick: () => close(true)}, verb))]);
 }
 
 export function throttle(work, wait) {

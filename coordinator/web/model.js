@@ -1,6 +1,6 @@
 // A sweep and its trials as the page holds them, and what plots ask of them: axes, values, what was best.
 import {get, pages, stream} from "./api.js";
-import {num, throttle} from "./dom.js";
+import {num, sentence, throttle} from "./dom.js";
 
 const ENDED = new Set(["completed", "stopped", "failed", "cancelled"]);
 export const isEnded = (trial) => ENDED.has(trial.state);
@@ -53,7 +53,8 @@ function makeAxis(name, parameter, trials, fallback) {
     const labels = [...seen.keys()];
     return {name, kind: "category", labels, distinct: labels.length, at: (trial) => seen.get(label(of(trial))) ?? NaN};
   }
-  const log = min > 0 && (isLog(parameter) || max / min >= 100);
+  const drawn = parameter && (parameter.distribution || "min" in parameter); // how it is drawn says how it is shown; of a list or what nobody described, its range
+  const log = min > 0 && (drawn ? isLog(parameter) : max / min >= 100);
   return {name, kind: log ? "log" : "linear", labels: null, min, max, distinct: seen.size, planned,
     at: (trial) => of(trial) ?? NaN};
 }
@@ -69,6 +70,7 @@ export class Study {
     this.listeners = new Set();
     this.cursor = null;
     this.loaded = false;
+    this.ready = false;     // the sweep and the first of its trials are there
     this.stopped = new AbortController();
     // Large sweeps are drawn less often, so that drawing never takes most of the time.
     this.changed = throttle(() => this.tell(), () => 200 + Math.min(2500, this.trials.length / 4));
@@ -81,8 +83,9 @@ export class Study {
     const signal = this.stopped.signal;
     this.told = new Set();
     const [sweep, first] = await Promise.all([get(`/v1/sweeps/${this.id}`, {signal}), get(`/v1/sweeps/${this.id}/trials?limit=200`, {signal})]); // few, so that the first plot is there soon
-    this.sweep = sweep;
+    this.sweep = this.newer || sweep;
     this.take(first.items.filter((trial) => !this.told.has(trial.id)));
+    this.ready = true;
     this.tell();
     if (first.next) this.cursor = await pages(`/v1/sweeps/${this.id}/trials`, (items) => { this.take(items.filter((trial) => !this.told.has(trial.id))); this.changed(); }, {after: first.next, signal});
     this.loaded = true;
@@ -109,7 +112,7 @@ export class Study {
 
   event(type, data) {
     if (type === "trial" && data.sweep === this.id) { this.told?.add(data.id); this.take([data]); this.changed(); }
-    else if (type === "sweep" && data.id === this.id) { this.sweep = data; this.changed(); }
+    else if (type === "sweep" && data.id === this.id) { this[this.ready ? "sweep" : "newer"] = data; this.changed(); }
     else if (type === "metric" && data.sweep === this.id) for (const listener of this.metrics) listener(data);
     else if (type === "deleted" && data.sweep === this.id) { this.gone = true; this.tell(); }
     else if (type === "reset") this.reload();
@@ -172,7 +175,8 @@ export class Study {
     this.version++;
   }
 
-  tell() { for (const listener of this.listeners) listener(this); }
+  // Nobody is shown the few trials of the first events alone.
+  tell() { if (this.ready || this.gone) for (const listener of this.listeners) listener(this); }
 
   // --- questions ---
 
@@ -230,6 +234,9 @@ const SOURCES = {
   baseline: "It is the baseline, which the others of this stage are compared with.",
   ofat: "One factor at a time: everything else is at the baseline.",
   gp: "The model expected the largest improvement here.",
+  repeat: "It repeats a configuration, as each is evaluated more than once.",
+  confirm: "It repeats one of the best configurations with a fresh seed.",
+  warm_start: "It was taken from another sweep.",
   exploit: "It repeats the configuration that the model holds for the best.",
   fallback: "The model could not be used, so that it was chosen without it.",
 };
@@ -240,13 +247,16 @@ export function whyProposed(trial, study) {
   const words = [SOURCES[p.source] || `Its source is “${p.source}”.`];
   if (p.source === "ofat") words.push(`The factor changed is ${p.factor}, to ${label(p.level)}.`);
   if (p.source === "grid" && p.index !== undefined) words.push(`It is number ${p.index + 1} of the grid.`);
-  if (p.why) words.push(`${p.why}.`.replace(/\.\.$/, "."));
+  if (p.of !== undefined) words.push(`The configuration is that of trial ${p.of}${p.repeat === undefined ? "" : `, repeat ${p.repeat}`}.`);
+  if (p.why) words.push(sentence(p.why));
   if (typeof p.mean === "number") {
     words.push(`The model predicted ${study?.metricName || "the metric"} of ${num(p.mean)} ± ${num(p.sd, 2)}` +
       (typeof trial.value === "number" ? `; it became ${num(trial.value)}${p.sd > 0 ? ` (${num((trial.value - p.mean) / p.sd, 2)} standard deviations off)` : ""}.` : "."));
   }
-  const known = new Set(["source", "factor", "level", "index", "why", "mean", "sd"]);
-  for (const [key, value] of Object.entries(p)) if (!known.has(key)) words.push(`${key.replaceAll("_", " ")}: ${num(value)}`);
+  if (typeof p.log_ei === "number") words.push(`The expected improvement, as a logarithm: ${num(p.log_ei, 3)}.`);
+  if (p.length_scales) words.push(`The model's length scales, as shares of the ranges; the shorter, the more it matters: ${Object.entries(flat({params: p.length_scales})).sort((a, b) => a[1] - b[1]).map(([name, value]) => `${name} ${num(value, 3)}`).join(", ")}.`);
+  const known = new Set(["source", "factor", "level", "index", "why", "mean", "sd", "of", "repeat", "log_ei", "length_scales"]);
+  for (const [key, value] of Object.entries(flat({params: p}))) if (!known.has(key.split(".")[0])) words.push(`${key.replaceAll("_", " ")}: ${num(value)}`);
   return words;
 }
 

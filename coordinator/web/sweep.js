@@ -1,6 +1,6 @@
 // A sweep's page: how far it is and what is best, then tabs of plots, trials and the spec.
-import {call, get, getIfThere} from "./api.js";
-import {clock, confirmed, dialog, duration, h, num, pairs, pill, put, save, seconds, toast} from "./dom.js";
+import {call, get, getIfThere, pages} from "./api.js";
+import {clock, confirmed, dialog, duration, h, num, pairs, pill, put, save, seconds, sentence, toast} from "./dom.js";
 import {Plot} from "./chart.js";
 import * as draw from "./plots.js";
 import {Study, flat, isEnded} from "./model.js";
@@ -57,8 +57,23 @@ export async function sweepPage(main, {id, tab, query}, context) {
 
   // --- head ---
 
+  // How it came to be paused, finished or cancelled, as its history has it.
+  const why = {state: "", text: ""};
+  async function learnWhy() {
+    const state = study.sweep.state;
+    if (why.state === state) return;
+    Object.assign(why, {state, text: ""});
+    if (state === "running") return;
+    const items = [];
+    await pages(`/v1/sweeps/${id}/history`, (some) => items.push(...some), {signal: study.stopped.signal}).catch(() => null);
+    const last = items.filter((item) => item.what === state).at(-1);
+    if (!last || why.state !== state || closed) return;
+    why.text = `${sentence(last.text).replace(/\.$/, "")} (${last.who ? `${last.who}, ` : ""}${clock(last.time)}).`;
+    header();
+  }
+
   async function act(what, path, body, question) {
-    if (question && !await confirmed(`${what}?`, question, what)) return;
+    if (question && !await confirmed(`${what}?`, question, what, true)) return;
     try {
       study.sweep = await call("PATCH", path, body);
       study.tell();
@@ -130,31 +145,33 @@ export async function sweepPage(main, {id, tab, query}, context) {
   }
 
   function header() {
-    const sweep = study.sweep, path = `/v1/sweeps/${id}`, {ended, total} = study.progress, best = sweep.best, interval = answer.best?.posterior, stage = sweep.stage, button = (text, onclick, more = {}) => h("button", {type: "button", onclick, ...more}, text);
+    const sweep = study.sweep, path = `/v1/sweeps/${id}`, {ended, total} = study.progress, best = sweep.best, interval = answer.best?.posterior, others = answer.best?.within_noise, better = answer.best?.recommended && answer.best.recommended.id !== best?.id ? answer.best.recommended : null, stage = sweep.stage, button = (text, onclick, more = {}) => h("button", {type: "button", onclick, ...more}, text);
     const counts = Object.entries(sweep.counts).filter(([, n]) => n > 0);
     document.title = `${sweep.name || id} · sweepd`;
+    learnWhy();
     put(top, h("div", {class: "row head"}, h("h1", {}, sweep.name || id), pill(sweep.state), h("span", {class: "soft"}, sweep.method), h("span", {class: "grow"}), h("span", {class: "row actions"},
       sweep.state === "running" ? button("Pause", () => act("Pause", path, {state: "paused"})) : sweep.state === "paused" ? button("Resume", () => act("Resume", path, {state: "running"}), {class: "primary"}) : null,
       sweep.state !== "cancelled" ? [button("Edit", edit, {title: "Bounds, values, parameters, stages to come"}), button("Extend", extend), button("Enqueue", enqueue)] : null, button("Clone", clone), button("Report", report, {title: "The study as one HTML file"}),
-      sweep.state === "running" || sweep.state === "paused" ? button("Cancel", () => act("Cancel", path, {state: "cancelled"}, "Its trials are abandoned, and it cannot go on afterwards."), {class: "danger"}) : null)),
+      sweep.state === "running" || sweep.state === "paused" ? button("Cancel", () => act("Cancel the sweep", path, {state: "cancelled"}, "Its trials are abandoned, and it cannot go on afterwards."), {class: "danger"}) : null)),
+    sweep.spec.description ? h("p", {class: "note head"}, sweep.spec.description) : null,
     h("div", {class: "cards"},
       h("section", {class: "card", "data-card": "progress"}, h("h2", {}, "Progress"), h("div", {class: "stat"}, `${ended}${total ? ` of ${total}` : ""}`, h("span", {class: "soft"}, " trials")), progressBar(study),
         h("div", {class: "row"}, counts.map(([state, n]) => h("span", {}, pill(state), ` ${n}`))),
-        h("p", {class: "note"}, sweep.eta_s ? `About ${duration(sweep.eta_s)} left. ` : "", stage && study.stages ? `Stage ${stage.index + 1} of ${study.stages.length}: ${stage.method}${stage.total ? `, ${stage.proposed} of ${stage.total} proposed` : ""}. ` : "", `Created ${clock(sweep.created)}.`)),
+        h("p", {class: "note"}, sweep.eta_s ? `About ${duration(sweep.eta_s)} left. ` : "", stage && study.stages ? `Stage ${stage.index + 1} of ${study.stages.length}: ${stage.method}${stage.total ? `, ${stage.proposed} of ${stage.total} proposed` : ""}. ` : "", `Created ${clock(sweep.created)}. `, why.text)),
       h("section", {class: "card", "data-card": "best"}, h("h2", {}, `Best ${study.metricName}`), best ? [
         h("div", {class: "stat"}, num(best.value), h("span", {class: "soft"}, "  "), h("a", {href: `#/trial/${best.id}`, class: "note"}, `trial ${best.number}`)),
-        interval ? h("p", {class: "note"}, `Expected when repeated: ${num(interval.mean, 4)}, between ${num(interval.low, 4)} and ${num(interval.high, 4)}.${answer.best.within_noise > 1 ? ` ${answer.best.within_noise} configurations lie within the noise of it.` : ""}${answer.best.recommend_repeats ? " Repeating them would tell them apart." : ""}`) : null,
-        answer.best?.recommended && answer.best.recommended.id !== best.id ? h("p", {class: "note"}, "Without its luck the best is probably ", h("a", {href: `#/trial/${answer.best.recommended.id}`}, `trial ${answer.best.recommended.number}`), `, observed ${num(answer.best.recommended.value)}.`) : null,
-        pairs(Object.entries(flat(best)).slice(0, 10).map(([name, value]) => [name, h("code", {}, num(value))]))] : h("p", {class: "soft"}, "No trial has a value yet.")),
-      stage && study.stages ? stagesCard(stage) : null));
+        interval ? h("p", {class: "note"}, better ? ["The model recommends ", h("a", {href: `#/trial/${better.id}`}, `trial ${better.number}`), ` (observed ${num(better.value)}). `] : "",
+          `Without the noise of a single trial${better ? " that is" : ":"} ${num(interval.mean, 4)}, between ${num(interval.low, 4)} and ${num(interval.high, 4)} (95 %).`) : null,
+        others ? h("p", {class: "note"}, `${others} other configuration${others === 1 ? " is" : "s are"} better with a chance of 5 % or more.${answer.best.recommend_repeats ? " Repeats would tell them apart." : ""}`) : null,
+        pairs(Object.entries(flat(best)).slice(0, 10).map(([name, value]) => [name, h("code", {}, num(value))]))] : h("p", {class: "soft"}, "No trial has a value yet."))));
   }
 
   function stagesCard(stage) {
     const all = [...(stage.before || []), stage];
-    return h("section", {class: "card", "data-card": "stages"}, h("h2", {}, "Stages"), h("ol", {class: "bullets"}, study.stages.map((one, place) => {
+    return h("section", {class: "card wide", "data-card": "stages"}, h("h2", {}, "Stages"), h("ol", {class: "stages"}, study.stages.map((one, place) => {
       const known = all.find((candidate) => candidate.index === place);
-      return h("li", {}, h("b", {}, one.method), known ? ` ${known.proposed}${known.total ? ` of ${known.total}` : ""} proposed` : h("span", {class: "soft"}, " to come"),
-        known ? concluded(study, known, all, noise()).map((words) => h("div", {class: "note"}, words)) : null);
+      return h("li", {}, h("h3", {}, `${place + 1} ${one.method}`, h("span", {class: "soft"}, known ? ` ${known.proposed}${known.total ? ` of ${known.total}` : ""} proposed` : " to come")),
+        known ? concluded(study, known, all, noise()).map((words) => h("p", {class: "note"}, words)) : null);
     })));
   }
 
@@ -163,7 +180,7 @@ export async function sweepPage(main, {id, tab, query}, context) {
   const select = (label, onchange) => h("select", {"aria-label": label, onchange: (event) => onchange(event.target.value)});
 
   function overview() {
-    const view = {by: "", stage: null, order: []}, brushed = h("p", {class: "note row", hidden: true});
+    const view = {by: "", stage: null, order: []}, told = h("div", {class: "told wide"}), brushed = h("p", {class: "note row", hidden: true});
     const by = select("colour", (value) => { view.by = value; plot.draw(); }), stage = select("stage", (value) => { view.stage = value === "" ? null : Number(value); plot.draw(); });
     const hover = new ParallelHover(study, view, open);
     const plot = new Plot({title: "Parallel coordinates", name: "parallel", wide: true, height: 440, fileName: file("parallel"), build: draw.parallel(study, view), controls: [h("label", {}, "colour", by), h("label", {}, "stage", stage)],
@@ -181,8 +198,10 @@ export async function sweepPage(main, {id, tab, query}, context) {
     plot.onDrawn = () => { hover.forget(); main.dataset.firstPlot ??= String(Math.round(performance.now() - began)); requestAnimationFrame(() => setTimeout(() => { main.dataset.firstPlotAt ??= String(Math.round(performance.now())); })); };
     plot.area.after(brushed);
     const past = new Plot({title: "Optimisation history", name: "history", wide: true, height: 340, fileName: file("history"), build: draw.history(study, noise), onChart: (chart) => chart.on("click", ({data}) => { if (data?.trial) open(data.trial); })});
-    return {plots: [plot, past], element: h("div", {class: "plots"}, plot.element, past.element, h("p", {class: "note"}, "Drag along an axis to brush; a click on it clears. Hover to see a trial, click to open it.")),
+    return {plots: [plot, past], element: h("div", {class: "plots"}, told, plot.element, past.element),
       update() {
+        put(told, study.sweep.stage && study.stages ? stagesCard(study.sweep.stage) : null);
+        told.hidden = !told.firstChild;
         offer(by, [["", study.metricName], ...study.axes.map((one) => [one.name, one.name])]);
         offer(stage, [["", "all"], ...(study.stages || []).map((_, place) => [String(place), study.stageName(place)])]);
         stage.parentElement.hidden = !study.stages;
@@ -195,10 +214,13 @@ export async function sweepPage(main, {id, tab, query}, context) {
     const view = {a: "", b: "", mean: false}, cut = {a: "", b: "", answer: undefined, asked: ""};
     const ofat = new Plot({title: "One factor at a time", name: "ofat", fileName: file("ofat"), build: draw.ofat(study, noise), onChart: (chart) => chart.on("click", ({data}) => { if (data?.one) open(data.one.trial); })});
     const a = select("across", (value) => { view.a = value; heat.draw(); }), b = select("up", (value) => { view.b = value; heat.draw(); });
-    const heat = new Plot({title: "Heat map", name: "heat", fileName: file("heat"), build: draw.heat(study, view), controls: [a, "×", b, choice("show", [["best", "best"], ["mean", "mean"]], (value) => { view.mean = value === "mean"; heat.draw(); }, "best")]});
+    const pairOf = h("span", {class: "row"}, a, "×", b), axesOf = h("span", {class: "row"});
+    const heat = new Plot({title: "Heat map", name: "heat", fileName: file("heat"), build: draw.heat(study, view), controls: [pairOf, choice("show", [["best", "best"], ["mean", "mean"]], (value) => { view.mean = value === "mean"; heat.draw(); }, "best")]});
     const importance = new Plot({title: "Importance", name: "importance", fileName: file("importance"), height: 220, build: (theme) => answer.importance === undefined ? {empty: "Asking the server…"} : draw.importance(answer.importance)(theme)});
     const one = select("parameter", (value) => { cut.a = value; fetchSlice(); }), two = select("second parameter", (value) => { cut.b = value; fetchSlice(); });
-    const slice = new Plot({title: "Slice of the model", name: "slice", fileName: file("slice"), build: (theme) => cut.answer === undefined ? {empty: "Asking the server…"} : draw.slice(study, cut.answer)(theme), controls: [one, "×", two], onChart: (chart) => chart.on("click", ({data}) => { if (data?.trial) open(data.trial); })});
+    const slice = new Plot({title: "Slice of the model", name: "slice", fileName: file("slice"), build: (theme) => cut.answer === undefined ? {empty: "Asking the server…"} : draw.slice(study, cut.answer)(theme), controls: [axesOf], onChart: (chart) => chart.on("click", ({data}) => { if (data?.trial) open(data.trial); })});
+
+    axesOf.append(one, "×", two);
 
     async function fetchSlice() {
       const first = cut.a || one.value, second = cut.b && cut.b !== first ? cut.b : "";
@@ -220,6 +242,8 @@ export async function sweepPage(main, {id, tab, query}, context) {
       if (!view.b && axes.length > 1) { view.a = axes[0].name; view.b = axes[1].name; b.value = view.b; }
       offer(one, study.axes.map((axis) => [axis.name, axis.name]));
       offer(two, [["", "–"], ...study.axes.map((axis) => [axis.name, axis.name])]);
+      pairOf.hidden = axes.length < 2;
+      axesOf.hidden = !study.axes.length;
       for (const plot of plots) plot.draw();
       if (study.progress.ended !== ended || (!cut.asked && one.value)) { ended = study.progress.ended; fetchSlice(); }
     }};
@@ -227,10 +251,10 @@ export async function sweepPage(main, {id, tab, query}, context) {
 
   function curvesTab() {
     const view = {name: "", x: "step", weight: 0, log: false}, series = new Map(), list = h("div", {class: "row"}); // series: id → Map(name → points)
-    const name = select("metric", (value) => { view.name = value; plot.draw(); });
+    const name = select("metric", (value) => { view.name = value; plot.draw(); }), amount = h("output", {}, "0");
     const plot = new Plot({title: "Training curves", name: "curves", wide: true, height: 440, fileName: () => file(`curves-${view.name.replaceAll("/", "-")}`)(), build: (theme) => draw.curves(study, lines(), view)(theme), controls: [h("label", {}, "metric", name),
       choice("over", [["step", "step"], ["epoch", "epoch"], ["time", "time"]], (value) => { view.x = value; plot.draw(); }, "step"),
-      h("label", {}, "smoothing", h("input", {type: "range", min: "0", max: "0.98", step: "0.02", value: "0", "aria-label": "smoothing", oninput: (event) => { view.weight = Number(event.target.value); plot.draw(); }})),
+      h("label", {}, "smoothing", h("input", {type: "range", min: "0", max: "0.98", step: "0.02", value: "0", "aria-label": "smoothing", oninput: (event) => { view.weight = Number(event.target.value); amount.textContent = event.target.value; plot.draw(); }}), amount),
       h("label", {}, h("input", {type: "checkbox", onchange: (event) => { view.log = event.target.checked; plot.draw(); }}), "log")]});
     const trials = () => [...chosen].map((number) => study.byNumber(number)).filter(Boolean).slice(0, 16);
     const lines = () => trials().map((trial) => ({trial, points: series.get(trial.id)?.get(view.name) || []}));
@@ -238,7 +262,7 @@ export async function sweepPage(main, {id, tab, query}, context) {
     const use = (some) => { pick(some.map((trial) => trial.number)); refresh(); };
 
     async function refresh() {
-      put(list, h("span", {class: "soft"}, chosen.size ? "Trials:" : "No trial is chosen."), trials().map((trial) => h("span", {}, h("a", {href: `#/trial/${trial.id}`}, String(trial.number)), " ", h("button", {type: "button", class: "quiet", "aria-label": `Leave out trial ${trial.number}`, onclick: () => { chosen.delete(trial.number); pick([...chosen]); refresh(); }}, "×"))),
+      put(list, h("span", {class: "soft"}, chosen.size ? "Trials:" : study.loaded ? "No trial is chosen." : "Loading…"), trials().map((trial) => h("span", {class: "chip"}, h("a", {href: `#/trial/${trial.id}`}, String(trial.number)), h("button", {type: "button", class: "quiet", "aria-label": `Leave out trial ${trial.number}`, onclick: () => { chosen.delete(trial.number); pick([...chosen]); refresh(); }}, "×"))),
         h("button", {type: "button", onclick: () => use(rank())}, "The best five"), h("button", {type: "button", onclick: () => use(study.trials.filter((trial) => trial.state === "running").slice(0, 8))}, "Those running"), h("a", {href: address("trials")}, "Choose in the list"));
       await Promise.all(trials().filter((trial) => !series.has(trial.id) || (!isEnded(trial) && !live)).map(async (trial) => {
         const got = await metricsOf(trial.id, study.stopped.signal).catch(() => null);
@@ -274,10 +298,10 @@ export async function sweepPage(main, {id, tab, query}, context) {
   function timeline() {
     const workers = new Plot({title: "Trials by worker", name: "workers", wide: true, fileName: file("workers"), build: draw.workersTimeline(study, context.names), onChart: (chart) => chart.on("click", ({data}) => { if (data?.trial) open(data.trial); })});
     const stages = new Plot({title: "Stages", name: "stages", wide: true, height: 180, fileName: file("stages"), build: draw.stagesTimeline(study)}), table = h("section", {class: "card wide scroll"});
-    return {plots: [stages, workers], element: h("div", {class: "plots"}, stages.element, workers.element, table), update() {
+    const plots = study.stages ? [stages, workers] : [workers];
+    return {plots, element: h("div", {class: "plots"}, plots.map((plot) => plot.element), table), update() {
       context.learnNames();
-      stages.draw();
-      workers.draw();
+      for (const plot of plots) plot.draw();
       const found = new Map();
       for (const trial of study.trials) {
         if (!trial.worker) continue;
@@ -288,6 +312,7 @@ export async function sweepPage(main, {id, tab, query}, context) {
         if (took !== null && trial.state === "completed") { one.time += took; one.timed++; }
         found.set(trial.worker, one);
       }
+      table.hidden = !found.size;
       put(table, h("h2", {}, "Workers of this sweep"), h("table", {}, h("thead", {}, h("tr", {}, ["worker", "running", "ended", "failed", "mean time", "speed"].map((title, place) => h("th", {class: place ? "num" : ""}, title)))),
         h("tbody", {}, [...found.values()].map((one) => h("tr", {}, h("td", {}, context.names().get(one.id) || one.id), [one.running, one.n, one.failed, one.timed ? duration(one.time / one.timed) : "–", one.time ? `${num(3600 * one.timed / one.time, 3)} trials/h` : "–"].map((cell) => h("td", {class: "num"}, String(cell))))))));
     }};
@@ -308,14 +333,19 @@ export async function sweepPage(main, {id, tab, query}, context) {
   }
 
   function spec() {
-    const text = JSON.stringify(study.sweep.spec, null, 2), more = Object.entries(study.sweep).filter(([key, value]) => !["spec", "best", "counts", "stage", "name"].includes(key) && value !== null && typeof value !== "object");
-    return {plots: [], element: h("div", {class: "cards"}, h("section", {class: "card"}, h("div", {class: "row"}, h("h2", {}, "Spec"), h("span", {class: "grow"}), h("button", {type: "button", onclick: async () => { try { save(`${file("spec")()}.json`, "application/json", `${indented(await specText())}\n`); } catch (error) { toast(error.message, true); } }}, "Download")), h("pre", {tabindex: "0"}, text)),
+    const text = h("pre", {tabindex: "0", class: "whole"}, "Loading…"), more = Object.entries(study.sweep).filter(([key, value]) => !["spec", "best", "counts", "stage", "name"].includes(key) && value !== null && typeof value !== "object");
+    specText().then((typed) => { text.textContent = indented(typed.trim()); }, (error) => { text.textContent = error.message; });
+    return {plots: [], element: h("div", {class: "cards"}, h("section", {class: "card"}, h("div", {class: "row"}, h("h2", {}, "Spec"), h("span", {class: "grow"}), h("button", {type: "button", onclick: async () => { try { save(`${file("spec")()}.json`, "application/json", `${indented(await specText())}\n`); } catch (error) { toast(error.message, true); } }}, "Download")), text),
       h("section", {class: "card"}, h("h2", {}, "Sweep"), pairs(more.map(([key, value]) => [key.replaceAll("_", " "), h("code", {}, key === "created" ? clock(value) : String(value))])))), update() {}};
   }
 
   const makers = {overview, analysis, curves: curvesTab, timeline, trials: trialsTab, spec, history: () => historyView(study)};
 
-  function links() { put(tabs, TABS.map(([name, title]) => h("a", {href: address(name), "aria-selected": String(name === current?.name)}, title))); }
+  function links() {
+    put(tabs, TABS.map(([name, title]) => h("a", {href: address(name), "aria-current": name === current?.name ? "page" : null}, title)));
+    const now = tabs.querySelector("[aria-current]");
+    if (now) tabs.scrollLeft = now.offsetLeft - tabs.offsetLeft - 60; // on a phone they do not all fit
+  }
 
   function close() {
     current?.leave?.();
@@ -326,7 +356,7 @@ export async function sweepPage(main, {id, tab, query}, context) {
     query = now;
     if (current?.name === name) return;
     close();
-    current = {name: makers[name] ? name : "overview"};
+    current = {name: Object.hasOwn(makers, name) ? name : "overview"};
     current = {...makers[current.name](), name: current.name};
     links();
     put(body, current.element);
@@ -338,7 +368,7 @@ export async function sweepPage(main, {id, tab, query}, context) {
 
   let live = false;
   study.listeners.add(() => {
-    if (closed || !study.sweep) return;
+    if (closed) return;
     if (study.gone) {
       close();
       current = null;
@@ -356,8 +386,8 @@ export async function sweepPage(main, {id, tab, query}, context) {
   });
   study.follow((state) => { live = state === "live"; if (!closed) context.live(state); });
   const loading = study.load();
-  loading.catch(() => { if (!study.sweep) study.stop(); });
-  await new Promise((resolve, reject) => { const wait = () => { if (study.sweep) { study.listeners.delete(wait); resolve(); } }; study.listeners.add(wait); loading.then(resolve, reject); });
+  loading.catch(() => { if (!study.ready) { closed = true; study.stop(); } });
+  await new Promise((resolve, reject) => { const wait = () => { if (study.ready) { study.listeners.delete(wait); resolve(); } }; study.listeners.add(wait); loading.then(resolve, reject); });
   go({tab, query});
   loading.then(() => {
     if (closed) return;

@@ -52,6 +52,28 @@ export function locate(text) {
   return found;
 }
 
+// Where JSON text breaks off: the place of the first character that cannot stand there. (Not every browser's message tells it.)
+export function jsonFault(text) {
+  const token = /\s*(?:("(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null)|([{}[\],:]))/y;
+  const open = [];
+  let wanted = "value"; // value, key, ":" or "next" (a comma or the end of what is open)
+  for (let at = 0; ; at = token.lastIndex) {
+    token.lastIndex = at;
+    const found = token.exec(text), place = at + text.slice(at).search(/\S|$/);
+    if (!found) return wanted === "end" && place === text.length ? -1 : place;
+    const [, scalar, sign] = found, start = token.lastIndex - (scalar ?? sign).length, inside = open.at(-1);
+    const after = () => { wanted = open.length ? "next" : "end"; };
+    if (wanted === "value" && scalar) after();
+    else if ((wanted === "value" || wanted === "first") && (sign === "{" || sign === "[")) { open.push(sign); wanted = sign === "{" ? "firstKey" : "first"; }
+    else if (wanted === "first" && scalar) after();
+    else if ((wanted === "key" || wanted === "firstKey") && scalar?.[0] === "\"") wanted = ":";
+    else if (wanted === ":" && sign === ":") wanted = "value";
+    else if (wanted === "next" && sign === ",") wanted = inside === "{" ? "key" : "value";
+    else if ((wanted === "next" || wanted === "first" || wanted === "firstKey") && sign === (inside === "{" ? "}" : "]")) { open.pop(); after(); }
+    else return start;
+  }
+}
+
 // JSON in lines, its numbers as they stand: parsed and written again, 1.0 would become 1, which means another distribution.
 export function indented(text) {
   let depth = 0;
@@ -82,7 +104,10 @@ function readSpec(text) {
   if (!/^\s*[{[]/.test(text)) {
     try { return readYaml(text); } catch (error) { throw Object.assign(new Error(`This cannot be read: ${error.message}.`), {offset: error.offset ?? NaN}); }
   }
-  try { JSON.parse(text); } catch (error) { throw Object.assign(new Error(`This is not JSON: ${error.message}.`), {offset: Number(error.message.match(/position (\d+)/)?.[1] ?? NaN)}); }
+  try { JSON.parse(text); } catch {
+    const offset = jsonFault(text), found = text.slice(offset).match(/^(?:[\w.+-]+|.)/)?.[0];
+    throw Object.assign(new Error(found ? `This is not JSON from “${found}” on.` : "This is not JSON: it ends too early."), {offset: Math.max(0, Math.min(offset, text.length - 1))});
+  }
   return {json: text, places: locate(text)};
 }
 
@@ -105,13 +130,16 @@ export function specDialog({title, text, verb, note, send, prefix = ""}) {
       let first = null;
       marked = new Map();
       summary.textContent = faults.length ? `${faults.length === 1 ? "One fault" : `${faults.length} faults`}; nothing was changed.` : error.message;
-      put(list, faults.map((fault) => {
+      const placed = faults.map((fault) => {
         const full = fault.pointer.startsWith(prefix) ? fault.pointer.slice(prefix.length) : fault.pointer;
         let pointer = full;
         while (!places.has(pointer) && pointer) pointer = pointer.slice(0, pointer.lastIndexOf("/")); // a missing key: what it is missing in
         const place = places.get(pointer) || [0, 0];
+        return {fault, full, place};
+      }).sort((a, b) => a.place[0] - b.place[0]);
+      first = placed[0]?.place;
+      put(list, placed.map(({fault, full, place}) => {
         marked.set(lineOf(place[0]), true);
-        first = !first || place[0] < first[0] ? place : first;
         return h("li", {}, h("button", {type: "button", onclick: () => go(place)}, h("b", {}, `line ${lineOf(place[0]) + 1}`), " ", h("code", {}, full || "/"), ` ${fault.detail}`));
       }));
       number();
@@ -182,7 +210,7 @@ export async function sweepsPage(main, context) {
     study.sweep = sweep;
     const {ended, total} = study.progress, at = sweep.stage?.count > 1 && sweep.state === "running" ? `stage ${sweep.stage.index + 1} of ${sweep.stage.count}: ${sweep.stage.method}` : sweep.method;
     return h("tr", {class: "link", "data-id": sweep.id}, h("td", {}, h("a", {href: `#/sweep/${sweep.id}`}, sweep.name || sweep.id)), h("td", {}, pill(sweep.state)), h("td", {class: "hide-narrow"}, at),
-      h("td", {}, progressBar(study), h("span", {class: "soft"}, `${ended}${total ? ` / ${total}` : ""}${sweep.counts.failed ? `, ${sweep.counts.failed} failed` : ""}${sweep.eta_s ? `, ${duration(sweep.eta_s)} left` : ""}`)),
+      h("td", {}, progressBar(study), h("span", {class: "soft"}, `${ended}${total ? ` of ${total}` : ""}${sweep.counts.failed ? `, ${sweep.counts.failed} failed` : ""}${sweep.eta_s ? `, ${duration(sweep.eta_s)} left` : ""}`)),
       h("td", {class: "num"}, sweep.best ? [h("b", {}, num(sweep.best.value)), h("div", {class: "soft"}, study.metricName)] : "–"), h("td", {class: "hide-narrow"}, ago(sweep.created)));
   }
 

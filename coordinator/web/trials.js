@@ -1,6 +1,6 @@
 // The list of trials (only the lines in view are in the document), a trial's page, and trials side by side.
-import {call, get, getIfThere, pages} from "./api.js";
-import {ago, clock, confirmed, duration, h, num, pairs, pill, put, seconds, toast} from "./dom.js";
+import {call, get, getIfThere, pages, stream} from "./api.js";
+import {clock, confirmed, duration, h, num, pairs, pill, put, seconds, throttle, toast} from "./dom.js";
 import {Plot} from "./chart.js";
 import {curves} from "./plots.js";
 import {Study, flat, isEnded, makeFilter, whyProposed} from "./model.js";
@@ -15,8 +15,8 @@ export class TrialTable {
     this.search = h("input", {type: "search", placeholder: "Filter, as in: state:failed lr<1e-4", "aria-label": "Filter", size: "34", class: "filter", value: filter, oninput: () => this.draw()});
     this.count = h("span", {class: "soft"});
     this.head = h("div", {class: "vhead", role: "row"});
-    this.body = h("div", {class: "vbody"});
-    this.box = h("div", {class: "virtual", tabindex: "0", role: "grid", "aria-label": "Trials; arrows move, space selects, enter opens", onscroll: () => this.paint(), onkeydown: (event) => this.key(event)}, this.head, this.body);
+    this.body = h("div", {class: "vbody", role: "rowgroup"});
+    this.box = h("div", {class: "virtual", tabindex: "0", role: "grid", "aria-multiselectable": "true", "aria-label": "Trials; arrows move, space selects, enter opens", onscroll: () => this.paint(), onkeydown: (event) => this.key(event)}, this.head, this.body);
     this.compare = h("button", {type: "button", onclick: () => this.onSelect([...this.selected], true), disabled: true}, "Compare");
     this.clear = h("button", {type: "button", class: "quiet", hidden: true, onclick: () => { this.selected.clear(); this.changed(); }}, "Clear the selection");
     this.unbrush = h("button", {type: "button", class: "quiet", hidden: true, onclick: () => { this.brushed = null; this.draw(); }}, "Show all, not only what is brushed");
@@ -32,7 +32,7 @@ export class TrialTable {
       {key: "number", title: "#", width: 64, right: true, of: (trial) => trial.number},
       {key: "state", title: "state", width: 112, of: (trial) => trial.state, show: (trial) => pill(trial.state)},
       {key: "value", title: study.metricName, width: 120, right: true, of: (trial) => trial.value},
-      ...study.axes.map((one) => ({key: `p.${one.name}`, title: one.name, width: Math.max(90, Math.min(190, 22 + 8 * one.name.length)), right: one.kind !== "category", of: (trial) => flat(trial)[one.name]})),
+      ...study.axes.map((one) => ({key: `p.${one.name}`, title: one.name, width: Math.max(104, Math.min(220, 28 + 8 * one.name.length)), right: one.kind !== "category", of: (trial) => flat(trial)[one.name]})),
       ...(study.stages ? [{key: "stage", title: "stage", width: 90, of: (trial) => trial.stage, show: (trial) => study.stageName(trial.stage)}] : []),
       {key: "source", title: "source", width: 90, of: (trial) => trial.proposal?.source || ""},
       {key: "worker", title: "worker", width: 130, of: worker},
@@ -55,8 +55,8 @@ export class TrialTable {
     });
     this.grid = `34px ${columns.map((one) => `${one.width}px`).join(" ")}`;
     this.head.style.gridTemplateColumns = this.grid;
-    put(this.head, h("span"), columns.map((one) => h("button", {type: "button", title: `Sort by ${one.title}`, "aria-sort": one.key === key ? (up ? "ascending" : "descending") : "none",
-      onclick: () => { this.sort = {key: one.key, up: one.key === key ? !up : one.key !== "value" || !study.maximize}; this.draw(); }}, one.title, one.key === key ? (up ? " ▲" : " ▼") : "")));
+    put(this.head, h("span", {role: "columnheader"}), columns.map((one) => h("span", {role: "columnheader", class: one.right ? "right" : "", "aria-sort": one.key === key ? (up ? "ascending" : "descending") : "none"}, h("button", {type: "button", title: `Sort by ${one.title}`,
+      onclick: () => { this.sort = {key: one.key, up: one.key === key ? !up : one.key !== "value" || !study.maximize}; this.draw(); }}, one.title, one.key === key ? (up ? " ▲" : " ▼") : ""))));
     this.body.style.height = `${this.items.length * LINE}px`;
     this.body.style.minWidth = `${34 + columns.reduce((sum, one) => sum + one.width, 0)}px`;
     this.count.textContent = `${this.items.length} of ${this.study.trials.length} trials`;
@@ -69,13 +69,15 @@ export class TrialTable {
     if (!this.shown) return;
     const first = Math.max(0, Math.floor(this.box.scrollTop / LINE) - 6), last = Math.min(this.items.length, first + Math.ceil((this.box.clientHeight || 600) / LINE) + 14);
     put(this.body, this.items.slice(first, last).map((trial, place) => this.line(trial, first + place)));
-    this.box.setAttribute("aria-rowcount", this.items.length);
+    this.box.setAttribute("aria-rowcount", this.items.length + 1);
+    this.box.setAttribute("aria-activedescendant", this.items.length ? `row-${this.items[this.cursor]?.number}` : "");
   }
 
   line(trial, place) {
     const tick = h("input", {type: "checkbox", checked: this.selected.has(trial.id), "aria-label": `Select trial ${trial.number}`, tabindex: "-1", onclick: (event) => { event.stopPropagation(); this.toggle(trial); }});
-    const line = h("div", {class: "vrow", role: "row", "data-number": String(trial.number), "aria-selected": place === this.cursor ? "true" : "false", onclick: () => { this.cursor = place; this.onOpen(trial); }}, h("span", {}, tick),
-      this.shown.map((one) => { const cell = h("span", {}, one.show ? one.show(trial) : num(one.of(trial))); if (one.right) cell.style.textAlign = "right"; return cell; }));
+    const cells = this.shown.map((one) => h("span", {role: "gridcell", class: one.right ? "right" : ""}, one.key === "number" ? h("a", {href: `#/trial/${trial.id}`, tabindex: "-1", onclick: (event) => event.stopPropagation()}, String(trial.number)) : one.show ? one.show(trial) : num(one.of(trial))));
+    const line = h("div", {class: "vrow", role: "row", id: `row-${trial.number}`, "aria-rowindex": String(place + 2), "data-number": String(trial.number), "data-cursor": place === this.cursor ? "" : null, "aria-selected": String(this.selected.has(trial.id)), onclick: () => { this.cursor = place; this.onOpen(trial); }},
+      h("span", {role: "gridcell", class: "tick"}, tick), cells);
     line.style.gridTemplateColumns = this.grid;
     line.style.top = `${place * LINE}px`;
     return line;
@@ -140,6 +142,9 @@ export function comparison(study, trials) {
       names.map((name) => line(name, (trial) => flat(trial)[name])), line("stage", (trial) => study.stageName(trial.stage)), line("source", (trial) => trial.proposal?.source ?? null), line("took", (trial) => duration(seconds(trial))), line("attempts", (trial) => trial.attempt))));
 }
 
+// {"model": {"name": "m", "sha256": "…"}} → [["model name", "m"], …], without what is not known.
+const evaluator = (facts) => Object.entries(flat({params: facts})).filter(([, value]) => value !== null).map(([key, value]) => [key.replace(/^facts\./, "").replaceAll(/[._]/g, " "), h("code", {}, num(value))]);
+
 // --- the page of one trial ----------------------------------------------------------------------------------------------
 
 export async function trialPage(main, id, context) {
@@ -148,9 +153,9 @@ export async function trialPage(main, id, context) {
   study.sweep = await get(`/v1/sweeps/${trial.sweep}`);
   const place = h("div", {}), charts = h("div", {class: "plots"});
   let series = new Map();
-  const view = {x: "step", weight: 0};
+  const view = {x: "step", weight: 0}, stop = new AbortController();
   const act = (verb, what, question) => async () => {
-    if (question && !await confirmed(`${what} trial ${trial.number}?`, question, what)) return;
+    if (question && !await confirmed(`${what} trial ${trial.number}?`, question, what === "Cancel" ? "Cancel the trial" : what, what === "Cancel")) return;
     try {
       trial = await call("POST", `/v1/trials/${id}/${verb}`);
       toast(`Trial ${trial.number} is ${trial.state}.`);
@@ -176,16 +181,16 @@ export async function trialPage(main, id, context) {
         ["created", clock(trial.created)], ["started", clock(trial.started)], ["finished", clock(trial.finished)], ["took", duration(seconds(trial))], ...(trial.state === "running" ? [["progress", `${num(100 * (trial.progress || 0), 3)} %`]] : []), ["seed", String(trial.seed)], ["id", h("code", {}, trial.id)]])),
       h("section", {class: "card"}, h("h2", {}, "Parameters"), pairs(Object.entries(flat(trial)).map(([name, value]) => [name, h("code", {}, num(value, 8))]))),
       h("section", {class: "card"}, h("h2", {}, "Why was this proposed?"), h("ul", {class: "bullets why"}, whyProposed(trial, study).map((words) => h("li", {}, words))),
-        ...(trial.evaluator ? [h("h3", {}, "Evaluated by"), pairs(Object.entries(trial.evaluator).map(([key, value]) => [key.replaceAll("_", " "), h("code", {}, num(value))]))] : []))),
+        ...(trial.evaluator ? [h("h3", {}, "Evaluated by"), pairs(evaluator(trial.evaluator))] : []))),
     trial.detail ? h("section", {class: "card"}, h("h2", {}, trial.state === "failed" ? "What it said last" : "Detail"), h("pre", {class: "detail", tabindex: "0"}, trial.detail)) : null);
   }
 
   function drawCharts() {
-    const names = [...series.keys()].sort((a, b) => (b === study.metricName) - (a === study.metricName) || a.localeCompare(b));
+    const late = (name) => name.startsWith("perf/"), names = [...series.keys()].sort((a, b) => (b === study.metricName) - (a === study.metricName) || late(a) - late(b) || a.localeCompare(b));
     for (const name of names) {
       if (plots.some((plot) => plot.metric === name)) continue;
       const plot = new Plot({title: name, name: `curve-${name}`, height: 240, fileName: () => `trial-${trial.number}-${name.replaceAll("/", "-")}`,
-        build: (theme) => ({...curves(study, [{trial, points: series.get(name) || []}], {...view, name})(theme), legend: undefined})});
+        build: (theme) => curves(study, [{trial, points: series.get(name) || []}], {...view, name})(theme)});
       plot.metric = name;
       plots.push(plot);
       charts.append(plot.element);
@@ -195,23 +200,41 @@ export async function trialPage(main, id, context) {
     else charts.querySelector(":scope > p")?.remove();
   }
 
-  put(main, place, h("h2", {class: "row"}, "Metrics", h("label", {}, "over", h("select", {"aria-label": "Horizontal axis", onchange: (event) => { view.x = event.target.value; drawCharts(); }}, ["step", "epoch", "time"].map((x) => h("option", {}, x))))), charts);
+  put(main, place, h("h2", {class: "row"}, "Metrics", h("label", {}, "over", h("select", {"aria-label": "Horizontal axis", onchange: (event) => { view.x = event.target.value; drawCharts(); }}, ["step", "epoch", "time"].map((x) => h("option", {}, x)))),
+    h("label", {}, "smoothing", h("input", {type: "range", min: "0", max: "0.98", step: "0.02", value: "0", "aria-label": "smoothing", oninput: (event) => { view.weight = Number(event.target.value); drawCharts(); }}))), charts);
   show();
-  const stop = new AbortController();
   const refresh = async () => {
     try {
       series = await metricsOf(id, stop.signal);
       if (!stop.signal.aborted) drawCharts();
     } catch (error) { if (!stop.signal.aborted) toast(error.message, true); }
   };
-  await refresh();
-  const timer = setInterval(async () => {
-    if (isEnded(trial) || document.hidden) return;
+  const reload = async () => {
     const now = await getIfThere(`/v1/trials/${id}`).catch(() => null);
     if (!now || stop.signal.aborted) return;
     trial = now;
     show();
-    refresh();
-  }, 2000);
-  return () => { stop.abort(); clearInterval(timer); for (const plot of plots) plot.remove(); study.stop(); };
+    await refresh();
+  };
+  await refresh();
+  // What happens comes as events; where there are none, it is asked for.
+  const soon = throttle(() => { if (!stop.signal.aborted) drawCharts(); }, 500);
+  const point = (data) => {
+    if (!series.has(data.name)) series.set(data.name, []);
+    const points = series.get(data.name);
+    if (!points.length || points.at(-1).step < data.step) points.push(data); else if (points.at(-1).step === data.step) points[points.length - 1] = data;
+    soon();
+  };
+  let timer = null, missed = true;
+  const unfollow = stream(`/v1/events?sweep=${trial.sweep}`, (type, data) => {
+    if (type === "trial" && data.id === id) { trial = data; show(); } else if (type === "metric" && data.trial === id) point(data); else if (type === "reset") reload();
+    else if (type === "deleted" && data.sweep === trial.sweep) put(main, h("section", {class: "card empty"}, h("h2", {}, "The sweep of this trial was deleted"), h("p", {}, h("a", {href: "#/sweeps"}, "All sweeps"))));
+  }, (state) => {
+    if (stop.signal.aborted) return;
+    context.live(state === "live" ? "live" : state === "none" ? "polling" : "off");
+    if (state === "live" && missed && !isEnded(trial)) reload();
+    missed = state !== "live";
+    if (state === "none") timer ??= setInterval(() => { if (!isEnded(trial) && !document.hidden) reload(); }, 2000);
+  });
+  return () => { stop.abort(); unfollow(); clearInterval(timer); for (const plot of plots) plot.remove(); study.stop(); };
 }
