@@ -79,7 +79,7 @@ static bool is_id(const char *text) {
 char *ctl_path(const char *collection, const char *id, const char *rest) {
         char *path = NULL;
         if (!is_id(id)) {
-                fprintf(stderr, "sweepctl: '%s' is not an id\n", id);
+                fprintf(stderr, "sweepctl: '%s' is not an id: 'sweepctl list' shows those of sweeps, 'sweepctl trials SWEEP' those of trials\n", id);
                 return NULL;
         }
         return asprintf(&path, "/v1/%s/%s%s", collection, id, rest) < 0 ? NULL : path;

@@ -69,6 +69,7 @@ int command_best(struct ctl *ctl);
 int command_pause(struct ctl *ctl);
 int command_resume(struct ctl *ctl);
 int command_cancel(struct ctl *ctl);
+int command_delete(struct ctl *ctl);
 int command_extend(struct ctl *ctl);
 int command_export(struct ctl *ctl);
 int command_importance(struct ctl *ctl);
@@ -83,6 +84,7 @@ int command_trial(struct ctl *ctl);
 int command_import(struct ctl *ctl);
 int command_enqueue(struct ctl *ctl);
 int command_reproduce(struct ctl *ctl);
+int command_retry(struct ctl *ctl);
 
 int command_workers(struct ctl *ctl);
 int command_drain(struct ctl *ctl);

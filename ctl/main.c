@@ -26,6 +26,8 @@ static const struct ctl_command commands[] = {
         {"pause", "SWEEP", "", false, command_pause, "hand out no more trials; running ones end"},
         {"resume", "SWEEP", "", false, command_resume, "go on"},
         {"cancel", "SWEEP", "", false, command_cancel, "stop for good"},
+        {"delete", "SWEEP", "", false, command_delete, "forget a sweep that does not run, with all its trials"},
+        {"retry", "TRIAL", "", false, command_retry, "run a trial that has ended again, with fresh attempts"},
         {"extend", "SWEEP", " run-cap ", false, command_extend, "change how many trials it may run: --run-cap N"},
         {"edit", "SWEEP [FILE|-]", " set ", false, command_edit, "change the spec: a merge patch in YAML or JSON, --set PATH=VALUE, or $EDITOR"},
         {"history", "SWEEP", " limit ", false, command_history, "what was changed, when and by whom"},

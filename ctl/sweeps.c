@@ -163,7 +163,7 @@ static void print_sweep(struct ctl *ctl, const json_t *sweep) {
         if (!json_is_object(best))
                 return;
         char value[CELL_BYTES];
-        printf("best         %s in trial %.0f (%s)\n", text_of(json_object_get(best, "value"), value, sizeof value),
+        printf("best         %s in trial %.0f (%s)\n", text_of_number(json_object_get(best, "value"), value, sizeof value),
                field_number(best, "number"), text_of(json_object_get(best, "id"), text, sizeof text));
         printf("             %s\n", text_of_params(json_object_get(best, "params"), text, sizeof text));
 }
@@ -255,6 +255,15 @@ int command_resume(struct ctl *ctl) {
 
 int command_cancel(struct ctl *ctl) {
         return change(ctl, json_pack("{s:s}", "state", "cancelled"));
+}
+
+int command_delete(struct ctl *ctl) {
+        __attribute__((cleanup(answer_fini))) struct answer answer = {0};
+        _cleanup_free_ char *path = ctl_path("sweeps", ctl->args[0], "");
+        int code = path ? ctl_call(ctl, "DELETE", path, NULL, false, NULL, &answer) : EXIT_FAILED;
+        if (code == EXIT_FINE && !ctl->json)
+                printf("%s  deleted\n", ctl->args[0]);
+        return code;
 }
 
 int command_extend(struct ctl *ctl) {

@@ -113,6 +113,21 @@ int command_trial(struct ctl *ctl) {
         return EXIT_FINE;
 }
 
+/* Repeating it changes nothing, so that it may be asked again. */
+int command_retry(struct ctl *ctl) {
+        __attribute__((cleanup(answer_fini))) struct answer answer = {0};
+        _cleanup_free_ char *path = ctl_path("trials", ctl->args[0], "/retry");
+        int code = path ? ctl_call(ctl, "POST", path, NULL, false, NULL, &answer) : EXIT_FAILED;
+        if (code != EXIT_FINE)
+                return code;
+        const char *state = field_text(answer.body, "state");
+        if (ctl->json)
+                ctl_print_json(answer.body);
+        else
+                printf("%s  %s\n", ctl->args[0], state ? state : "?");
+        return EXIT_FINE;
+}
+
 /* A file holds one configuration, {"trials":[…]}, or just the list. */
 int command_enqueue(struct ctl *ctl) {
         __attribute__((cleanup(document_fini))) struct document document = {0};

@@ -219,6 +219,17 @@ def test_a_sweep_that_does_not_get_on_says_why(server, ctl):
     assert f"\npaused       sweepctl resume {id} goes on" in show()
 
 
+def test_a_trial_is_retried_and_a_sweep_deleted(server, ctl):
+    id = server.create_sweep(run_cap=1)["id"]
+    trial, = server.claim(worker(server), "r1", sweep=id)
+    server.report(trial, 1, outcome={"state": "failed", "reason": "diverged"})
+    assert ctl("retry", trial["id"], url=server.url).stdout == f"{trial['id']}  queued\n"
+    assert "409" in ctl("delete", id, url=server.url, expect=1).stderr  # it runs
+    ctl("cancel", id, url=server.url)
+    assert ctl("delete", id, url=server.url).stdout == f"{id}  deleted\n"
+    assert "404" in ctl("show", id, url=server.url, expect=1).stderr
+
+
 def test_a_wandb_export_becomes_evidence(server, ctl, tmp_path):
     id = json.loads(ctl("create", "-", "--json", url=server.url, stdin=IMPORT_SPEC).stdout)["id"]
     (tmp_path / "runs.csv").write_text(
