@@ -98,6 +98,17 @@ def test_a_worker_that_was_to_end_when_idle_fails_with_the_reason(tmp_path):
         assert "sweep-worker: this machine must not train: self-test: the same step gave other bits" in worker.log()
 
 
+def test_a_self_test_that_was_killed_is_repeated_and_judges_nobody(tmp_path):
+    once = f"""
+if not os.path.exists({str(tmp_path / 'killed')!r}):
+    open({str(tmp_path / 'killed')!r}, 'w').close()
+    os.kill(os.getpid(), 9)
+"""
+    with Daemon(tmp_path) as server, real_worker(server, tmp_path, once) as worker:
+        assert wait_for_worker(server, "active")["quarantine"] is None
+        assert "the self-test was killed with signal 9" in worker.log() and "must not train" not in worker.log() + server.log()
+
+
 def test_sigterm_does_not_wait_for_the_self_test(tmp_path):
     with Daemon(tmp_path) as server:
         worker = real_worker(server, tmp_path, f"open({str(tmp_path / 'begun')!r}, 'w'); import time; time.sleep(600)")

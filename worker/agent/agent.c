@@ -35,6 +35,7 @@
 #define SUSPECT_MAX 10           /* trials in a row that fail at once, before the worker takes rests */
 #define LAST_DELIVERY_MS 17000   /* after a SIGTERM: from then on the outbox waits for the next start */
 
+#define KILLED_TESTS_MAX 5        /* in a row; the next one after 1, 2, 4, 8, 16 s */
 #define RETEST_MS 600000         /* after a failed self-test: a machine that was short of something may be well again */
 #define UNFIT_HEARTBEAT_S 30     /* between registrations of a worker that must not train, so that it is not taken for gone */
 
@@ -67,6 +68,7 @@ struct agent {
         bool shares_name;    /* the same */
         bool is_unfit;       /* the self-test failed: no trials are taken */
         uint64_t retest_ms, heartbeat_ms;
+        unsigned n_killed_tests; /* in a row */
         char claim_id[LIMIT_ID_CHARS + 1]; /* empty: the next claim makes a new one */
         struct net_request *request;       /* registration or claim; at most one of them is under way */
         uint64_t request_ms;               /* mono, when it was sent */
@@ -156,13 +158,20 @@ static int say_unfit(struct agent *agent, const char *why) {
         return json_object_set_new(agent->registration, "unfit", text_for_report(words, SELFTEST_WORDS, 0));
 }
 
-static void on_tested(void *data, const char *unfit) {
+static void on_tested(void *data, const char *unfit, bool was_killed) {
         struct agent *agent = data;
         selftest_free(TAKE(agent->selftest));
         if (agent->phase != PHASE_TESTING) { /* a signal came */
                 pump(agent);
                 return;
         }
+        if (was_killed && agent->n_killed_tests < KILLED_TESTS_MAX) {
+                unsigned wait_s = 1u << agent->n_killed_tests++;
+                log_warning("the self-test was killed with signal 9: tested again", log_i("in_s", wait_s));
+                agent->retest_ms = world_mono_ms(agent->world) + 1000 * wait_s;
+                return;
+        }
+        agent->n_killed_tests = 0;
         if (say_unfit(agent, unfit) < 0) {
                 error_set(&agent->failure, -ENOMEM, "out of memory");
                 begin_ending(agent);
@@ -184,7 +193,7 @@ static void start_testing(struct agent *agent) {
         struct error err;
         set_phase(agent, PHASE_TESTING);
         if (selftest_start(&plan, &agent->selftest, &err) < 0)
-                on_tested(agent, err.text);
+                on_tested(agent, err.text, false);
 }
 
 static void on_allotted(void *data, const struct division *chosen, json_t *measured) {
@@ -470,8 +479,11 @@ static void step(struct agent *agent) {
         case PHASE_ALLOTTING:
                 allotment_pump(agent->allotment);
                 break;
-        case PHASE_TESTING:
-                selftest_pump(agent->selftest);
+        case PHASE_TESTING: /* or about to be tested again */
+                if (agent->selftest)
+                        selftest_pump(agent->selftest);
+                else if (now_ms >= agent->retest_ms)
+                        start_testing(agent);
                 break;
         case PHASE_UNFIT:
                 if (idle_left_s(agent, now_ms) <= 0) {

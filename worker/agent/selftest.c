@@ -116,7 +116,7 @@ static void on_end(void *data, const struct process_end *end) {
         if (is_fit)
                 log_info("self-test passed", log_s("kernels", word(selftest->told, "kernels")), log_s("f32", word(selftest->told, "f32")), log_s("bf16", word(selftest->told, "bf16")),
                          log_s("core", word(selftest->told, "core")), log_f("seconds", (double)(world_mono_ms(selftest->plan.world) - selftest->started_ms) / 1000));
-        selftest->plan.done(selftest->plan.data, is_fit ? NULL : words);
+        selftest->plan.done(selftest->plan.data, is_fit ? NULL : words, end->signal == SIGKILL && !selftest->is_late);
 }
 
 int selftest_start(const struct selftest_plan *plan, struct selftest **ret, struct error *err) {

@@ -17,8 +17,9 @@ struct selftest_plan {
         unsigned threads;
         const char *folder; /* where it runs; it writes nothing */
         void *data;
-        /* Once, not from selftest_start: why this machine must not train, NULL when all is well. The selftest may be freed then. */
-        void (*done)(void *data, const char *unfit);
+        /* Once, not from selftest_start: why this machine must not train, NULL when all is well. The selftest may be freed then.
+         * was_killed: somebody else ended the trainer with signal 9 (a person, a kernel short of memory), which says nothing of its numbers. */
+        void (*done)(void *data, const char *unfit, bool was_killed);
 };
 
 struct selftest;
