@@ -99,13 +99,24 @@ void table_print(const struct table *table, FILE *out) {
         table_print_fitted(table, out, screen_columns(out), screen_has_colours(out));
 }
 
-/* Terminals obey what they are shown: control characters of names and error texts become spaces. Cuts at whole characters. */
+/* Of the first character, when terminals obey it instead of showing it; else 0. */
+static size_t bytes_of_control(const char *text) {
+        const unsigned char *c = (const unsigned char *)text;
+        if (c[0] < ' ' || c[0] == 0x7f)
+                return 1;
+        if (c[0] == 0xc2 && (c[1] & 0xe0) == 0x80) /* U+0080 … U+009F */
+                return 2;
+        bool turns = c[0] == 0xe2 && ((c[1] == 0x80 && ((c[2] >= 0xaa && c[2] <= 0xae) || c[2] == 0x8e || c[2] == 0x8f)) || /* U+202A … U+202E, U+200E, U+200F */
+                                      (c[1] == 0x81 && c[2] >= 0xa6 && c[2] <= 0xa9));                                     /* U+2066 … U+2069 */
+        return turns ? 3 : 0; /* the direction of writing: what stands behind it would be read in another order */
+}
+
+/* Control characters of names and error texts become spaces. Cuts at whole characters. */
 static const char *clean(const char *text, char *ret, size_t size) {
         size_t n = 0;
-        for (; *text && n + 4 < size; text++) {
-                bool is_c1 = (unsigned char)text[0] == 0xc2 && ((unsigned char)text[1] & 0xe0) == 0x80; /* U+0080 … U+009F */
-                ret[n++] = (unsigned char)*text < ' ' || *text == 0x7f || is_c1 ? ' ' : *text;
-                text += is_c1;
+        for (size_t bytes; *text && n + 4 < size; text += bytes ? bytes : 1) {
+                bytes = bytes_of_control(text);
+                ret[n++] = bytes ? ' ' : *text;
         }
         if (*text) {
                 while (n > 0 && ((unsigned char)*text & 0xc0) == 0x80)

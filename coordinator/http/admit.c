@@ -144,7 +144,7 @@ static bool content_type_is_json(const char *type) {
 /* Where a request ends must have one reading, or a proxy before us and we disagree, and what it takes for a body is a request
  * to us. libmicrohttpd takes the first of two lengths, and a chunked body with a length beside it. The other two decide who
  * asks whom. */
-static const char *const unique[] = {"Content-Length", "Transfer-Encoding", "Host", "Authorization"};
+static const char *const unique[] = {"Content-Length", "Transfer-Encoding", "Host", "Authorization", "Content-Type", "Lease", "Idempotency-Key"};
 #define N_UNIQUE (sizeof unique / sizeof *unique)
 
 struct header_count {

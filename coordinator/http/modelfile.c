@@ -5,6 +5,7 @@
 #include "common/cleanup.h"
 #include "http/server.h"
 #include "models/models.h"
+#include "proto/limits.h"
 
 /* ?name=&offset=; false with the answer filled. */
 static bool read_place(struct exchange *exchange, const char **ret_name, uint64_t *ret_offset) {
@@ -38,16 +39,25 @@ static const char *sweep_limit(const struct exchange *exchange) {
         return exchange->holder.sweep[0] ? exchange->holder.sweep : NULL;
 }
 
-static void take_piece(struct exchange *exchange, const char *name, uint64_t offset) {
-        struct answer *answer = &exchange->answer;
+/* NULL with the answer filled. */
+static const char *read_lease(struct exchange *exchange) {
         const char *lease = MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, "Lease");
+        size_t len = lease ? strlen(lease) : 0;
+        if (len > 0 && len <= LIMIT_NAME_BYTES)
+                return lease;
+        answer_problem(&exchange->answer, 422, "the header Lease must be the lease that the model was offered with, 1 to %d bytes", LIMIT_NAME_BYTES);
+        return NULL;
+}
+
+static void take_piece(struct exchange *exchange, const char *lease, const char *name, uint64_t offset) {
+        struct answer *answer = &exchange->answer;
         uint64_t received;
         struct error err;
         if (exchange->received > 0 && exchange->wrong_type) {
                 answer_problem(answer, 415, "a piece of a file must be application/octet-stream");
                 return;
         }
-        int status = models_put(exchange->http->config.models, exchange->id, lease ? lease : "", sweep_limit(exchange), name, offset, exchange->body.data,
+        int status = models_put(exchange->http->config.models, exchange->id, lease, sweep_limit(exchange), name, offset, exchange->body.data,
                                 exchange->body.len, &received, &err);
         if (status != 0) {
                 answer_problem(answer, status, "%s", err.text);
@@ -79,16 +89,18 @@ static void give_file(struct exchange *exchange, const char *name, uint64_t offs
 }
 
 bool model_answer(struct exchange *exchange) {
-        const char *name;
+        const char *name, *lease = NULL;
         uint64_t offset;
         if (exchange->route != ROUTE_MODEL_FILE && exchange->route != ROUTE_MODEL_PIECE)
                 return false;
-        if (!exchange->http->config.models)
+        if (exchange->route == ROUTE_MODEL_PIECE && !(lease = read_lease(exchange)))
+                ;
+        else if (!exchange->http->config.models)
                 answer_problem(&exchange->answer, 404, "this server keeps no models: start it with --models-dir DIR");
         else if (!read_place(exchange, &name, &offset))
                 ;
         else if (exchange->route == ROUTE_MODEL_PIECE)
-                take_piece(exchange, name, offset);
+                take_piece(exchange, lease, name, offset);
         else
                 give_file(exchange, name, offset);
         return true;

@@ -132,6 +132,10 @@ def test_pieces_out_of_place_change_nothing(server):
     hand.put(trial, "config.json", b"early", expect=404)
     hand.offer(trial, FILES)
     hand.put(trial, "config.json", FILES["config.json"], lease="somebody", expect=404)
+    hand.put(trial, "config.json", FILES["config.json"], lease="x" * 129, expect=422)
+    without = server.session.put(f"{server.url}/v1/trials/{trial['id']}/model/file?name=config.json", data=b"x", headers={"Content-Type": "application/octet-stream"},
+                                 timeout=PATIENCE_S)
+    assert without.status_code == 422 and "Lease" in without.json()["detail"]
     hand.put(trial, "vocab.txt", FILES["vocab.txt"], expect=409)  # not its turn
     hand.put(trial, "config.json", FILES["config.json"][3:], 3, expect=409)
     hand.put(trial, "config.json", FILES["config.json"] + b"x", expect=422)
