@@ -56,6 +56,15 @@ double log_expected_improvement(double mean, double sd, double incumbent, double
         return -0.5 * z * z - 0.5 * log(2 * M_PI) + log(q) + log(sd);
 }
 
+double log_augmented_improvement(double mean, double sd, double incumbent, double noise, double *ret_dmean, double *ret_dsd) {
+        double value = log_expected_improvement(mean, sd, incumbent, ret_dmean, ret_dsd);
+        if (noise <= 0)
+                return value;
+        double total = sd * sd + noise, root = sqrt(noise / total); /* 1 − root = sd² / total / (1 + root) */
+        *ret_dsd += 2 / sd - 2 * sd / total + root * sd / total / (1 + root);
+        return value + 2 * log(sd) - log(total) - log1p(root);
+}
+
 /* --- what was tried -------------------------------------------------------------------------------- */
 
 static bool is_same(const struct opt_space *space, const double *a, const double *b) {
@@ -187,7 +196,7 @@ static int score(const struct acquire_problem *problem, struct candidates *list,
                 double dmean, dsd;
                 list->value[i] = opt_space_allows(problem->space, candidate_x(list, i)) &&
                                                  (allow_repeats || !tried_contains(problem->tried, candidate_features(list, i)))
-                                         ? log_expected_improvement(list->mean[i], list->sd[i], problem->incumbent, &dmean, &dsd)
+                                         ? log_augmented_improvement(list->mean[i], list->sd[i], problem->incumbent, problem->noise, &dmean, &dsd)
                                          : -INFINITY;
                 size_t nearest;
                 double distance = problem->radius > 0 ? remoteness(problem, candidate_features(list, i), &nearest) : 0;
@@ -277,7 +286,7 @@ static double smooth_objective(unsigned n, const double *unit, double *gradient,
         for (unsigned i = 0; i < n; i++)
                 local->features[local->smooth[i]] = unit[i];
         gp_predict_gradient(local->problem->gp, local->features, &mean, &sd, local->dmean, local->dsd);
-        double value = log_expected_improvement(mean, sd, local->problem->incumbent, &by_mean, &by_sd);
+        double value = log_augmented_improvement(mean, sd, local->problem->incumbent, local->problem->noise, &by_mean, &by_sd);
         for (unsigned i = 0; gradient && i < n; i++)
                 gradient[i] = by_mean * local->dmean[local->smooth[i]] + by_sd * local->dsd[local->smooth[i]];
         return value;

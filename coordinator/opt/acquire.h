@@ -11,6 +11,10 @@
  * arXiv:2310.20708, eq. 8. */
 double log_expected_improvement(double mean, double sd, double incumbent, double *ret_dmean, double *ret_dsd);
 
+/* The log of what one more trial is worth there while trials have a variance of `noise` beside f's: expected improvement times
+ * 1 − √(noise / (sd² + noise)), which vanishes where more trials teach nothing. Huang et al. 2006, doi:10.1007/s10898-005-2454-3. */
+double log_augmented_improvement(double mean, double sd, double incumbent, double noise, double *ret_dmean, double *ret_dsd);
+
 /* Points that exist already, by their features. */
 struct tried {
         const struct opt_space *space;
@@ -29,6 +33,7 @@ struct acquire_problem {
         const struct opt_space *space;
         struct gp *gp;
         double incumbent; /* in the gp's units, larger is better */
+        double noise;     /* variance of what one more trial shows, as far as it is more than little; 0 = none */
         const struct tried *tried;
         const double *const *anchors; /* natural units: good points to search around, best first */
         size_t n_anchors;
@@ -39,7 +44,7 @@ struct acquire_problem {
 struct acquire_result {
         double *x;       /* n_dims, the caller's */
         double mean, sd; /* in the gp's units */
-        double value;    /* log expected improvement */
+        double value;    /* log expected improvement, augmented where there is noise */
         bool is_repeat;  /* every point of the space was tried: the best of them again */
 };
 

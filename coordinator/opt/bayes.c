@@ -4,7 +4,8 @@
  * - Failed trials count as the worst value seen, so that the model keeps away from where trainings die.
  * - Pending trials are believed to give what the model expects of them (Ginsbourger et al. 2010, kriging believer): the
  *   deviation there shrinks, and parallel workers spread out.
- * - The incumbent is the best posterior mean at an observed point, not the best observation: a lucky seed does not raise it.
+ * - The incumbent is the best posterior mean at an observed point, not the best observation: a lucky seed does not raise it. Where noise
+ *   is evident, expected improvement counts as far as one more trial would teach: else the search stays where trials were lucky.
  * - Trials of another sweep make a process of their own, whose mean guides the one of this sweep's trials as far as these
  *   bear it out (gp.h): alike tasks help at once, and what has nothing to do with this one, or says the opposite, does not harm.
  * - The cost is bounded: beyond 700 trials the best and the latest are kept, and hyperparameters are fitted on at
@@ -25,6 +26,7 @@
 
 #define N_ANCHORS 4
 #define GUIDED_INITIAL 3 /* the guide's best, the middle, one more: then the model knows how far to trust the guide */
+#define LITTLE_NOISE 0.05 /* of the variance of all trials: the model sees as much where a function is rugged, too */
 #define ALL_TRIED "every point of the space was tried"
 #define FROM_FOREIGN "the best of the sweep that this one starts from"
 
@@ -122,6 +124,7 @@ static int propose_by_model(const struct opt_space *space, const struct opt_hist
                 return r;
         struct acquire_problem problem = {.space = space, .gp = gp, .tried = tried, .anchors = anchors, .seed = stream};
         problem.radius = trust_radius(space, history->n);
+        problem.noise = fmax(0, gp_noise(gp) - LITTLE_NOISE);
         problem.n_anchors = find_anchors(evidence, history, gp, memory, anchors, &problem.incumbent);
         struct acquire_result result = {.x = ret->x};
         r = acquire_maximise(&problem, &result);

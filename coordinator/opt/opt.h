@@ -106,7 +106,7 @@ struct opt_proposal {
         const char *why;   /* static text for a fallback, NULL else */
         bool has_prediction;
         double mean, sd;   /* of the metric, in its own units, at x */
-        double acquisition; /* log expected improvement */
+        double acquisition; /* log expected improvement, less where there is noise that hides it */
 };
 
 /* What a series of proposals may keep between them to be quick: results of pure functions, found by their arguments, so that

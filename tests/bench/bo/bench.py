@@ -1,15 +1,24 @@
-"""Proposals against other optimizers on tuning problems, through the real HTTP interface; prints the table.
+"""Proposals against other optimizers on tuning problems, through the real HTTP interface; prints the tables.
 
-    bench.py HARNESS [--seeds 10] [--seed0 0] [--budget 100] [--pending 1] [--problems a,b] [--peers stored|fresh|none] [--fresh-opts random,…] [--out FOLDER]
+    bench.py HARNESS [--seeds 20] [--seed0 10] [--budget 100] [--pending 1] [--problems a,b] [--peers stored|fresh|none|only]
+                     [--opts random,…] [--out FOLDER] [--store NAME]
 
-HARNESS is the folder with functions.py, real.py, peers.py, report.py and http_driver.py; HPO_TABLES names the real tables where they are
-elsewhere. A coordinator is started on a temporary database; every run is a sweep of its own with `trainer: external`, claimed and
-reported as a worker would. `stored` peers are those of results/ beside this file (versions in results/README.md), `fresh` runs them here: they
-must be installed for the Python that runs this.
+HARNESS is the folder with functions.py, real.py, peers.py and http_driver.py; HPO_TABLES names the real tables where they are elsewhere. A
+coordinator is started on a temporary database; every run is a sweep of its own with `trainer: external`, claimed and reported as a worker
+would. `stored` peers are those of results/ beside this file (versions in results/README.md); `fresh` runs --opts here, `only` runs them and
+nothing of ours: they must be installed for the Python that runs this. With --out a bench that was ended goes on where it was. --store NAME
+adds the peers' complete runs of FOLDER to results/NAME.jsonl.gz.
+
+For each peer: the geometric mean of the normalised regret over the runs that both have (problem and seed), that of ours as a part of it, the
+mean difference of its logarithm and the share of runs where ours is better, with 95 % intervals; then the same by family with 99 % intervals
+(a bootstrap over problems, and over seeds within each). Normalised regret: 0 is the optimum, 1 the median random point, by the true value of
+the trial with the best observed value.
 """
 import argparse
+import collections
 import gzip
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -20,6 +29,9 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 STORED = HERE / "results"
+OURS = "coordinator"
+SOLVED = 1e-3  # regret below it counts as this much
+RUGGED = {"ackley5s", "bb_rastrigin4", "bb_gallagher4", "levy4", "michalewicz5"}
 
 
 def start(folder):
@@ -34,35 +46,139 @@ def start(folder):
 
 
 def run(harness, opts, out, args, env=None):
+    """peers.py, which leaves out the runs that `out` already holds."""
+    if out.exists():  # it may have been ended while it wrote
+        text = out.read_bytes()
+        out.write_bytes(text[:text.rfind(b"\n") + 1])
     command = [sys.executable, harness / "peers.py", "--real", "--opts", opts, "--out", out, "--budget", str(args.budget),
                "--seeds", str(args.seeds), "--seed0", str(args.seed0), "--pending", str(args.pending)]
     if args.problems:
         command += ["--problems", args.problems]
-    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}, stdout=subprocess.DEVNULL)
+    threads = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    subprocess.run(command, check=True, env={**os.environ, **threads, **(env or {})}, stdout=subprocess.DEVNULL)
 
 
-def unpack(out, pending):
-    """The stored peers' runs as JSONL, as many as report.py can use together with ours."""
-    files = []
+# --- runs: {(opt, problem, seed, pending): {"best_true": [...], "ask_ms": [...]}} --------------------------------------------------------
+
+
+def read_rows(path):
+    """What peers.py writes: one line an evaluation."""
+    rows = collections.defaultdict(dict)
+    with open(path) as lines:
+        for row in map(json.loads, lines):
+            rows[row["opt"], row["problem"], row["seed"], row["pending"]][row["i"]] = row
+    return {key: {name: [by_number[i][name] for i in sorted(by_number)] for name in ("best_true", "ask_ms")} for key, by_number in rows.items()}
+
+
+def read_stored():
+    """One line a run."""
+    runs = {}
     for path in sorted(STORED.glob("*.jsonl.gz")):
-        target = out / path.stem
-        with gzip.open(path, "rt") as stored, open(target, "w") as rows:
-            rows.writelines(line for line in stored if json.loads(line)["pending"] == pending)
-        files.append(target)
-    return files
+        with gzip.open(path, "rt") as lines:
+            for line in map(json.loads, lines):
+                runs[line["opt"], line["problem"], line["seed"], line["pending"]] = line
+    return runs
+
+
+def store(name, runs):
+    path = STORED / f"{name}.jsonl.gz"
+    lines = {}
+    if path.exists():
+        with gzip.open(path, "rt") as stored:
+            for line in map(json.loads, stored):
+                lines[line["opt"], line["problem"], line["seed"], line["pending"]] = line
+    for key, values in runs.items():
+        if len(values["best_true"]) > len(lines.get(key, {"best_true": []})["best_true"]):
+            lines[key] = dict(zip(("opt", "problem", "seed", "pending"), key), best_true=[float(f"{one:.6g}") for one in values["best_true"]],
+                              ask_ms=[round(one, 1) for one in values["ask_ms"]])
+    with open(path, "wb") as raw, gzip.GzipFile("", "wb", 9, raw, 0) as packed:  # the same runs, the same bytes
+        for key in sorted(lines):
+            packed.write((json.dumps(lines[key], separators=(",", ":")) + "\n").encode())
+
+
+# --- tables --------------------------------------------------------------------------------------------------------------------------------
+
+
+def family(problem):
+    tags = set(problem.tags)
+    for name in ("table", "noisy", "mixed", "conditional"):
+        if name in tags:
+            return name
+    return "rugged" if problem.name in RUGGED else "smooth"
+
+
+def interval(per_problem, level, numpy):
+    """Mean of the problems' means, and its interval."""
+    draw, means = numpy.random.default_rng(0), []
+    for _ in range(2000):
+        chosen = draw.integers(len(per_problem), size=len(per_problem))
+        means.append(numpy.mean([numpy.mean(draw.choice(per_problem[i], len(per_problem[i]))) for i in chosen]))
+    low, high = numpy.percentile(means, [50 - 50 * level, 50 + 50 * level])
+    return float(numpy.mean([numpy.mean(one) for one in per_problem])), float(low), float(high)
+
+
+def compare(problems, scale, runs, peer, pending, trials, level, numpy):
+    """The cells of a row, from the runs of `problems` that ours and the peer have; None without any."""
+    logs = []  # a problem each: [[ours, the peer's], …]
+    for problem in problems:
+        optimum, unit = scale(problem)
+        both = []
+        for opt, name, seed, flying in runs:
+            if opt != OURS or name != problem.name or flying != pending or (peer, name, seed, pending) not in runs:
+                continue
+            values = [runs[who, name, seed, pending]["best_true"] for who in (OURS, peer)]
+            if min(map(len, values)) >= trials:
+                both.append([math.log(max((problem.cost(one[trials - 1]) - optimum) / unit, SOLVED)) for one in values])
+        if both:
+            logs.append(numpy.array(both))
+    if not logs:
+        return None
+    ours, theirs = (math.exp(numpy.mean([one[:, k].mean() for one in logs])) for k in (0, 1))
+    difference = interval([one[:, 0] - one[:, 1] for one in logs], level, numpy)
+    share = interval([(one[:, 0] < one[:, 1]) + 0.5 * (one[:, 0] == one[:, 1]) for one in logs], level, numpy)
+    verdict = "ours" if difference[2] < 0 and share[1] > 0.5 else "the peer" if difference[1] > 0 and share[2] < 0.5 else "–"
+    return [f"{len(logs)}, {sum(map(len, logs))}", f"{ours:.4f}", f"{theirs:.4f}", f"{ours / theirs:.2f}", "{:+.2f} [{:+.2f}, {:+.2f}]".format(*difference),
+            "{:.2f} [{:.2f}, {:.2f}]".format(*share), verdict]
+
+
+def print_tables(harness, runs, pending, budget):
+    sys.path.insert(0, str(harness))
+    import functions
+    import numpy
+    problems = functions.problems("all", real=True)
+    known = {}
+
+    def scale(problem):
+        if problem.name not in known:
+            optimum, sign = problem.cost(problem.fopt), 1 if problem.goal == "minimize" else -1
+            known[problem.name] = optimum, sign * functions.baseline(problem) - optimum
+        return known[problem.name]
+
+    families = sorted({family(problem) for problem in problems})
+    peers = sorted({opt for opt, _, _, flying in runs if opt != OURS and flying == pending})
+    head = ["against", "trials", "problems, runs", "ours", "peer", "ratio", "log difference", "wins", "ahead"]
+    for level, groups in ((0.95, [("", problems)]), (0.99, [(name, [one for one in problems if family(one) == name]) for name in families])):
+        print(f"\n{pending} in flight, intervals of {level:.0%}\n\n| {' | '.join(head)} |\n|{'---|' * len(head)}")
+        for name, group in groups:
+            for peer in peers:
+                for trials in (t for t in (20, 50, 100) if t <= budget):
+                    row = compare(group, scale, runs, peer, pending, trials, level, numpy)
+                    if row:
+                        print("| " + " | ".join([f"{name} {peer}".strip(), str(trials)] + row) + " |")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("harness", type=pathlib.Path)
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--seed0", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--seed0", type=int, default=10)
     parser.add_argument("--budget", type=int, default=100)
     parser.add_argument("--pending", type=int, default=1)
     parser.add_argument("--problems", default="")
-    parser.add_argument("--peers", choices=["stored", "fresh", "none"], default="stored")
-    parser.add_argument("--fresh-opts", default="random,optuna_tpe,optuna_tpe_mv,wandb_bayes,optuna_gp,botorch")
+    parser.add_argument("--peers", choices=["stored", "fresh", "none", "only"], default="stored")
+    parser.add_argument("--opts", default="random,optuna_tpe_mv,wandb_bayes,optuna_gp,botorch")
     parser.add_argument("--out", type=pathlib.Path)
+    parser.add_argument("--store", metavar="NAME")
     args = parser.parse_args()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="bo-bench-"))
     out = args.out or folder
@@ -70,20 +186,23 @@ def main():
     harness = folder / "harness"  # it writes a cache beside itself
     shutil.copytree(args.harness, harness)
     os.environ.setdefault("HPO_TABLES", str(args.harness.resolve() / "../../data/hpo"))
-    process, url = start(folder)
     try:
-        run(harness, "coordinator", out / "ours.jsonl", args, {"SWEEP_URL": url})
+        if args.peers != "only":
+            process, url = start(folder)
+            try:
+                run(harness, OURS, out / "ours.jsonl", args, {"SWEEP_URL": url})
+            finally:
+                process.terminate()
+                process.wait()
+        if args.peers in ("fresh", "only"):
+            run(harness, args.opts, out / "fresh.jsonl", args)
+        fresh = read_rows(out / "fresh.jsonl") if (out / "fresh.jsonl").exists() else {}
+        if args.store:
+            store(args.store, fresh)
+        runs = {**(read_stored() if args.peers == "stored" else {}), **fresh}
+        if runs and args.peers != "only":
+            print_tables(harness, {**runs, **read_rows(out / "ours.jsonl")}, args.pending, args.budget)
     finally:
-        process.terminate()
-        process.wait()
-    peers = unpack(out, args.pending) if args.peers == "stored" else []
-    if args.peers == "fresh":
-        run(harness, args.fresh_opts, out / "fresh.jsonl", args)
-        peers = [out / "fresh.jsonl"]
-    budgets = ",".join(str(t) for t in (20, 50, 100) if t <= args.budget)
-    for group in [[peer] for peer in peers] or [[]]:  # a table each: they have runs of different seeds and lengths
-        subprocess.run([sys.executable, harness / "report.py", out / "ours.jsonl", *group, "--focus", "coordinator", "--budgets", budgets], check=True)
-    if not args.out:
         shutil.rmtree(folder)
 
 

@@ -297,6 +297,21 @@ static void log_improvement_is_that_of_high_precision(void **state) {
                 }
 }
 
+static void more_trials_where_they_teach_nothing_are_worth_nothing(void **state) {
+        (void)state;
+        double dmean, dsd, up, mean_by, sd_by, unused;
+        double plain = log_expected_improvement(0.3, 0.7, 0.2, &mean_by, &sd_by);
+        assert_true(log_augmented_improvement(0.3, 0.7, 0.2, 0, &dmean, &dsd) == plain && dmean == mean_by && dsd == sd_by);
+        assert_true(fabs(log_augmented_improvement(0.3, 0.7, 0.2, 0.51, &dmean, &dsd) - plain - log(1 - sqrt(0.51))) < 1e-12);
+        assert_true(isfinite(log_augmented_improvement(0.3, 1e-6, 0.2, 0.5, &dmean, &dsd)) && isfinite(dsd));
+        for (double sd = 0.01; sd < 3; sd *= 1.3) {
+                log_augmented_improvement(-0.4, sd, 0.2, 0.6, &dmean, &dsd);
+                up = log_augmented_improvement(-0.4, sd * (1 + 1e-6), 0.2, 0.6, &unused, &unused) -
+                     log_augmented_improvement(-0.4, sd * (1 - 1e-6), 0.2, 0.6, &unused, &unused);
+                assert_true(fabs(up / (2e-6 * sd) - dsd) < 1e-4 * (1 + fabs(dsd)));
+        }
+}
+
 static void the_warp_keeps_order_and_goes_back(void **state) {
         (void)state;
         const double y[] = {0.84, 0.31, 0.85, 0.86, 0.32, 0.83, 0.84, 0.0001, 0.845};
@@ -396,6 +411,7 @@ int main(void) {
                 cmocka_unit_test(odd_histories_give_a_point_all_the_same),
                 cmocka_unit_test(log_improvement_is_exact_far_into_the_tail),
                 cmocka_unit_test(log_improvement_is_that_of_high_precision),
+                cmocka_unit_test(more_trials_where_they_teach_nothing_are_worth_nothing),
                 cmocka_unit_test(the_warp_keeps_order_and_goes_back),
                 cmocka_unit_test(many_trials_cost_a_bounded_time),
         };
