@@ -57,7 +57,7 @@ bool hint_waiting(struct ctl *ctl, const json_t *sweep, char *ret, size_t size) 
         if (!workers)
                 return false;
         if (json_array_size(workers) == 0)
-                snprintf(ret, size, "for a worker: sweep-worker --coordinator URL starts one");
+                snprintf(ret, size, "for the first worker (sweep-worker --coordinator URL starts one)");
         else if (n_active == 0)
                 snprintf(ret, size, "none of the workers is active: sweepctl workers");
         else if (n_excluded == n_active)

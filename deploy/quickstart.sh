@@ -159,6 +159,8 @@ attend "$prefix/bin/sweepctl" watch "$sweep"
 
 say "results, best first"
 "$prefix/bin/sweepctl" trials "$sweep" --sort -value
+say "what each stage found"
+"$prefix/bin/sweepctl" show "$sweep"
 say "the best trial"
 "$prefix/bin/sweepctl" best "$sweep"
 
@@ -174,7 +176,9 @@ Try, in another terminal:
   curl -s $url/v1/sweeps/$sweep/importance
   curl -s '$url/v1/sweeps/$sweep/export?format=csv'
   curl -s $url/v1/workers
-  SWEEPD_URL=$url $prefix/bin/sweepctl list
+  export SWEEPD_URL=$url PATH=$prefix/bin:\$PATH
+  sweepctl list
+  sweepctl report $sweep -o study.html
 
 Ctrl-C stops everything.
 END

@@ -644,7 +644,10 @@ static void write_machines(struct report *report) {
                 buf_printf(&text, "%s", text_at(evaluator, "worker"));
                 for (size_t k = 0; k < sizeof parts / sizeof *parts; k++) {
                         _cleanup_buf_ struct buf part = BUF_INIT(4 * CELL);
-                        describe_params(json_object_get(evaluator, parts[k]), "", &part);
+                        _cleanup_json_ json_t *told = json_copy(json_object_get(evaluator, parts[k]));
+                        if (told)
+                                json_object_del(told, "measured"); /* how it divided its cores */
+                        describe_params(told, "", &part);
                         if (part.len > 0)
                                 buf_printf(&text, "%s%s%s%s", k == 0 ? ": " : "; ", k == 0 ? "" : parts[k], k == 0 ? "" : ": ", part.data);
                 }

@@ -199,7 +199,7 @@ def test_a_sweep_that_does_not_get_on_says_why(server, ctl):
     def show():
         return ctl("show", id, url=server.url).stdout
 
-    assert "\nwaiting      for a worker: sweep-worker --coordinator" in show()
+    assert "\nwaiting      for the first worker (sweep-worker --coordinator" in show()
     server.register("other", trainers=["external"])
     assert "\nwaiting      no worker takes it; other: the worker has no trainer 'command:mine': its option --allow-command mine=PATH" in show()
     assert f"sweep {id}: the worker has no trainer 'command:mine'" in ctl("workers", url=server.url).stdout

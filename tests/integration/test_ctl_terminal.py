@@ -124,7 +124,7 @@ def test_watch_on_a_small_terminal_and_of_an_empty_sweep(tmp_path):
     with Daemon(tmp_path) as server:
         id = server.create_sweep(run_cap=1)["id"]
         watch = Terminal(ctl(server, "watch", id), columns=30, rows=5, NO_COLOR="1")
-        picture = watch.read(lambda picture: "queued" in picture and "waiting  for a worker: sweep-…" in picture)
+        picture = watch.read(lambda picture: "queued" in picture and "waiting  for the first worker…" in picture)
         assert all(len(line) <= 30 for line in picture.splitlines())
         server.patch(f"/v1/sweeps/{id}", {"state": "cancelled"})
         watch.read()

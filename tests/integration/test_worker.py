@@ -124,6 +124,7 @@ def test_trial_is_claimed_run_and_reported(server, start):
     assert body["trainers"] == ["distilbert-mrpc"] and body["slots"] == 1
     assert body["model"]["sha256"] == __import__("hashlib").sha256(b"weights").hexdigest()
     assert len(body["data"]["sha256"]) == 64 and body["facts"]["cores"] >= 1
+    assert "processor" in body["facts"] and {"kernels", "f32", "bf16", "core"} <= set(body["facts"])  # what it computes with
 
 
 def test_trainer_gets_the_contracts_request(server, start, tmp_path):

@@ -160,6 +160,7 @@ static int say_unfit(struct agent *agent, const char *why) {
 
 static void on_tested(void *data, const char *unfit, bool was_killed) {
         struct agent *agent = data;
+        registration_add_numerics(agent->registration, selftest_told(agent->selftest));
         selftest_free(TAKE(agent->selftest));
         if (agent->phase != PHASE_TESTING) { /* a signal came */
                 pump(agent);

@@ -68,27 +68,42 @@ static int add_fingerprints(const struct agent_options *options, json_t *body, s
         return 0;
 }
 
-json_t *registration_key(const struct agent_options *options, const json_t *registration) {
-        char program[DIGEST_HEX_SIZE] = "unknown";
+/* "Intel Xeon …", in a new string; empty where the system does not say. */
+static char *processor_name(void) {
         uv_cpu_info_t *cpus = NULL;
         int n_cpus = 0;
-        digest_file(options->trainer_program, program, NULL);
         if (uv_cpu_info(&cpus, &n_cpus) < 0)
                 n_cpus = 0;
-        json_t *key = json_pack("{s:O*, s:O*, s:s, s:s, s:i, s:I}", "model", json_object_get(json_object_get(registration, "model"), "sha256"), "data",
-                                json_object_get(json_object_get(registration, "data"), "sha256"), "trainer", program, "processor",
-                                n_cpus > 0 && cpus[0].model ? cpus[0].model : "", "cores", (int)machine_cores(), "memory_mib",
-                                (json_int_t)machine_memory_mib());
+        char *name = strdup(n_cpus > 0 && cpus[0].model ? cpus[0].model : "");
         if (n_cpus > 0)
                 uv_free_cpu_info(cpus, n_cpus);
-        return key;
+        return name;
+}
+
+json_t *registration_key(const struct agent_options *options, const json_t *registration) {
+        char program[DIGEST_HEX_SIZE] = "unknown";
+        _cleanup_free_ char *processor = processor_name();
+        digest_file(options->trainer_program, program, NULL);
+        return json_pack("{s:O*, s:O*, s:s, s:s, s:i, s:I}", "model", json_object_get(json_object_get(registration, "model"), "sha256"), "data",
+                         json_object_get(json_object_get(registration, "data"), "sha256"), "trainer", program, "processor", processor ? processor : "",
+                         "cores", (int)machine_cores(), "memory_mib", (json_int_t)machine_memory_mib());
 }
 
 static json_t *facts(unsigned threads) {
         struct utsname system = {0};
+        _cleanup_free_ char *processor = processor_name();
         uname(&system);
-        return json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:I}", "build", SWEEPD_VERSION, "host", system.nodename, "kernel", system.release, "machine",
-                         system.machine, "cores", (int)machine_cores(), "threads", (int)threads, "memory_mib", (json_int_t)machine_memory_mib());
+        return json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:I}", "build", SWEEPD_VERSION, "host", system.nodename, "kernel", system.release, "machine",
+                         system.machine, "processor", processor ? processor : "", "cores", (int)machine_cores(), "threads", (int)threads, "memory_mib",
+                         (json_int_t)machine_memory_mib());
+}
+
+void registration_add_numerics(json_t *registration, const json_t *told) {
+        static const char *const words[] = {"kernels", "f32", "bf16", "core"};
+        json_t *all = json_object_get(registration, "facts");
+        for (size_t i = 0; all && i < sizeof words / sizeof *words; i++)
+                if (json_is_string(json_object_get(told, words[i])))
+                        json_object_set(all, words[i], json_object_get(told, words[i]));
 }
 
 int registration_make(const struct agent_options *options, const char *instance, json_t **ret, struct error *err) {

@@ -21,5 +21,8 @@ int registration_make(const struct agent_options *options, const char *instance,
 /* Adds slots and facts. Takes the reference of measured, an array for the facts; NULL or empty: nothing was measured. */
 int registration_divide(json_t *registration, const struct division *chosen, json_t *measured);
 
+/* Adds to the facts what the trainer computes with, as its self-test told (may be NULL): kernels, f32, bf16, core. */
+void registration_add_numerics(json_t *registration, const json_t *told);
+
 /* What speed depends on: machine, model, data, trainer. New reference; NULL when out of memory. */
 json_t *registration_key(const struct agent_options *options, const json_t *registration);

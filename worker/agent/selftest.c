@@ -119,6 +119,10 @@ static void on_end(void *data, const struct process_end *end) {
         selftest->plan.done(selftest->plan.data, is_fit ? NULL : words, end->signal == SIGKILL && !selftest->is_late);
 }
 
+const json_t *selftest_told(const struct selftest *selftest) {
+        return selftest ? selftest->told : NULL;
+}
+
 int selftest_start(const struct selftest_plan *plan, struct selftest **ret, struct error *err) {
         _cleanup_words_ struct words argv = {0}, variables = {0};
         struct selftest *selftest = calloc(1, sizeof *selftest);

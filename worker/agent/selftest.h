@@ -29,5 +29,8 @@ void selftest_free(struct selftest *selftest); /* from done, or after it */
 void selftest_pump(struct selftest *selftest); /* now and then: ends what takes too long */
 void selftest_cancel(struct selftest *selftest); /* ends soon; done is called as ever */
 
+/* What the trainer told, with the words kernels, f32, bf16 and core for what it computes with; NULL when it told nothing. Borrowed. */
+const json_t *selftest_told(const struct selftest *selftest);
+
 /* Are these the numbers that {"numbers": {name: value}, "repeats": true, …} should have? If not, says in words what is wrong. */
 bool selftest_judge(const json_t *told, char ret_words[static SELFTEST_WORDS]);
