@@ -193,6 +193,26 @@ static size_t find_rivals(const struct opt_model *model, size_t max, size_t *ret
         return n;
 }
 
+/* Puts the decided configuration before all others, if it is one that was observed. Returns how many there are now. */
+static size_t put_first(const struct opt_model *model, const double *decided, size_t max, size_t *rivals, size_t n) {
+        const struct evidence *evidence = &model->evidence;
+        size_t d = evidence->n_dims, found = 0, place = 0;
+        while (found < evidence->n_ended && (model->history->trials[evidence->chosen[found]].status != OPT_OBSERVED ||
+                                             memcmp(model->history->trials[evidence->chosen[found]].x, decided, d * sizeof *decided) != 0))
+                found++;
+        if (found == evidence->n_ended)
+                return n;
+        while (place < n && memcmp(evidence->x + rivals[place] * d, evidence->x + found * d, d * sizeof *evidence->x) != 0)
+                place++;
+        if (place == n && n < max)
+                n++;
+        else if (place == n)
+                place--; /* the last one makes room */
+        memmove(rivals + 1, rivals, place * sizeof *rivals);
+        rivals[0] = found;
+        return n;
+}
+
 /* Lower triangular root of a covariance that may be singular; in place, row after row. */
 static void cholesky(double *a, size_t n) {
         for (size_t j = 0; j < n; j++)
@@ -255,15 +275,17 @@ static int count_within_noise(const struct opt_model *model, const double *mean,
         return 0;
 }
 
-int opt_model_incumbent(const struct opt_model *model, struct opt_incumbent *ret) {
+int opt_model_incumbent(const struct opt_model *model, const double *decided, struct opt_incumbent *ret) {
         const struct evidence *evidence = &model->evidence;
-        size_t n = evidence->n_ended, d = evidence->n_dims, rivals[N_RIVALS];
+        size_t n = evidence->n_ended, d = evidence->n_dims, rivals[N_RIVALS] = {0};
         _cleanup_free_ double *mean = calloc(n + N_RIVALS * (N_RIVALS + 1 + d), sizeof *mean);
         if (!mean)
                 return -ENOMEM;
         double *rival_mean = mean + n, *covariance = rival_mean + N_RIVALS, *points = covariance + N_RIVALS * N_RIVALS, sd;
         gp_fitted_mean(model->gp, mean);
         size_t n_rivals = find_rivals(model, N_RIVALS, rivals);
+        if (decided)
+                n_rivals = put_first(model, decided, N_RIVALS, rivals, n_rivals);
         for (size_t i = 0; i < n_rivals; i++) {
                 memcpy(points + i * d, evidence->x + rivals[i] * d, d * sizeof *points);
                 rival_mean[i] = mean[rivals[i]];

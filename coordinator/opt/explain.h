@@ -31,14 +31,15 @@ int opt_model_predict(const struct opt_model *model, size_t m, const double *x, 
 size_t opt_dim_grid(const struct opt_dim *dim, size_t max, double *ret);
 
 struct opt_incumbent {
-        size_t index;            /* in the history: the observed trial with the best posterior mean */
+        size_t index;            /* in the history: the observed trial with the best posterior mean, or one of the decided configuration */
         double mean, sd;         /* of the function there, in units of the metric */
         double low, high;        /* 95 % */
         size_t n_within_noise;   /* other configurations that may as well be the best: P(better) ≥ 5 % */
         double chance_of_best;   /* that it is the best of the configurations tried */
         bool recommends_repeats; /* another training or a few of the best ones would tell more than it costs */
 };
-int opt_model_incumbent(const struct opt_model *model, struct opt_incumbent *ret);
+/* decided: a configuration (n_dims) that others chose already, if it was observed; NULL = the model chooses. 0 or -ENOMEM. */
+int opt_model_incumbent(const struct opt_model *model, const double *decided, struct opt_incumbent *ret);
 
 /* Up to max distinct observed configurations by falling posterior mean, as positions in the history. 0 or -ENOMEM. */
 int opt_model_rank(const struct opt_model *model, size_t max, size_t *ret, size_t *ret_n);

@@ -125,6 +125,16 @@ static json_t *finalist_json(const struct plan_trial *trial, const struct tally 
                          isnan(sd) ? json_null() : json_real(sd), "chance_of_best", isnan(chance) ? json_null() : json_real(chance));
 }
 
+uint64_t confirm_winner(const struct plan *plan) {
+        const struct stage_state *state = &plan->stages[plan->stage];
+        const struct stage_counts *counts = &plan->counts[plan->stage];
+        if (!state->finalists || state->n_finalists == 0 || counts->unended > 0 ||
+            counts->proposed < state->n_finalists * plan->spec->stages[plan->stage].repeats)
+                return 0;
+        _cleanup_json_ json_t *confirmation = confirm_json(plan, plan->stage);
+        return (uint64_t)json_integer_value(json_object_get(confirmation, "winner"));
+}
+
 json_t *confirm_json(const struct plan *plan, unsigned stage) {
         const struct stage_state *state = &plan->stages[stage];
         size_t n = state->n_finalists, freedom = 0, winner = n;

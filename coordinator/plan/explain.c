@@ -23,6 +23,7 @@ struct question {
         enum plan_question kind;
         size_t n_wanted, finalists[MAX_FINALISTS]; /* positions in the history; all distinct configurations */
         size_t n_finalists;
+        uint64_t confirmed; /* trial whose configuration won a confirm stage that ended; 0 = none */
         json_t *ofat;      /* the effects of a one-factor-at-a-time stage, or NULL */
         size_t sliced[2];  /* dimensions */
         size_t n_sliced;
@@ -141,6 +142,8 @@ static int plan_ask_about(struct plan *plan, enum plan_question kind, unsigned b
         job->options = (struct opt_bayes_options){.maximize = plan->spec->metric.maximize, .seed = plan->seed};
         question->is_too_long = kind != ASKS_FINALISTS && plan->n_all > TRIALS_MODELLED_MAX; /* finalists: the model keeps to its own cap */
         int r = question->is_too_long ? 0 : history_need(plan);
+        if (r == 0 && !question->is_too_long)
+                question->confirmed = confirm_winner(plan);
         if (r == 0)
                 r = add_parameters(plan, job, &plan->spec->parameters);
         for (size_t s = 0; r == 0 && s < plan->spec->n_stages; s++)
@@ -242,15 +245,25 @@ static int compute_slice(struct plan_job *job, const struct opt_model *model) {
         return opt_model_predict(model, n, x, q->mean, q->sd);
 }
 
+static const double *confirmed_point(const struct plan_job *job) {
+        for (size_t i = 0; i < job->history.n; i++)
+                if (job->numbers[i] == job->question->confirmed)
+                        return job->trials[i].x;
+        return NULL;
+}
+
 static int ask_model(struct plan_job *job, const struct opt_model *model) {
         struct question *q = job->question;
         if (q->kind == ASKS_FINALISTS)
                 return opt_model_rank(model, q->n_wanted, q->finalists, &q->n_finalists);
         q->n = opt_model_n(model);
         q->noise = opt_model_noise(model);
-        int r = opt_model_incumbent(model, &q->incumbent);
+        const double *confirmed = confirmed_point(job);
+        int r = opt_model_incumbent(model, confirmed, &q->incumbent);
         if (r < 0)
                 return r;
+        if (!confirmed || memcmp(job->trials[q->incumbent.index].x, confirmed, job->space.n_dims * sizeof *confirmed) != 0)
+                q->confirmed = 0; /* no evidence of this model */
         if (q->kind == PLAN_ASKS_SLICE)
                 return compute_slice(job, model);
         if (q->kind == PLAN_ASKS_BEST)
@@ -285,12 +298,14 @@ static const char *why_no_model(const struct question *q) {
 }
 
 static const char *best_detail(const struct question *q) {
-        if (!q->has_model)
+        if (!q->has_model && !q->confirmed)
                 return why_no_model(q);
+        if (q->confirmed)
+                return "it won the confirmation, which trials with fresh seeds alone decide";
         if (q->incumbent.recommends_repeats)
                 return "noise hides which of the best configurations is the best: repeats of them would tell";
         if (q->incumbent.n_within_noise > 0)
-                return "other configurations are within noise of it, and repeats would hardly change what is known";
+                return "other configurations may be as good: what the model expects them to differ by is small beside the noise";
         return "no other configuration tried is within noise of it";
 }
 
@@ -308,8 +323,8 @@ static json_t *best_json(const struct plan_job *job, const struct plan *plan) {
                                                      number_or_null(best->sd), "low", number_or_null(best->low), "high",
                                                      number_or_null(best->high), "chance_of_best", best->chance_of_best)
                                          : json_null();
-        return json_pack("{s:o, s:o, s:I, s:b, s:o, s:s}", "recommended",
-                         q->has_model ? json_integer((json_int_t)job->numbers[best->index]) : json_null(), "posterior", posterior,
+        uint64_t recommended = q->confirmed ? q->confirmed : q->has_model ? job->numbers[best->index] : 0;
+        return json_pack("{s:o, s:o, s:I, s:b, s:o, s:s}", "recommended", recommended ? json_integer((json_int_t)recommended) : json_null(), "posterior", posterior,
                          "within_noise", (json_int_t)best->n_within_noise, "recommend_repeats", best->recommends_repeats, "confirmation",
                          latest_confirmation(plan), "detail",
                          best_detail(q));

@@ -193,6 +193,8 @@ int next_confirm(struct plan *plan, json_t **ret_params, json_t **ret_proposal);
 #define CONFIRM_NOTHING 1
 #define CONFIRM_UNKNOWN 2
 json_t *confirm_json(const struct plan *plan, unsigned stage); /* NULL before there are finalists, and without memory */
+/* The trial whose configuration won the latest stage, if that is a confirm stage and all its trials ended; else 0. Wants the history. */
+uint64_t confirm_winner(const struct plan *plan);
 int confirm_freeze(struct plan *plan, unsigned stage);         /* fills then of that stage */
 /* trials[i] as it was when the confirm stage began (0: as it is); false when it was not there yet. */
 bool confirm_recall(const struct plan *plan, unsigned stage, size_t i, struct plan_trial *ret);

@@ -51,6 +51,8 @@ def test_a_confirm_stage_names_a_winner_with_a_confidence(server, crash):
     contract = server.get("/openapi.json")
     best = server.get(study.path + "/best")
     Validator(contract).assert_valid(best, contract["paths"]["/v1/sweeps/{id}/best"]["get"]["responses"]["200"]["content"]["application/json"]["schema"])
-    assert best["confirmation"] == confirmation
+    assert best["confirmation"] == confirmation and best["recommended"]["number"] == confirmation["winner"] and "confirmation" in best["detail"]
+    winner = next(one for one in confirmation["finalists"] if one["trial"] == confirmation["winner"])
+    assert best["recommended"]["params"] == winner["params"] and abs(best["posterior"]["mean"] - winner["mean"]) < 0.05
     confirmed = study.trials("?limit=100")[16:]
     assert {trial["proposal"]["source"] for trial in confirmed} == {"confirm"} and len({trial["seed"] for trial in confirmed}) == 8

@@ -150,12 +150,34 @@ static void the_incumbent_is_no_lucky_trial(void **state) {
         struct opt_model *model;
         struct opt_incumbent incumbent;
         assert_int_equal(opt_model_new(&study.space, &study.history, false, 1, &model), 0);
-        assert_int_equal(opt_model_incumbent(model, &incumbent), 0);
+        assert_int_equal(opt_model_incumbent(model, NULL, &incumbent), 0);
         assert_int_not_equal(incumbent.index, 60);
         assert_true(bowl(study.trials[incumbent.index].x) < 0.05);
         assert_true(incumbent.low <= incumbent.mean && incumbent.mean <= incumbent.high);
         assert_true(incumbent.n_within_noise >= 1);
         assert_true(incumbent.chance_of_best > 0 && incumbent.chance_of_best <= 1);
+        opt_model_free(model);
+}
+
+static void a_decided_configuration_is_the_incumbent(void **state) {
+        (void)state;
+        struct study study = {0};
+        struct opt_model *model;
+        struct opt_incumbent best, decided;
+        study_init(&study, 2, 60, 2, bowl, 0.03);
+        assert_int_equal(opt_model_new(&study.space, &study.history, false, 1, &model), 0);
+        assert_int_equal(opt_model_incumbent(model, NULL, &best), 0);
+        size_t worst = 0;
+        for (size_t i = 1; i < 60; i++)
+                worst = bowl(study.trials[i].x) > bowl(study.trials[worst].x) ? i : worst; /* not among the rivals */
+        assert_int_equal(opt_model_incumbent(model, study.trials[worst].x, &decided), 0);
+        assert_int_equal(decided.index, worst);
+        assert_true(decided.mean > best.high && decided.chance_of_best < 0.01 && decided.n_within_noise >= 59);
+        assert_int_equal(opt_model_incumbent(model, study.trials[best.index].x, &decided), 0);
+        assert_true(decided.index == best.index && decided.mean == best.mean && decided.chance_of_best == best.chance_of_best);
+        const double untried[] = {0.123, 0.456};
+        assert_int_equal(opt_model_incumbent(model, untried, &decided), 0);
+        assert_int_equal(decided.index, best.index);
         opt_model_free(model);
 }
 
@@ -166,13 +188,13 @@ static void repeats_are_recommended_where_noise_hides_the_best(void **state) {
         struct opt_incumbent incumbent;
         study_init(&study, 2, 30, 4, NULL, 1);
         assert_int_equal(opt_model_new(&study.space, &study.history, true, 1, &model), 0);
-        assert_int_equal(opt_model_incumbent(model, &incumbent), 0);
+        assert_int_equal(opt_model_incumbent(model, NULL, &incumbent), 0);
         assert_true(incumbent.n_within_noise > 20);
         assert_true(opt_model_noise(model) > 0.3 && opt_model_noise(model) < 2);
         opt_model_free(model);
         study_init(&study, 2, 30, 4, bowl, 0);
         assert_int_equal(opt_model_new(&study.space, &study.history, false, 1, &model), 0);
-        assert_int_equal(opt_model_incumbent(model, &incumbent), 0);
+        assert_int_equal(opt_model_incumbent(model, NULL, &incumbent), 0);
         assert_false(incumbent.recommends_repeats);
         double mean, sd;
         assert_int_equal(opt_model_predict(model, 1, study.trials[incumbent.index].x, &mean, &sd), 0);
@@ -241,6 +263,7 @@ int main(void) {
                 cmocka_unit_test(a_constant_metric_explains_nothing),
                 cmocka_unit_test(a_choice_that_matters_is_found),
                 cmocka_unit_test(the_incumbent_is_no_lucky_trial),
+                cmocka_unit_test(a_decided_configuration_is_the_incumbent),
                 cmocka_unit_test(repeats_are_recommended_where_noise_hides_the_best),
                 cmocka_unit_test(few_or_failed_trials_give_no_model),
                 cmocka_unit_test(sample_paths_follow_the_posterior),

@@ -127,7 +127,7 @@ static void own_trials_are_recommended_once_there_are_some(void **state) {
                 struct opt_model *model;
                 struct opt_incumbent incumbent;
                 assert_int_equal(opt_model_new(&space, &history, false, 1, &model), 0);
-                assert_int_equal(opt_model_incumbent(model, &incumbent), 0);
+                assert_int_equal(opt_model_incumbent(model, NULL, &incumbent), 0);
                 assert_int_equal(opt_model_n(model), n == N_FOREIGN ? N_FOREIGN : 8);
                 assert_true(n == N_FOREIGN || incumbent.index >= N_FOREIGN);
                 opt_model_free(model);
