@@ -39,6 +39,25 @@ def test_an_external_client_runs_a_sweep_to_its_end(server, name, needs):
         assert len(server.get(f"/v1/trials/{trial['id']}/metrics?name=loss")["items"]) == 5
 
 
+@pytest.mark.parametrize("name, most", [("external_client.py", 40), ("external_client.sh", 20)])
+def test_an_external_client_is_short(name, most):
+    assert len((EXAMPLES / name).read_text().splitlines()) <= most
+
+
+def test_the_python_client_obeys_a_stopping_rule_and_a_token(tmp_path):
+    (tmp_path / "tokens").write_text("admin boss a-token-of-this-test\n")
+    (tmp_path / "tokens").chmod(0o600)
+    with Daemon(tmp_path, "--token-file", tmp_path / "tokens", auth=True, token="a-token-of-this-test") as server:
+        spec = {**SPEC, "trainer": "external", "run_cap": 8, "early_terminate": {"type": "median", "min_trials": 2}}
+        sweep = server.post("/v1/sweeps", spec, expect=201)["id"]
+        done = subprocess.run([EXAMPLES / "external_client.py", server.url, sweep], capture_output=True, text=True, timeout=30 + PATIENCE_S,
+                              env={**os.environ, "SWEEPD_TOKEN": "a-token-of-this-test"})
+        assert done.returncode == 0, done.stderr
+        trials = server.get(f"/v1/sweeps/{sweep}/trials")["items"]
+        assert {trial["state"] for trial in trials} == {"completed", "stopped"} and len(trials) == 8
+        assert all(trial["value"] is not None for trial in trials)
+
+
 @pytest.mark.parametrize("name", ["trainer.py", "trainer.sh", "trainer.c"])
 def test_a_command_trainer_runs_a_sweep_to_its_end(server, name, tmp_path):
     path = EXAMPLES / name
