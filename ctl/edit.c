@@ -230,8 +230,11 @@ static int edit_spec(struct ctl *ctl) {
                 patch = difference(before, after);
                 if (json_object_size(patch) > 0)
                         code = send_patch(ctl, patch, NULL);
-                else
+                else {
                         fprintf(stderr, "sweepctl: nothing is different\n");
+                        if (ctl->json)
+                                ctl_print_json(answer.body);
+                }
         }
         if (code == EXIT_FINE && *written)
                 unlink(written);

@@ -41,7 +41,8 @@ struct import {
         json_t *params, *value;   /* of the row */
         bool is_stopped, is_other_state; /* of the row */
         bool is_full;
-        json_t *trials;           /* {"params","value"}, all rows */
+        json_t *trials;           /* {"params","value","state"}, all rows */
+        json_t *created;          /* what the server made of them, for --json */
         size_t *lines;            /* of each trial */
         size_t n_lines, cap_lines;
         size_t n_without_value, n_other_state;
@@ -225,6 +226,7 @@ static void import_fini(struct import *import) {
         json_decref(import->params);
         json_decref(import->value);
         json_decref(import->trials);
+        json_decref(import->created);
         free(import->lines);
 }
 
@@ -269,7 +271,7 @@ static void print_faults(const struct import *import, size_t first, const json_t
         }
 }
 
-static int send_batch(struct ctl *ctl, const struct import *import, const char *path, size_t first) {
+static int send_batch(struct ctl *ctl, struct import *import, const char *path, size_t first) {
         __attribute__((cleanup(answer_fini))) struct answer answer = {0};
         _cleanup_json_ json_t *body = json_pack("{s:[]}", "trials");
         struct error err;
@@ -279,10 +281,12 @@ static int send_batch(struct ctl *ctl, const struct import *import, const char *
                 return EXIT_FAILED;
         if (client_request(ctl->client, "POST", path, body, true, &answer, &err) < 0)
                 return ctl_fail(&err);
+        if (answer.status == 201) {
+                import->out_of_memory |= ctl->json && json_array_extend(import->created, json_object_get(answer.body, "items")) < 0;
+                return EXIT_FINE;
+        }
         if (ctl->json && answer.body)
                 ctl_print_json(answer.body);
-        if (answer.status == 201)
-                return EXIT_FINE;
         print_faults(import, first, answer.body);
         if (first > 0)
                 fprintf(stderr, "sweepctl: %zu rows before line %zu were imported\n", first, import->lines[first]);
@@ -326,7 +330,8 @@ static int import_file(struct ctl *ctl, const struct sweep_spec *spec, const cha
                                   .file = ctl->args[1],
                                   .value_column = config_text(ctl->config, "value-column"),
                                   .params = json_object(),
-                                  .trials = json_array()};
+                                  .trials = json_array(),
+                                  .created = json_array()};
         int code = EXIT_FINE;
         if (read_rows(import, &err) < 0)
                 code = ctl_fail(&err);
@@ -342,7 +347,13 @@ static int import_file(struct ctl *ctl, const struct sweep_spec *spec, const cha
         }
         for (size_t i = 0; code == EXIT_FINE && i < json_array_size(import->trials); i += BATCH)
                 code = send_batch(ctl, import, path, i);
-        if (code == EXIT_FINE && !ctl->json)
+        if (code == EXIT_FINE && ctl->json) {
+                _cleanup_json_ json_t *whole = json_pack("{s:O}", "items", import->created);
+                if (!whole || import->out_of_memory)
+                        code = EXIT_FAILED;
+                else
+                        ctl_print_json(whole);
+        } else if (code == EXIT_FINE)
                 print_summary(import);
         import_fini(import);
         return code;

@@ -79,6 +79,10 @@ bool ctl_takes_option(const struct ctl_command *command, const char *name) {
 }
 
 static int command_completion(struct ctl *ctl) {
+        if (ctl->json) {
+                fprintf(stderr, "sweepctl: --json is no option of 'completion': a script for a shell is all that it prints\n");
+                return EXIT_USAGE;
+        }
         return print_completion(ctl->args[0], commands, N_COMMANDS, options);
 }
 

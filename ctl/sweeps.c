@@ -365,9 +365,13 @@ int command_report(struct ctl *ctl) {
         int code = get_sweep(ctl, ctl->args[0], is_html ? "/report?format=html" : "/report?format=md", &answer);
         if (code != EXIT_FINE)
                 return code;
-        if (path)
-                return fs_write_atomic(path, answer.text.data, answer.text.len, 0644, &err) < 0 ? ctl_fail(&err) : EXIT_FINE;
-        print_report(answer.text.data);
+        if (path && fs_write_atomic(path, answer.text.data, answer.text.len, 0644, &err) < 0)
+                return ctl_fail(&err);
+        if (ctl->json) { /* the server's answer is no JSON */
+                _cleanup_json_ json_t *told = json_pack("{s:s, s:s*, s:s*}", "format", is_html ? "html" : "md", "output", path, "report", path ? NULL : answer.text.data);
+                ctl_print_json(told);
+        } else if (!path)
+                print_report(answer.text.data);
         return EXIT_FINE;
 }
 
