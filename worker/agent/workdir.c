@@ -38,6 +38,10 @@ static int make_folder(const char *path, const char *name, char **ret, struct er
         return *ret ? fs_make_dirs(*ret, 0700, err) : error_set(err, -ENOMEM, "out of memory");
 }
 
+/* Of a worker that was killed while it started a trainer the child holds the lock until it has become that trainer, which a busy
+ * machine may put off. */
+#define LOCK_TRIES 60
+
 static int take_lock(const char *path, int *ret, struct error *err) {
         _cleanup_free_ char *name = fs_join(path, "lock");
         if (!name)
@@ -45,7 +49,10 @@ static int take_lock(const char *path, int *ret, struct error *err) {
         int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
         if (fd < 0)
                 return error_set(err, -errno, "cannot open %s: %s", name, strerror(errno));
-        if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        int tries = LOCK_TRIES;
+        while (flock(fd, LOCK_EX | LOCK_NB) < 0 && --tries > 0)
+                nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+        if (tries == 0) {
                 close(fd);
                 return error_set(err, -EBUSY, "the work folder %s is used by another worker", path);
         }

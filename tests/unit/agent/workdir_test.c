@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -71,6 +73,30 @@ static void second_worker_is_refused(void **state) {
         assert_int_equal(workdir_open(&options, &second, &err), -EBUSY);
         workdir_close(workdir);
         workdir_close(open_workdir(1, 0));
+}
+
+static void lock_that_a_dying_worker_still_holds_is_waited_for(void **state) {
+        (void)state;
+        workdir_close(open_workdir(1, 0));
+        char path[96];
+        int said[2];
+        snprintf(path, sizeof path, "%s/lock", folder);
+        assert_int_equal(pipe(said), 0);
+        pid_t child = fork();
+        if (child == 0) {
+                int fd = open(path, O_RDWR);
+                bool ok = fd >= 0 && flock(fd, LOCK_EX) == 0 && write(said[1], "x", 1) == 1;
+                usleep(300000);
+                _exit(ok ? 0 : 1);
+        }
+        char c;
+        assert_int_equal(read(said[0], &c, 1), 1);
+        workdir_close(open_workdir(1, 0));
+        int status = -1;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(status, 0);
+        close(said[0]);
+        close(said[1]);
 }
 
 static void only_names_that_are_safe_are_folders(void **state) {
@@ -402,7 +428,7 @@ static void point_that_was_cut_off_is_skipped(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                test(second_worker_is_refused),
+                test(second_worker_is_refused), test(lock_that_a_dying_worker_still_holds_is_waited_for),
                 test(only_names_that_are_safe_are_folders),
                 test(best_models_of_a_sweep_are_kept),
                 test(smallest_value_is_best_when_minimizing),
