@@ -231,6 +231,20 @@ def test_ended_trials_leave_no_folder_and_the_best_model_is_kept(server, start):
     assert json.loads((kept[0] / "trial.json").read_text())["value"] == 0.9
 
 
+def test_work_folder_stays_within_bounds_however_many_sweeps_there_are(server, start):
+    """Models of them all share a room; trials that nobody comes back to leave a few checkpoints."""
+    model = "m" * 250_000
+    trials = [server.add_trial({"script": [{"output": model}, {"checkpoint": "x"}, done(0.5) if i % 2 else {"kill": 9}]}, metric=METRIC, sweep=f"s_{i}") for i in range(24)]
+    worker = start(server, "--max-trials", 24, "--models-max-mb", 1)
+    assert worker.wait(120) == 0
+    assert [trial.outcome["state"] for trial in trials] == ["failed", "completed"] * 12
+    assert sorted(folder.name for folder in worker.work.glob("models/*/*")) == sorted(trial.id for trial in trials[-3::2])  # their notes hold the params, which are as large
+    assert len(list(worker.work.glob("models/*"))) == 2 and len(list(worker.work.glob("trials/*"))) <= 5
+    bytes_of = lambda folder: sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    assert bytes_of(worker.work / "models") <= 1 << 20 and bytes_of(worker.work) < 3 << 20
+    assert worker.log().count("there is no more room for it") == 10
+
+
 def test_killed_trainer_leaves_its_checkpoint_to_the_next_attempt(server, start, tmp_path):
     trial = server.add_trial({"script": [{"checkpoint": "x"}, {"kill": signal.SIGKILL}], "echo": str(tmp_path / "echo")})
     assert start(server, "--max-trials", 1).wait() == 0

@@ -424,6 +424,24 @@ static void point_that_was_cut_off_is_skipped(void **state) {
         journal_close(journal);
 }
 
+static void journal_stays_within_its_bound(void **state) {
+        (void)state;
+        char path[128];
+        struct journal *journal;
+        struct stat st;
+        snprintf(path, sizeof path, "%s/points.jsonl", folder);
+        _cleanup_free_ char *name = calloc(1, 50001);
+        memset(name, 'n', 50000);
+        _cleanup_json_ json_t *point = json_pack("{s:s, s:i}", "name", name, "step", 1);
+        assert_int_equal(journal_open(path, false, &journal, NULL), 0);
+        for (int i = 0; i < 400; i++) /* 20 MB */
+                journal_append(journal, point);
+        assert_int_equal(stat(path, &st), 0);
+        assert_true(st.st_size > (15 << 20) && st.st_size <= (16 << 20));
+        assert_int_equal(count_points(journal), st.st_size / (50000 + (long)strlen("{'name':'','step':1}\n")));
+        journal_close(journal);
+}
+
 #define test(function) cmocka_unit_test_setup_teardown(function, make_folder, remove_folder)
 
 int main(void) {
@@ -445,6 +463,7 @@ int main(void) {
                 test(full_outbox_refuses),
                 test(journal_holds_points_until_they_are_cleared),
                 test(point_that_was_cut_off_is_skipped),
+                test(journal_stays_within_its_bound),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
