@@ -267,3 +267,22 @@ def test_a_token_for_one_sweep_reaches_that_one_only(place):
     assert ask(server, admin, path=f"/v1/trials/{foreign['id']}/metrics").status_code == 403
     assert ask(server, admin, path="/v1/trials/nobody").status_code == 404
     server.report(foreign, 1)
+
+
+def test_a_refused_worker_says_what_it_needs(tmp_path):
+    (tmp_path / "viewer").touch(0o600)
+    (tmp_path / "viewer").write_text(create(tmp_path, "viewer", "wall") + "\n")
+    with Daemon(tmp_path, auth=True) as server:
+        for more, words in (([], "(401): a valid token is needed: Authorization: Bearer …; --token-file FILE holds one"),
+                            (["--token-file", tmp_path / "viewer"], "(403): this token's role may not do this; it needs a token of role worker")):
+            done = subprocess.run([program("sweep-worker"), "--coordinator", server.url, "--slots", "1", "--threads", "1", "--trainer", "command", "--allow-command", "x=/bin/true",
+                                   "--work-dir", tmp_path / "work", *more], capture_output=True, text=True, timeout=PATIENCE_S + 30)
+            assert done.returncode == 1 and words in done.stderr, done.stderr
+    gone = subprocess.Popen([program("sweep-worker"), "--coordinator", "http://127.0.0.1:9", "--slots", "1", "--threads", "1", "--trainer", "command", "--allow-command", "x=/bin/true",
+                             "--work-dir", tmp_path / "work"], stderr=subprocess.PIPE, text=True)
+    for line in gone.stderr:
+        if "'sweep-worker doctor' with the same options" in line:
+            break
+    gone.terminate()
+    assert "doctor" in line and gone.wait(PATIENCE_S + 15) == 0
+    gone.stderr.close()

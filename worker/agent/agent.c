@@ -57,6 +57,7 @@ struct agent {
         struct uploads *uploads;
         struct allotment *allotment; /* NULL once it is decided */
         struct selftest *selftest;   /* NULL when none is under way */
+        bool has_hinted;             /* at the doctor, once */
         struct slot_shared shared;
         unsigned n_slots;            /* 0 until then */
 
@@ -110,6 +111,9 @@ static void begin_ending(struct agent *agent) {
 static void retry_later(struct agent *agent, const char *what, const struct net_answer *answer) {
         double wait_s = backoff_fail(&agent->backoff, world_mono_ms(agent->world), answer ? answer->retry_after_s : 0);
         log_warning(what, log_i("status", answer ? answer->status : 0), log_s("why", answer ? net_why(answer) : ""), log_f("again_in_s", wait_s));
+        if (!agent->has_hinted && agent->phase == PHASE_REGISTERING)
+                log_info("'sweep-worker doctor' with the same options says what is wrong and what to do");
+        agent->has_hinted = true;
 }
 
 /* --- slots -------------------------------------------------------------------------------------------- */
@@ -241,8 +245,11 @@ static void take_refusal(struct agent *agent, const struct net_answer *answer) {
         const json_t *field = json_array_get(json_object_get(answer->body, "errors"), 0);
         const char *pointer = json_string_value(json_object_get(field, "pointer"));
         const char *detail = json_string_value(json_object_get(field, "detail"));
-        error_set(&agent->failure, -EACCES, "the coordinator refuses this worker (%d): %s%s%s%s%s", answer->status, net_why(answer),
-                  pointer ? ": " : "", pointer ? pointer : "", detail ? " " : "", detail ? detail : "");
+        const char *remedy = answer->status == 401   ? "; --token-file FILE holds one, 'sweepd token create --role worker' makes it"
+                             : answer->status == 403 ? "; it needs a token of role worker"
+                                                     : "";
+        error_set(&agent->failure, -EACCES, "the coordinator refuses this worker (%d): %s%s%s%s%s%s", answer->status, net_why(answer),
+                  pointer ? ": " : "", pointer ? pointer : "", detail ? " " : "", detail ? detail : "", remedy);
 }
 
 /* Says why this worker gets no trials, or that it gets some again. */
