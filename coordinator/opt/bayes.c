@@ -9,7 +9,7 @@
  * - Trials of another sweep make a process of their own, whose mean guides the one of this sweep's trials as far as these
  *   bear it out (gp.h): alike tasks help at once, and what has nothing to do with this one, or says the opposite, does not harm.
  * - The cost is bounded: beyond 700 trials the best and the latest are kept, and hyperparameters are fitted on at
- *   most 150 of these.
+ *   most 100 of these.
  * - The same history gives the same proposal: what is remembered between calls could be computed again. */
 #include <errno.h>
 #include <math.h>

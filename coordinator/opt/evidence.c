@@ -11,7 +11,7 @@
 
 #define MAX_MODEL 700   /* ended trials in the posterior */
 #define MAX_PENDING 250 /* the latest, beside them */
-#define MAX_FIT 150     /* trials that hyperparameters are fitted on */
+#define MAX_FIT 100     /* trials that hyperparameters are fitted on */
 
 void evidence_fini(struct evidence *evidence) {
         free(evidence->features);
@@ -127,27 +127,28 @@ struct gp_data evidence_data(const struct evidence *evidence, size_t n) {
                 .expects_noise = evidence->expects_noise, .has_trend = evidence->has_trend, .guide = evidence->guide, .guided = evidence->guided};
 }
 
-/* What hyperparameters are learned from: of many trials, every k-th. */
+/* What hyperparameters are learned from: of many trials, MAX_FIT evenly over their order. */
 struct thinned {
         struct gp_data data;
         double *memory; /* NULL while it is the evidence itself */
 };
 
 static int thin(const struct evidence *evidence, struct thinned *ret) {
-        size_t n = evidence->n_ended, d = evidence->n_dims, stride = (n + MAX_FIT - 1) / MAX_FIT, count = 0;
+        size_t n = evidence->n_ended, d = evidence->n_dims;
         *ret = (struct thinned){.data = evidence_data(evidence, n)};
-        if (stride <= 1)
+        if (n <= MAX_FIT)
                 return 0;
-        ret->memory = malloc((n / stride + 1) * (d + 2) * sizeof *ret->memory);
+        ret->memory = malloc(MAX_FIT * (d + 2) * sizeof *ret->memory);
         if (!ret->memory)
                 return -ENOMEM;
-        double *x = ret->memory, *y = x + (n / stride + 1) * d, *guided = y + n / stride + 1;
-        for (size_t i = n - 1 - (n - 1) / stride * stride; i < n; i += stride, count++) {
+        double *x = ret->memory, *y = x + MAX_FIT * d, *guided = y + MAX_FIT;
+        for (size_t count = 0; count < MAX_FIT; count++) {
+                size_t i = (count + 1) * n / MAX_FIT - 1; /* the latest is one of them */
                 memcpy(x + count * d, evidence->x + i * d, d * sizeof *x);
                 y[count] = evidence->y[i];
                 guided[count] = evidence->guide ? evidence->guided[i] : 0;
         }
-        ret->data.n = count;
+        ret->data.n = MAX_FIT;
         ret->data.x = x;
         ret->data.y = y;
         ret->data.guided = guided;

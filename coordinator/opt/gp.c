@@ -314,28 +314,48 @@ static double guide_trace(const struct gp_data *data, const double *inverse, con
         return GP_GUIDE_VARIANCE * form(data->n, inverse, alpha, data->guided, scratch) + GP_OFFSET_VARIANCE * form(data->n, inverse, alpha, ones, scratch);
 }
 
-double gp_objective(const struct gp_data *data, const double *theta, double *scratch, double *ret_gradient) {
+/* Where things are in the scratch. */
+struct scratch {
+        double *trend, *centred, *columns; /* of the data alone, prepared once */
+        double *kernel, *slope, *inverse, *alpha, *inverse_squared;
+};
+
+static struct scratch divide(const struct gp_data *data, double *memory) {
+        size_t n = data->n;
+        struct scratch s = {.kernel = memory, .slope = memory + n * n, .inverse = memory + 2 * n * n, .trend = memory + 3 * n * n};
+        s.alpha = s.trend + n * n;
+        s.centred = s.alpha + n;
+        s.columns = s.centred + n;
+        s.inverse_squared = s.columns + n * data->n_dims;
+        return s;
+}
+
+static void prepare(const struct gp_data *data, double *memory) {
+        struct scratch s = divide(data, memory);
+        transpose(data, s.columns);
+        centre(data, s.centred);
+        if (data->has_trend)
+                fill_trend(data, s.columns, s.trend);
+}
+
+/* gp_objective, prepared. */
+static double objective(const struct gp_data *data, const double *theta, double *memory, double *ret_gradient) {
         size_t n = data->n, d = data->n_dims;
-        double *kernel = scratch, *slope = kernel + n * n, *inverse = slope + n * n, *trend = inverse + n * n, *alpha = trend + n * n, *centred = alpha + n,
-               *columns = centred + n, *inverse_squared = columns + n * d;
-        double signal = exp(theta[d]), noise = exp(theta[d + 1]);
+        struct scratch s = divide(data, memory);
+        double *kernel = s.kernel, *alpha = s.alpha, signal = exp(theta[d]), noise = exp(theta[d + 1]);
         int size = (int)n, info;
 
-        invert_lengths(theta, d, inverse_squared);
-        transpose(data, columns);
-        fill_kernel(data, columns, inverse_squared, signal, kernel, ret_gradient ? slope : NULL);
-        if (data->has_trend) {
-                fill_trend(data, columns, trend);
-                add_lower(kernel, n, exp(theta[d + 2]), trend);
-        }
+        invert_lengths(theta, d, s.inverse_squared);
+        fill_kernel(data, s.columns, s.inverse_squared, signal, kernel, ret_gradient ? s.slope : NULL);
+        if (data->has_trend)
+                add_lower(kernel, n, exp(theta[d + 2]), s.trend);
         add_guide(data, kernel);
         for (size_t i = 0; i < n; i++)
                 kernel[i * n + i] += noise + BASE_JITTER;
         dpotrf_("L", &size, kernel, &size, &info);
         if (info != 0)
                 return INFINITY;
-        centre(data, centred);
-        memcpy(alpha, centred, n * sizeof *alpha);
+        memcpy(alpha, s.centred, n * sizeof *alpha);
         cblas_dtrsv(CblasColMajor, CblasLower, CblasNoTrans, CblasNonUnit, size, kernel, size, alpha, 1);
         double value = 0.5 * cblas_ddot(size, alpha, 1, alpha, 1);
         for (size_t i = 0; i < n; i++)
@@ -344,18 +364,23 @@ double gp_objective(const struct gp_data *data, const double *theta, double *scr
         if (!ret_gradient)
                 return value;
         cblas_dtrsv(CblasColMajor, CblasLower, CblasTrans, CblasNonUnit, size, kernel, size, alpha, 1);
-        invert_factor(kernel, n, inverse);
-        double by_guide = guide_trace(data, inverse, alpha, kernel); /* its factor is spent */
-        add_gradient(data, columns, theta, inverse_squared, inverse, slope, alpha, centred, BASE_JITTER, data->has_trend ? trend : NULL, by_guide,
-                     ret_gradient);
+        invert_factor(kernel, n, s.inverse);
+        double by_guide = guide_trace(data, s.inverse, alpha, kernel); /* its factor is spent */
+        add_gradient(data, s.columns, theta, s.inverse_squared, s.inverse, s.slope, alpha, s.centred, BASE_JITTER, data->has_trend ? s.trend : NULL,
+                     by_guide, ret_gradient);
         return value;
+}
+
+double gp_objective(const struct gp_data *data, const double *theta, double *scratch, double *ret_gradient) {
+        prepare(data, scratch);
+        return objective(data, theta, scratch, ret_gradient);
 }
 
 /* --- fit ------------------------------------------------------------------------------------------- */
 
 struct fit {
         const struct gp_data *data;
-        double *scratch;
+        double *scratch; /* prepared */
         double best_value, *best_theta; /* quasi-Newton may stop on a failed line search: the best point seen counts */
 };
 
@@ -371,7 +396,7 @@ void gp_initial_theta(const struct gp_data *data, double *ret_theta) {
 
 static double fit_objective(unsigned n_theta, const double *theta, double *gradient, void *user) {
         struct fit *fit = user;
-        double value = gp_objective(fit->data, theta, fit->scratch, gradient);
+        double value = objective(fit->data, theta, fit->scratch, gradient);
         if (!isfinite(value)) {
                 if (gradient)
                         memset(gradient, 0, n_theta * sizeof *gradient);
@@ -427,6 +452,7 @@ int gp_fit(const struct gp_data *data, uint64_t seed, int n_restarts, int max_ev
         double *start = memory;
         struct fit fit = {.data = data, .scratch = start + n_theta, .best_value = INFINITY, .best_theta = ret_theta};
         gp_init_blas();
+        prepare(data, fit.scratch);
         struct rng rng;
         rng_init(&rng, seed, 0x6770);
         gp_initial_theta(data, ret_theta);
@@ -449,6 +475,7 @@ int gp_refine(const struct gp_data *data, int max_evaluations, double *theta) {
         double *start = memory, *best = start + n_theta;
         struct fit fit = {.data = data, .scratch = best + n_theta, .best_value = INFINITY, .best_theta = best};
         gp_init_blas();
+        prepare(data, fit.scratch);
         memcpy(start, theta, n_theta * sizeof *start);
         int r = descend(&fit, max_evaluations, start);
         if (r == 0 && isfinite(fit.best_value))
