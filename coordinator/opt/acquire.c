@@ -74,9 +74,49 @@ static bool is_same(const struct opt_space *space, const double *a, const double
         return true;
 }
 
+/* Weights that no sensible spaces' values add up to the same with. */
+static double weighted_sum(const struct opt_space *space, const double *features) {
+        double sum = 0, weight = 0.5;
+        for (size_t k = 0; k < space->n_dims; k++) {
+                weight = fmod(weight + 0.6180339887498949, 1);
+                sum += (0.5 + 0.5 * weight) * fmin(fmax(features[k], -1e4), 1e4); /* evidence may lie anywhere: keep the sum's digits */
+        }
+        return sum;
+}
+
+static int compare_sums(const void *a, const void *b) {
+        const struct tried_sum *x = a, *y = b;
+        if (x->sum != y->sum)
+                return x->sum < y->sum ? -1 : 1;
+        return (x->index > y->index) - (x->index < y->index);
+}
+
+int tried_init(struct tried *tried, const struct opt_space *space, const double *features, size_t n) {
+        *tried = (struct tried){.space = space, .features = features, .n = n, .sums = malloc((n + 1) * sizeof *tried->sums)};
+        if (!tried->sums)
+                return -ENOMEM;
+        for (size_t i = 0; i < n; i++)
+                tried->sums[i] = (struct tried_sum){weighted_sum(space, features + i * space->n_dims), i};
+        qsort(tried->sums, n, sizeof *tried->sums, compare_sums);
+        return 0;
+}
+
+void tried_fini(struct tried *tried) {
+        free(tried->sums);
+}
+
 bool tried_contains(const struct tried *tried, const double *features) {
-        for (size_t i = 0; i < tried->n; i++)
-                if (is_same(tried->space, tried->features + i * tried->space->n_dims, features))
+        double sum = weighted_sum(tried->space, features), apart = (double)tried->space->n_dims * 1.01 * SAME_UNIT + 1e-9;
+        size_t low = 0, high = tried->n;
+        while (low < high) { /* the first that is not too small */
+                size_t middle = low + (high - low) / 2;
+                if (tried->sums[middle].sum < sum - apart)
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        for (; low < tried->n && tried->sums[low].sum <= sum + apart; low++)
+                if (is_same(tried->space, tried->features + tried->sums[low].index * tried->space->n_dims, features))
                         return true;
         return false;
 }

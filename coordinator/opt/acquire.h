@@ -15,12 +15,22 @@ double log_expected_improvement(double mean, double sd, double incumbent, double
  * 1 − √(noise / (sd² + noise)), which vanishes where more trials teach nothing. Huang et al. 2006, doi:10.1007/s10898-005-2454-3. */
 double log_augmented_improvement(double mean, double sd, double incumbent, double noise, double *ret_dmean, double *ret_dsd);
 
-/* Points that exist already, by their features. */
+/* Points that exist already, by their features: borrowed, n × n_dims. Found by a weighted sum of the features, in which equal points are
+ * neighbours, so that a question does not look at all of them. */
+struct tried_sum {
+        double sum;
+        size_t index;
+};
 struct tried {
         const struct opt_space *space;
-        const double *features; /* n × n_dims */
+        const double *features;
         size_t n;
+        struct tried_sum *sums; /* ascending */
 };
+
+/* 0 or -ENOMEM */
+int tried_init(struct tried *tried, const struct opt_space *space, const double *features, size_t n);
+void tried_fini(struct tried *tried);
 
 /* The same values in every discrete dimension, and within 1e-6 of the unit interval in every continuous one. */
 bool tried_contains(const struct tried *tried, const double *features);

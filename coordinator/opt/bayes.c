@@ -177,11 +177,11 @@ static int propose(const struct opt_space *space, const struct opt_history *hist
                    const struct guidance *guidance, struct opt_proposal *ret) {
         __attribute__((cleanup(evidence_fini))) struct evidence evidence = {0};
         _cleanup_free_ double *features = malloc((space->n_dims + 1) * sizeof *features);
-        if (!features || evidence_init(&evidence, space, history) < 0)
+        __attribute__((cleanup(tried_fini))) struct tried tried = {0};
+        if (!features || evidence_init(&evidence, space, history) < 0 || tried_init(&tried, space, evidence.features, history->n) < 0)
                 return -ENOMEM;
         evidence.guide = guidance->gp;
         evidence.guide_key = guidance->gp ? guidance->evidence->guide_key : 0;
-        struct tried tried = {.space = space, .features = evidence.features, .n = history->n};
         size_t n_initial = options->n_initial ? options->n_initial : space->n_dims <= 3 ? 4 : 6;
         if (guidance->gp) {
                 n_initial = GUIDED_INITIAL;

@@ -53,6 +53,7 @@ static void drop_trials(struct plan *plan) {
         while (plan->n_trials > 0)
                 json_decref(plan->trials[--plan->n_trials].params);
         json_object_clear(plan->by_key);
+        plan->points.n = 0;
 }
 
 /* A question has brought the trials here, and by now there are more than any question looks at. Random and Sobol points need

@@ -59,6 +59,14 @@ struct stage_counts {
         uint64_t added; /* all, with imports */
 };
 
+/* The first n trials as points of the space that proposals were last made in: a long history is not read anew for each. */
+struct plan_points {
+        uint64_t key; /* of the dimensions */
+        size_t n, cap, n_dims;
+        double *x;  /* n × n_dims */
+        bool *fits; /* false: a value is missing or none of its dimension's */
+};
+
 struct plan {
         const struct sweep_spec *spec;
         uint64_t seed, run_cap;
@@ -82,6 +90,7 @@ struct plan {
         struct stage_state *stages; /* [spec->n_stages] */
         struct stage_counts *counts; /* [spec->n_stages] */
 
+        struct plan_points points;
         struct opt_memory *memory; /* goes with the job that is out, and comes back */
         bool job_out;
         uint64_t modelled_evidence; /* that a proposal was last computed for, ahead or not */
@@ -184,7 +193,7 @@ struct plan_job {
 int job_add_parameter(const struct plan *plan, struct plan_job *job, const struct parameter *p, const json_t *held);
 int job_add_factors(struct plan *plan, struct plan_job *job, unsigned stage); /* what levels and the baseline vary beside */
 int job_add_relations(const struct plan *plan, struct plan_job *job);
-int job_add_evidence(const struct plan *plan, struct plan_job *job, unsigned stage);
+int job_add_evidence(struct plan *plan, struct plan_job *job, unsigned stage);
 bool job_has_dim(const struct plan_job *job, const char *name);
 
 /* confirm.c */

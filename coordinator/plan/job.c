@@ -10,6 +10,7 @@
 
 #include "common/cleanup.h"
 #include "common/json.h"
+#include "common/rng.h"
 #include "plan/internal.h"
 #include "proto/limits.h"
 
@@ -244,8 +245,65 @@ static bool point_of(const struct plan *plan, const struct plan_job *job, const 
         return true;
 }
 
-int job_add_evidence(const struct plan *plan, struct plan_job *job, unsigned stage) {
+static uint64_t mix_text(uint64_t key, const char *text) {
+        for (const char *c = text; *c; c++)
+                key = rng_mix(key + (unsigned char)*c);
+        return key;
+}
+
+/* Conditions are those of the spec, which a plan keeps; after an edit the choices are not (add_categorical). 0 without memory. */
+static uint64_t dims_key(const struct plan *plan, const struct plan_job *job) {
+        uint64_t key = job->space.n_dims + 1;
+        for (size_t i = 0; i < job->space.n_dims; i++) {
+                const struct opt_dim *dim = &job->dims[i];
+                const double members[] = {dim->kind, dim->low, dim->high, dim->mu, dim->sigma, dim->a, dim->b, dim->step, (double)dim->n_choices, dim->held};
+                _cleanup_free_ char *choices = plan->edit > 0 && job->names[i].choices ? json_text(job->names[i].choices) : strdup("");
+                if (!choices)
+                        return 0;
+                key = mix_text(mix_text(key, job->names[i].name), choices);
+                for (size_t k = 0; k < sizeof members / sizeof *members; k++) {
+                        uint64_t bits;
+                        memcpy(&bits, &members[k], sizeof bits);
+                        key = rng_mix(key ^ bits) + k;
+                }
+        }
+        return key ? key : 1;
+}
+
+static int points_need(struct plan *plan, const struct plan_job *job) {
+        struct plan_points *points = &plan->points;
+        size_t d = job->space.n_dims;
+        uint64_t key = dims_key(plan, job);
+        if (key == 0)
+                return -ENOMEM;
+        if (points->key != key || points->n_dims != d)
+                points->n = 0;
+        if (points->cap < plan->n_trials || points->n_dims != d) {
+                size_t cap = plan->cap_trials;
+                double *x = realloc(points->x, (cap * d + 1) * sizeof *x);
+                if (x)
+                        points->x = x;
+                bool *fits = realloc(points->fits, cap + 1);
+                if (fits)
+                        points->fits = fits;
+                if (!x || !fits) {
+                        points->n = points->cap = 0;
+                        return -ENOMEM;
+                }
+                points->cap = cap;
+        }
+        points->key = key;
+        points->n_dims = d;
+        for (; points->n < plan->n_trials; points->n++)
+                points->fits[points->n] = point_of(plan, job, plan->trials[points->n].params, points->x + points->n * d);
+        return 0;
+}
+
+int job_add_evidence(struct plan *plan, struct plan_job *job, unsigned stage) {
         size_t d = job->space.n_dims, n = 0;
+        int r = job->question ? 0 : points_need(plan, job);
+        if (r < 0)
+                return r;
         job->trials = calloc(plan->n_trials + 1, sizeof *job->trials);
         job->numbers = calloc(plan->n_trials + 1, sizeof *job->numbers);
         job->x = calloc(plan->n_trials * d + 1, sizeof *job->x);
@@ -255,8 +313,11 @@ int job_add_evidence(const struct plan *plan, struct plan_job *job, unsigned sta
         for (size_t i = 0; i < plan->n_trials; i++) {
                 struct plan_trial trial;
                 double *x = job->x + n * d;
-                if (!confirm_recall(plan, job->before, i, &trial) || !is_evidence(plan, stage, &trial) || !point_of(plan, job, trial.params, x))
+                if (!confirm_recall(plan, job->before, i, &trial) || !is_evidence(plan, stage, &trial) ||
+                    !(job->question ? point_of(plan, job, trial.params, x) : plan->points.fits[i]))
                         continue;
+                if (!job->question)
+                        memcpy(x, plan->points.x + i * d, d * sizeof *x);
                 job->numbers[n] = trial.number;
                 job->trials[n++] = (struct opt_trial){
                         .x = x,

@@ -52,6 +52,8 @@ void plan_free(struct plan *plan) {
         free(plan->trials);
         free(plan->stages);
         free(plan->counts);
+        free(plan->points.x);
+        free(plan->points.fits);
         opt_memory_free(plan->memory);
         json_decref(plan->by_key);
         json_decref(plan->ready_params);

@@ -3,7 +3,7 @@
     proposal_latency.py [--n 100,1000,5000] [--dims 7] [--claims 60]
 
 One trial in flight: every claim needs a proposal that the result before it could change, so nothing can be prepared ahead. The first claim after
-the import is the cold one and is shown by itself. Prints milliseconds.
+the import is the cold one and is shown by itself. Prints milliseconds, and what memory the coordinator holds then, of it by this sweep.
 """
 import argparse
 import pathlib
@@ -20,7 +20,13 @@ def loss(params, noise):
     return sum((value - 0.3 - 0.02 * i) ** 2 for i, value in enumerate(params.values())) + 0.01 * noise
 
 
+def resident_mib(server):
+    with open(f"/proc/{server.process.pid}/status", encoding="ascii") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS")) / 1024
+
+
 def measure(server, n, dims, claims):
+    before = resident_mib(server)
     rng = random.Random(n)
     names = [f"x{i:02d}" for i in range(dims)]
     sweep = server.post("/v1/sweeps", {"method": "bayes", "trainer": "external", "seed": 1, "metric": {"name": "loss"},
@@ -38,7 +44,7 @@ def measure(server, n, dims, claims):
         server.post(f"/v1/trials/{trial['id']}/report", {"lease": trial["lease"], "seq": 1, "outcome": {"state": "completed", "value": value}})
     cold, rest = times[0], sorted(times[1:])
     print(f"n = {n:5d}, {dims} parameters: cold {cold:6.1f}  p50 {rest[len(rest) // 2]:6.1f}  p95 {rest[int(len(rest) * 0.95)]:6.1f}  "
-          f"max {rest[-1]:6.1f} ms", flush=True)
+          f"max {rest[-1]:6.1f} ms  memory {resident_mib(server):.0f} MiB, {resident_mib(server) - before:.0f} of it since before", flush=True)
 
 
 def main():
