@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include <wchar.h>
 
+#include "common/cleanup.h"
 #include "common/utf8.h"
 
 static struct winsize size_of(FILE *out) {
@@ -108,4 +109,37 @@ const char *screen_bar(double share, size_t columns, char *ret, size_t size) {
         for (size_t i = 0; i < columns; i++)
                 add(ret, size, i < full ? "█" : "░");
         return ret;
+}
+
+/* One line of so many bytes, without its end. */
+static void print_line_wrapped(FILE *out, const char *line, size_t len, size_t indent, size_t columns) {
+        size_t column = 0, at = 0;
+        while (at < len) {
+                size_t spaces = strspn(line + at, " "), bytes;
+                if (spaces > len - at)
+                        spaces = len - at;
+                bytes = strcspn(line + at + spaces, " \n");
+                if (bytes > len - at - spaces)
+                        bytes = len - at - spaces;
+                _cleanup_free_ char *word = strndup(line + at + spaces, bytes);
+                size_t width = word ? screen_width(word) : bytes;
+                if (columns > indent && column > indent && column + spaces + width > columns) {
+                        fprintf(out, "\n%*s", (int)indent, "");
+                        column = indent;
+                } else {
+                        fprintf(out, "%*s", (int)spaces, "");
+                        column += spaces;
+                }
+                fwrite(line + at + spaces, 1, bytes, out);
+                column += width;
+                at += spaces + bytes;
+        }
+        fputc('\n', out);
+}
+
+void screen_print_wrapped(FILE *out, const char *text, size_t indent, size_t columns) {
+        for (const char *line = text, *end; line && *line; line = *end ? end + 1 : end) {
+                end = strchrnul(line, '\n');
+                print_line_wrapped(out, line, (size_t)(end - line), indent, columns);
+        }
 }

@@ -27,3 +27,6 @@ const char *screen_sparkline(const double *values, size_t n, size_t columns, cha
 
 /* "████░░░░" of so many columns. share is 0 … 1. */
 const char *screen_bar(double share, size_t columns, char *ret, size_t size);
+
+/* Lines of text; those that are wider than the terminal behind out (columns: of it, 0 = nothing is broken) go on below, indented, at a space. */
+void screen_print_wrapped(FILE *out, const char *text, size_t indent, size_t columns);

@@ -9,6 +9,7 @@
 #include "common/fs.h"
 #include "ctl.h"
 #include "hints.h"
+#include "screen.h"
 #include "proto/spec.h"
 #include "sweeps.h"
 #include "table.h"
@@ -73,20 +74,20 @@ int get_sweep(struct ctl *ctl, const char *id, const char *rest, struct answer *
 }
 
 /* "learning_rate 0.083, dropout 0.003": the factors that were changed alone, by impact. */
-static void print_impacts(const json_t *impacts) {
+static void print_impacts(const json_t *impacts, FILE *out) {
         char name[CELL_BYTES], value[32];
         size_t i;
         json_t *impact;
         json_array_foreach(impacts, i, impact) {
                 snprintf(value, sizeof value, "%.4g", field_number(impact, "impact"));
-                printf("%s%s %s", i == 0 ? "             impacts: " : ", ", text_of(json_object_get(impact, "parameter"), name, sizeof name), value);
+                fprintf(out, "%s%s %s", i == 0 ? "             impacts: " : ", ", text_of(json_object_get(impact, "parameter"), name, sizeof name), value);
         }
         if (i > 0)
-                putchar('\n');
+                fputc('\n', out);
 }
 
 /* What repeats said of each finalist, and of the winner. */
-static void print_confirmation(const json_t *confirmation) {
+static void print_confirmation(const json_t *confirmation, FILE *out) {
         char mean[CELL_BYTES], sd[64];
         size_t i;
         json_t *finalist, *winner = json_object_get(confirmation, "winner"), *confidence = json_object_get(confirmation, "confidence");
@@ -94,78 +95,95 @@ static void print_confirmation(const json_t *confirmation) {
                 sd[0] = 0;
                 if (json_is_number(json_object_get(finalist, "sd")))
                         snprintf(sd, sizeof sd, " ± %.3g", field_number(finalist, "sd"));
-                printf("             as trial %.0f: %s%s over %.0f fresh seeds\n", field_number(finalist, "trial"),
+                fprintf(out, "             as trial %.0f: %s%s over %.0f fresh seeds\n", field_number(finalist, "trial"),
                        text_of_number(json_object_get(finalist, "mean"), mean, sizeof mean), sd, field_number(finalist, "n"));
         }
         if (json_is_number(winner)) {
-                printf("             winner: as trial %.0f", json_number_value(winner));
+                fprintf(out, "             winner: as trial %.0f", json_number_value(winner));
                 if (json_is_number(confidence))
-                        printf(", with a confidence of %.0f %%", 100 * json_number_value(confidence));
-                putchar('\n');
+                        fprintf(out, ", with a confidence of %.0f %%", 100 * json_number_value(confidence));
+                fputc('\n', out);
         }
 }
 
-static void print_stage(const json_t *stage) {
+static void print_stage(const json_t *stage, FILE *out) {
         char text[512];
-        printf("stage        %.0f, %s", field_number(stage, "index") + 1, text_of(json_object_get(stage, "method"), text, sizeof text));
+        fprintf(out, "stage        %.0f, %s", field_number(stage, "index") + 1, text_of(json_object_get(stage, "method"), text, sizeof text));
         if (json_is_number(json_object_get(stage, "total")))
-                printf(", %.0f of %.0f proposed", field_number(stage, "proposed"), field_number(stage, "total"));
+                fprintf(out, ", %.0f of %.0f proposed", field_number(stage, "proposed"), field_number(stage, "total"));
         else
-                printf(", %.0f proposed", field_number(stage, "proposed"));
+                fprintf(out, ", %.0f proposed", field_number(stage, "proposed"));
         size_t i;
         json_t *name;
         json_array_foreach(json_object_get(stage, "selected"), i, name)
-                printf("%s%s", i == 0 ? ", varies " : ", ", text_of(name, text, sizeof text));
-        putchar('\n');
-        print_impacts(json_object_get(stage, "impacts"));
-        print_confirmation(json_object_get(stage, "confirmation"));
+                fprintf(out, "%s%s", i == 0 ? ", varies " : ", ", text_of(name, text, sizeof text));
+        fputc('\n', out);
+        print_impacts(json_object_get(stage, "impacts"), out);
+        print_confirmation(json_object_get(stage, "confirmation"), out);
 }
 
 /* Those that have ended, and the present one. */
-static void print_stages(const json_t *stage) {
+static void print_stages(const json_t *stage, FILE *out) {
         size_t i;
         json_t *before;
         json_array_foreach(json_object_get(stage, "before"), i, before)
-                print_stage(before);
+                print_stage(before, out);
         if (json_is_object(stage))
-                print_stage(stage);
+                print_stage(stage, out);
 }
 
 /* A person asks why nothing happens. */
-static void print_hints(struct ctl *ctl, const json_t *sweep) {
+static void print_hints(struct ctl *ctl, const json_t *sweep, FILE *out) {
         char text[1024];
         if (hint_waiting(ctl, sweep, text, sizeof text))
-                printf("waiting      %s\n", text);
+                fprintf(out, "waiting      %s\n", text);
         if (hint_paused(sweep, text, sizeof text))
-                printf("paused       %s\n", text);
+                fprintf(out, "paused       %s\n", text);
         if (hint_failed(ctl, sweep, text, sizeof text))
-                printf("failed       %s\n", text);
+                fprintf(out, "failed       %s\n", text);
 }
 
-static void print_sweep(struct ctl *ctl, const json_t *sweep) {
+static void print_sweep(struct ctl *ctl, const json_t *sweep, FILE *out) {
         static const char *const fields[] = {"id", "name", "method", "state", "run_cap", "seed", "created", NULL};
         char text[1024];
         for (const char *const *field = fields; *field; field++)
                 if (json_object_get(sweep, *field))
-                        printf("%-12s %s\n", *field, text_of(json_object_get(sweep, *field), text, sizeof text));
+                        fprintf(out, "%-12s %s\n", *field, text_of(json_object_get(sweep, *field), text, sizeof text));
         const char *state;
         json_t *n;
-        printf("trials      ");
+        fprintf(out, "trials      ");
         json_object_foreach(json_object_get(sweep, "counts"), state, n) {
-                printf(" %s %s", text_of(n, text, sizeof text), state);
+                fprintf(out, " %s %s", text_of(n, text, sizeof text), state);
         }
-        putchar('\n');
+        fputc('\n', out);
         if (json_is_number(json_object_get(sweep, "eta_s")))
-                printf("eta          %s\n", text_of_seconds(field_number(sweep, "eta_s"), text, sizeof text));
-        print_stages(json_object_get(sweep, "stage"));
-        print_hints(ctl, sweep);
+                fprintf(out, "eta          %s\n", text_of_seconds(field_number(sweep, "eta_s"), text, sizeof text));
+        print_stages(json_object_get(sweep, "stage"), out);
+        print_hints(ctl, sweep, out);
         json_t *best = json_object_get(sweep, "best");
         if (!json_is_object(best))
                 return;
         char value[CELL_BYTES];
-        printf("best         %s in trial %.0f (%s)\n", text_of_number(json_object_get(best, "value"), value, sizeof value),
+        fprintf(out, "best         %s in trial %.0f (%s)\n", text_of_number(json_object_get(best, "value"), value, sizeof value),
                field_number(best, "number"), text_of(json_object_get(best, "id"), text, sizeof text));
-        printf("             %s\n", text_of_params(json_object_get(best, "params"), text, sizeof text));
+        fprintf(out, "             %s\n", text_of_params(json_object_get(best, "params"), text, sizeof text));
+}
+
+#define LABEL_COLUMNS 13 /* what stands before a value */
+
+/* What a person reads, in the terminal's width. */
+static int print_in_width(struct ctl *ctl, const json_t *object, void (*print)(struct ctl *ctl, const json_t *object, FILE *out)) {
+        _cleanup_free_ char *text = NULL;
+        size_t len = 0;
+        FILE *out = open_memstream(&text, &len);
+        if (!out) {
+                fprintf(stderr, "sweepctl: out of memory\n");
+                return EXIT_FAILED;
+        }
+        print(ctl, object, out);
+        fclose(out);
+        screen_print_wrapped(stdout, text, LABEL_COLUMNS, screen_columns(stdout));
+        return EXIT_FINE;
 }
 
 int command_show(struct ctl *ctl) {
@@ -173,25 +191,30 @@ int command_show(struct ctl *ctl) {
         int code = get_sweep(ctl, ctl->args[0], "", &answer);
         if (code != EXIT_FINE)
                 return code;
-        if (ctl->json)
-                ctl_print_json(answer.body);
-        else
-                print_sweep(ctl, answer.body);
+        if (!ctl->json)
+                return print_in_width(ctl, answer.body, print_sweep);
+        ctl_print_json(answer.body);
         return EXIT_FINE;
 }
 
 /* The value of the best trial was the luckiest of all; what the model expects of which configuration is told beside it. */
-static void print_recommended(const json_t *best) {
+static void print_recommended(const json_t *best, FILE *out) {
         const json_t *recommended = json_object_get(best, "recommended"), *posterior = json_object_get(best, "posterior");
         const char *detail = field_text(best, "detail");
         if (json_is_object(recommended) && json_is_object(posterior))
-                printf("recommended  trial %.0f, expected %.6g (95 %%: %.6g to %.6g)\n", field_number(recommended, "number"), field_number(posterior, "mean"),
+                fprintf(out, "recommended  trial %.0f, expected %.6g (95 %%: %.6g to %.6g)\n", field_number(recommended, "number"), field_number(posterior, "mean"),
                        field_number(posterior, "low"), field_number(posterior, "high"));
         if (detail && *detail)
-                printf("             %s\n", detail);
+                fprintf(out, "             %s\n", detail);
         if (json_is_object(json_object_get(best, "confirmation")))
-                printf("confirmed\n");
-        print_confirmation(json_object_get(best, "confirmation"));
+                fprintf(out, "confirmed\n");
+        print_confirmation(json_object_get(best, "confirmation"), out);
+}
+
+static void print_best(struct ctl *ctl, const json_t *best, FILE *out) {
+        (void)ctl;
+        print_trial(json_object_get(best, "trial"), out);
+        print_recommended(best, out);
 }
 
 int command_best(struct ctl *ctl) {
@@ -203,8 +226,7 @@ int command_best(struct ctl *ctl) {
         if (ctl->json) {
                 ctl_print_json(answer.body);
         } else if (json_is_object(trial)) {
-                print_trial(trial, stdout);
-                print_recommended(answer.body);
+                return print_in_width(ctl, answer.body, print_best);
         } else {
                 fprintf(stderr, "sweepctl: no trial has a value yet\n");
                 return EXIT_FAILED;

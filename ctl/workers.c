@@ -4,7 +4,10 @@
 #include <string.h>
 
 #include "common/cleanup.h"
+#include "common/rfc3339.h"
+#include "common/world.h"
 #include "ctl.h"
+#include "screen.h"
 #include "table.h"
 
 static int get_workers(struct ctl *ctl, json_t **ret) {
@@ -37,6 +40,17 @@ static const char *why_not(const json_t *worker, char *ret, size_t size) {
         return ret;
 }
 
+/* "12s ago"; clocks that differ a little give no negative age. */
+static const char *text_of_age(const char *time, char *ret, size_t size) {
+        uint64_t then, now = world_wall_ms(world_real());
+        char age[32];
+        if (!time || rfc3339_parse(time, &then) < 0)
+                snprintf(ret, size, "-");
+        else
+                snprintf(ret, size, "%s ago", text_of_seconds(now > then ? (double)(now - then) / 1000 : 0, age, sizeof age));
+        return ret;
+}
+
 int command_workers(struct ctl *ctl) {
         __attribute__((cleanup(table_fini))) struct table table = {0};
         _cleanup_json_ json_t *list = NULL;
@@ -47,21 +61,28 @@ int command_workers(struct ctl *ctl) {
                 ctl_print_json(list);
                 return EXIT_FINE;
         }
-        int r = table_init(&table, (const char *[]){"=WORKER", "NAME", "STATE", ">SLOTS", ">RUNNING", "LAST SEEN", "WHY NOT", NULL});
+        int r = table_init(&table, (const char *[]){"=WORKER", "NAME", "STATE", ">SLOTS", ">RUNNING", ">SEEN", NULL});
         size_t i;
         json_t *worker;
         json_array_foreach(json_object_get(list, "items"), i, worker) {
-                char id[CELL_BYTES], name[CELL_BYTES], state[CELL_BYTES], slots[CELL_BYTES], running[32], seen[CELL_BYTES], why[1024];
+                char id[CELL_BYTES], name[CELL_BYTES], state[CELL_BYTES], slots[CELL_BYTES], running[32], seen[64];
                 snprintf(running, sizeof running, "%zu", json_array_size(json_object_get(worker, "trials")));
                 if (r == 0)
                         r = table_add(&table, (const char *[]){text_of(json_object_get(worker, "id"), id, sizeof id),
                                                                text_of(json_object_get(worker, "name"), name, sizeof name),
                                                                text_of(json_object_get(worker, "state"), state, sizeof state),
                                                                text_of(json_object_get(worker, "slots"), slots, sizeof slots), running,
-                                                               text_of(json_object_get(worker, "last_seen"), seen, sizeof seen),
-                                                               why_not(worker, why, sizeof why)});
+                                                               text_of_age(field_text(worker, "last_seen"), seen, sizeof seen)});
         }
         table_print(&table, stdout);
+        json_array_foreach(json_object_get(list, "items"), i, worker) {
+                char why[1024], line[1200];
+                const char *name = field_text(worker, "name");
+                if (why_not(worker, why, sizeof why)) {
+                        snprintf(line, sizeof line, "%.128s: %s", name ? name : "?", why);
+                        screen_print_wrapped(stdout, line, 2, screen_columns(stdout));
+                }
+        }
         return r < 0 ? EXIT_FAILED : EXIT_FINE;
 }
 

@@ -78,6 +78,21 @@ def test_tables_fit_the_terminal_and_states_have_colours(tmp_path):
         assert "\033" not in piped and "größe größe größe größe" in piped  # whole where nobody looks
 
 
+def test_what_is_told_of_a_sweep_and_of_workers_is_broken_at_words(tmp_path):
+    with Daemon(tmp_path) as server:
+        levels = {f"parameter_{k}": [1.0] for k in range(9)}
+        study = Study(server, method="staged", run_cap=None, baseline={name: 0.0 for name in levels}, stages=[{"method": "ofat", "levels": levels}], parameters=None)
+        study.run(lambda params: sum(params.values()))
+        server.create_sweep(trainer="command", program="mine")
+        for command, words in ((["show", study.id], [f"parameter_{k} 1" for k in range(9)]), (["best", study.id], ["recommended", "noise"]), (["workers"], ["--allow-command mine=PATH"])):
+            shown = Terminal(ctl(server, *command), columns=60).read()
+            lines = shown.splitlines()
+            assert all(len(line) <= 60 for line in lines if " " in line.strip()), shown
+            for text in words:
+                assert text in re.sub(r"\s+", " ", shown), shown
+        assert "s ago" in shown
+
+
 def test_a_report_on_a_terminal_has_no_pictures_as_text(tmp_path):
     with Daemon(tmp_path) as server:
         study = Study(server, run_cap=3)
