@@ -236,7 +236,7 @@ static int serve_unit(struct api *api, void *data) {
         struct service *service = data;
         service->result = serve(api, service->claim);
         const struct peer *peer = peer_by_row(api, service->claim->worker);
-        service->claim->call->response.name_shared = peer && peer->shared_wall_ms;
+        service->claim->call->response.name_shared = peer && peer_shares_name(api, peer);
         return service->result < 0 ? service->result : 0;
 }
 

@@ -71,8 +71,8 @@ struct peer {
         uint64_t seen_ms; /* mono; 0 = not since this process started */
         uint64_t seen_wall_ms;
         unsigned n_failed;    /* trials that failed here, in a way that a machine may cause, since one succeeded */
-        uint64_t stray_ms;       /* mono, when an older process of its name first claimed after this one registered; 0 = none did */
-        uint64_t shared_wall_ms; /* since when such a one goes on doing so; 0 = it has its name to itself */
+        uint64_t stray_ms, stray_last_ms; /* mono, when an older process of its name first and last claimed after this one registered; 0 = none did */
+        uint64_t shared_wall_ms;          /* since when such a one goes on doing so; 0 = none does */
         int64_t claims_of;    /* which sweep it last asked for: 0 any, NO_CLAIM_YET */
         enum worker_state shown; /* to watchers */
         struct showing showing;
@@ -381,6 +381,7 @@ void peers_fini(struct api *api);
 struct peer *peer_find(struct api *api, const char *public_id);
 struct peer *peer_by_row(struct api *api, int64_t id);
 int peer_of_path(struct api *api, struct api_call *call, struct peer **ret); /* which has an empty body: 0 · ANSWERED · negative */
+bool peer_shares_name(const struct api *api, const struct peer *peer);
 void peer_claims(struct api *api, struct peer *peer, const char *instance); /* does it share its name? instance: the claim's or NULL */
 void peer_seen(struct api *api, struct peer *peer); /* written to the store now and then */
 enum worker_state peer_state(const struct api *api, const struct peer *peer);

@@ -6,6 +6,7 @@
 
 #define PAGE 64
 #define TOO_MANY 3
+#define STRAY_GONE_MS 600000 /* an older process that was silent for so long is taken for gone */
 #define STRAY_MS 1000 /* apart, two claims of an older process show that it lives */
 
 /* --- in memory ----------------------------------------------------------------------------------------------- */
@@ -97,6 +98,7 @@ int peers_load(struct api *api) {
                 struct peer *peer = &api->peers[i];
                 const struct peer *old = peer_by_row(&before, peer->row.id);
                 peer->stray_ms = old ? old->stray_ms : 0;
+                peer->stray_last_ms = old ? old->stray_last_ms : 0;
                 peer->shared_wall_ms = old ? old->shared_wall_ms : 0;
                 peer->seen_ms = old ? old->seen_ms : peer->row.last_seen_ms + 2 * api_lease_ms(api) > latest ? api_now(api) : 0;
                 if (old) {
@@ -109,12 +111,20 @@ int peers_load(struct api *api) {
         return r;
 }
 
+bool peer_shares_name(const struct api *api, const struct peer *peer) {
+        return peer->shared_wall_ms && api_now(api) - peer->stray_last_ms < STRAY_GONE_MS && peer_state(api, peer) != WORKER_GONE;
+}
+
 void peer_claims(struct api *api, struct peer *peer, const char *instance) {
-        if (!instance || !peer->row.instance || strcmp(instance, peer->row.instance) == 0 || peer->shared_wall_ms)
+        if (!instance || !peer->row.instance || strcmp(instance, peer->row.instance) == 0)
                 return;
+        uint64_t now = api_now(api);
+        if (now - peer->stray_last_ms >= STRAY_GONE_MS)
+                peer->stray_ms = peer->shared_wall_ms = 0;
         if (!peer->stray_ms) /* perhaps the last words of a dead one, which were long on their way */
-                peer->stray_ms = api_now(api);
-        if (api_now(api) - peer->stray_ms < STRAY_MS)
+                peer->stray_ms = now;
+        peer->stray_last_ms = now;
+        if (peer->shared_wall_ms || now - peer->stray_ms < STRAY_MS)
                 return;
         peer->shared_wall_ms = api_wall(api);
         log_error("two processes work under one worker's name: give each host a name of its own", log_s("worker", peer->row.public_id), log_s("name", peer->row.name));
@@ -197,14 +207,13 @@ int encode_worker(struct api *api, const struct peer *peer, json_t **ret) {
         json_t *quarantine = row->quarantine ? json_pack("{s:s, s:o, s:s}", "why", row->quarantine, "since", encode_time(row->quarantined_ms),
                                                          "by", row->unfit ? "worker" : "coordinator")
                                              : json_null();
-        bool is_shared = peer->shared_wall_ms && peer_state(api, peer) != WORKER_GONE;
         json_t *worker = json_pack("{s:s, s:s, s:i, s:o, s:s, s:O, s:o, s:o, s:O, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id", row->public_id, "name",
                                    row->name, "slots", (int)row->slots, "lease_s", json_number(api->config.lease_s, 1), "state",
                                    worker_state_name(peer_state(api, peer)), "trials", trials, "last_seen", encode_time(peer->seen_wall_ms),
                                    "instance", encode_text(row->instance), "trainers", peer->trainers, "model", encode_stored(row->model),
                                    "data", encode_stored(row->data), "facts", encode_stored(row->facts), "registered",
                                    encode_time(row->registered_ms), "excluded", list_excluded(api, peer), "quarantine", quarantine,
-                                   "name_shared_since", is_shared ? encode_time(peer->shared_wall_ms) : json_null());
+                                   "name_shared_since", peer_shares_name(api, peer) ? encode_time(peer->shared_wall_ms) : json_null());
         if (!worker)
                 return -ENOMEM;
         *ret = worker;

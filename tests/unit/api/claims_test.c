@@ -460,6 +460,48 @@ static void a_silent_worker_is_gone_and_comes_back_by_claiming(void **state) {
 
 #define behaviour(f) cmocka_unit_test_setup_teardown(f, house_setup, house_teardown)
 
+/* Claims as the instance. Does it hear that its name is another one's, too? */
+static bool hears_of_another(struct house *house, const char *worker, const char *instance) {
+        static int n;
+        char body[160];
+        snprintf(body, sizeof body, "{'worker':'%s','claim_id':'by %s %d','instance':'%s'}", worker, instance, ++n, instance);
+        struct ask *ask = house_ask(house, ROUTE_CLAIM, NULL, body);
+        bool hears = ask->name_shared;
+        assert_int_equal(ask->status, 204);
+        ask_free(ask);
+        return hears;
+}
+
+static bool is_shown_as_shared(struct house *house) {
+        json_t *list = house_get(house, ROUTE_WORKER_LIST, NULL);
+        bool is_shown = json_is_string(json_object_get(json_array_get(json_object_get(list, "items"), 0), "name_shared_since"));
+        json_decref(list);
+        return is_shown;
+}
+
+static void a_name_is_shared_as_long_as_an_older_process_goes_on_claiming(void **state) {
+        struct house *house = *state;
+        json_decref(house_must(house, 201, ROUTE_WORKER_REGISTER, NULL, "{'name':'w','slots':1,'trainers':['external'],'instance':'old'}"));
+        json_t *again = house_must(house, 200, ROUTE_WORKER_REGISTER, NULL, "{'name':'w','slots':1,'trainers':['external'],'instance':'new'}");
+        const char *worker = text_of(again, "id");
+        assert_false(hears_of_another(house, worker, "old"));
+        house_wait(house, 0.5);
+        assert_false(hears_of_another(house, worker, "old"));
+        house_wait(house, 1);
+        assert_false(hears_of_another(house, worker, "new") || is_shown_as_shared(house));
+        assert_true(hears_of_another(house, worker, "old") && hears_of_another(house, worker, "new") && is_shown_as_shared(house));
+        for (int i = 0; i < 10; i++) {
+                house_wait(house, 60);
+                assert_int_equal(hears_of_another(house, worker, "new"), i < 9);
+        }
+        assert_false(is_shown_as_shared(house) || hears_of_another(house, worker, "old")); /* it was taken for gone: perhaps its last words */
+        house_wait(house, 2);
+        assert_true(hears_of_another(house, worker, "old") && is_shown_as_shared(house));
+        house_wait(house, 200);
+        assert_false(is_shown_as_shared(house)); /* nobody is there */
+        json_decref(again);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 behaviour(a_claim_gets_a_trial_with_all_that_a_trainer_needs),
@@ -485,6 +527,7 @@ int main(void) {
                 behaviour(faults_of_a_claim_are_named),
                 behaviour(draining_the_coordinator_answers_everybody_503),
                 behaviour(a_silent_worker_is_gone_and_comes_back_by_claiming),
+                behaviour(a_name_is_shared_as_long_as_an_older_process_goes_on_claiming),
         };
         return cmocka_run_group_tests_name("claims", tests, NULL, NULL);
 }

@@ -111,6 +111,7 @@ static void done(struct api_call *call) {
         ask->retry_after_s = response->retry_after_s;
         memcpy(ask->sweep_state, response->sweep_state, sizeof ask->sweep_state);
         memcpy(ask->worker_state, response->worker_state, sizeof ask->worker_state);
+        ask->name_shared = response->name_shared;
         ask->text = response->text ? strndup(response->text, response->text_len) : response->body ? json_text(response->body) : strdup("");
         if (ask->text[0])
                 json_read(ask->text, strlen(ask->text), &ask->body, NULL);

@@ -35,6 +35,7 @@ struct ask {
         json_t *body; /* parsed answer, owned */
         char *text;   /* as sent */
         char sweep_state[16], worker_state[16];
+        bool name_shared;
         unsigned retry_after_s;
 };
 
