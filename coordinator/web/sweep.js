@@ -31,7 +31,11 @@ export async function sweepPage(main, {id, tab, query}, context) {
   const noise = () => answer.importance?.noise?.sd ?? null;
   const file = (name) => () => `${(study.sweep.name || id).replace(/[^\w.-]+/g, "-")}-${name}`;
   const open = (trial) => { location.hash = `#/trial/${trial.id}`; };
-  const address = (where = current?.name || "overview") => `#/sweep/${id}/${where}${chosen.size ? `?t=${[...chosen].join(",")}` : ""}`;
+  let words = query.get("filter") || ""; // of the list of trials, in the address too
+  const address = (where = current?.name || "overview") => {
+    const asked = [...(chosen.size ? [`t=${[...chosen].join(",")}`] : []), ...(where === "trials" && words ? [`filter=${encodeURIComponent(words)}`] : [])];
+    return `#/sweep/${id}/${where}${asked.length ? `?${asked.join("&")}` : ""}`;
+  };
   const pick = (numbers) => {
     chosen.clear();
     for (const number of numbers) chosen.add(number);
@@ -50,7 +54,10 @@ export async function sweepPage(main, {id, tab, query}, context) {
     const [best, importance] = await Promise.all([quietly(`/v1/sweeps/${id}/best`), quietly(`/v1/sweeps/${id}/importance`)]);
     answer = {best, importance};
     cost = performance.now() - begun;
-    if (!closed) { header(); current?.update?.(); }
+    if (closed) return;
+    header();
+    current?.update?.();
+    if (current?.name === "overview") current.after(); // its noise band
   }
   let timer = null;
   const soon = () => { timer ??= setTimeout(() => { timer = null; conclude(); }, Math.max(3000, 10 * cost)); }; // a model is fitted for it: at most a tenth of the time
@@ -327,7 +334,8 @@ export async function sweepPage(main, {id, tab, query}, context) {
     };
     const table = new TrialTable(study, {onOpen: open, names: context.names, selected: [...chosen].map((number) => study.byNumber(number)?.id).filter(Boolean),
       onSelect: (ids, show) => { pick(ids.map((one) => study.byId(one).number)); compare(ids); if (show) side.scrollIntoView({block: "nearest"}); }});
-    if (query.get("filter")) table.search.value = query.get("filter");
+    table.search.value = words;
+    table.search.addEventListener("input", () => { words = table.search.value; history.replaceState(null, "", address()); links(); });
     return {plots: [], element: h("div", {class: "cards single"}, h("section", {class: "card"}, h("div", {class: "row actions"}, h("span", {class: "soft"}, "All trials as"), h("button", {type: "button", onclick: () => exportAs("csv", "text/csv")}, "CSV"), h("button", {type: "button", onclick: () => exportAs("json", "application/json")}, "JSON"), h("button", {type: "button", onclick: () => exportAs("jsonl", "application/x-ndjson")}, "JSON lines")), table.element), side),
       brush(ids) { table.brushed = ids; table.draw(); }, update() { table.draw(); }, after() { if (table.selected.size) table.changed(); }};
   }

@@ -138,6 +138,10 @@ def test_the_keyboard_reaches_everything_and_keeps_its_place(tmp_path):
         press(browser, Keys.ENTER)
         browser.wait("document.querySelector('.vhead [aria-sort=descending]').textContent.includes('accuracy')")
         assert "accuracy" in browser.run(active)
+        browser.run("const box = document.querySelector('input.filter'); box.value = 'state:completed'; box.dispatchEvent(new Event('input'))")
+        assert "filter=state%3Acompleted" in browser.run("return location.hash")  # a link that shows the same
+        browser.run("location.reload()")
+        browser.wait("document.querySelector('input.filter')?.value === 'state:completed' && document.body.innerText.includes('3 of ')")
         browser.run("document.querySelector('.virtual').focus()")
         press(browser, " ", Keys.ARROW_DOWN, " ")
         browser.wait("document.querySelectorAll('.compare thead th').length === 3 && document.querySelectorAll('.vrow[aria-selected=true]').length === 2")
@@ -273,11 +277,13 @@ def test_a_viewer_is_told_what_is_missing(tmp_path):
     tokens = tmp_path / "tokens"
     tokens.write_text("admin a secret-admin\nviewer v secret-viewer\n")
     tokens.chmod(0o600)
-    with Daemon(tmp_path, "--token-file", tokens, auth=True, token="secret-admin") as server, chromium() as browser:
+    with Daemon(tmp_path, "--token-file", tokens, auth=True, token="secret-admin") as server, chromium(phone=True) as browser:
         sweep = server.create_sweep(name="seen")
         browser.open(server, f"/sweep/{sweep['id']}")
         browser.wait("document.querySelector('dialog input[type=password]')")
         browser.run("document.querySelector('dialog input').value = 'secret-viewer'; document.querySelector('dialog form').requestSubmit()")
+        browser.wait("document.querySelector('#live').dataset.state === 'live'")
+        assert browser.run("return document.documentElement.scrollWidth - innerWidth") <= 0  # with the button to log out in the head
         browser.click("button", "Pause")
         browser.wait("document.querySelector('#toasts').textContent.includes(\"in with an admin's\")")
         browser.driver.get_log("browser")
