@@ -11,6 +11,7 @@
 #include "common/log.h"
 #include "http/clock.h"
 #include "http/feed.h"
+#include "http/prompt.h"
 #include "http/proposer.h"
 
 #define TURN_PAUSE_MS 1
@@ -119,6 +120,7 @@ static void note_turn(struct core *core, bool was_asked) {
 static void *run(void *data) {
         struct core *core = data;
         bool drained = false;
+        thread_set_prompt(true);
         for (;;) {
                 struct work work = wait_for_work(core, api_next_deadline(core->api), drained);
                 give_back_jobs(core, work.finished);

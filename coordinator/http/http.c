@@ -19,6 +19,7 @@
 #include "http/clock.h"
 #include "http/exporter.h"
 #include "http/feed.h"
+#include "http/prompt.h"
 #include "http/server.h"
 #include "http/tls.h"
 
@@ -282,7 +283,9 @@ int http_open(const struct http_config *config, struct http **ret, struct error 
         bool v6 = address.socket.ss_family == AF_INET6 && strchr(address.host, ':');
         snprintf(http->url, sizeof http->url, "%s://%s%.64s%s:%d", config->tls_cert ? "https" : "http", v6 ? "[" : "", address.host,
                  v6 ? "]" : "", bound_port(fd));
+        thread_set_prompt(true); /* its thread is */
         struct MHD_Daemon *daemon = start_daemon(http, fd);
+        thread_set_prompt(false);
         pthread_mutex_lock(&http->lock);
         http->daemon = daemon; /* its thread may be at a request already */
         pthread_mutex_unlock(&http->lock);

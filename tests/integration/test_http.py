@@ -1,7 +1,10 @@
 """HTTP manners of the coordinator: what it refuses and how, tokens, clients that misbehave, starting and stopping."""
+import ctypes
 import http.client
 import json
 import os
+import pathlib
+import platform
 import re
 import shutil
 import signal
@@ -413,3 +416,20 @@ def test_https_is_served_with_a_certificate(tmp_path):
         assert server.post("/v1/sweeps", SPEC, expect=201)["state"] == "running"
     result = run("--tls-cert", cert, "--no-auth", "--listen", "127.0.0.1:0", "--database", tmp_path / "d.db")
     assert result.returncode == 2 and "tls-key" in result.stderr
+
+
+def test_threads_that_somebody_waits_for_have_short_turns(tmp_path):
+    """The HTTP thread and the core thread, not those that compute; where the kernel knows slices of single threads (Linux 6.12)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def slice_ns(thread):
+        attributes = (ctypes.c_uint32 * 14)()
+        assert libc.syscall(315, thread, ctypes.byref(attributes), ctypes.sizeof(attributes), 0) == 0  # sched_getattr
+        return attributes[6] | attributes[7] << 32
+
+    if platform.machine() != "x86_64" or slice_ns(0) == 0:
+        pytest.skip("this kernel tells no slices")
+    with Daemon(tmp_path) as server:
+        threads = [int(thread.name) for thread in pathlib.Path(f"/proc/{server.process.pid}/task").iterdir()]
+        slices = [slice_ns(thread) for thread in threads]
+        assert slices.count(100_000) == 2 and slice_ns(server.process.pid) == slice_ns(0) > 100_000
