@@ -106,13 +106,17 @@ static void print_confirmation(const json_t *confirmation, FILE *out) {
         }
 }
 
-static void print_stage(const json_t *stage, FILE *out) {
+static void print_stage(const json_t *stage, bool is_over, FILE *out) {
         char text[512];
+        const char *method = field_text(stage, "method");
+        bool is_list = method && (strcmp(method, "grid") == 0 || strcmp(method, "ofat") == 0);
         fprintf(out, "stage        %.0f, %s", field_number(stage, "index") + 1, text_of(json_object_get(stage, "method"), text, sizeof text));
         if (json_is_number(json_object_get(stage, "total")))
                 fprintf(out, ", %.0f of %.0f proposed", field_number(stage, "proposed"), field_number(stage, "total"));
         else
                 fprintf(out, ", %.0f proposed", field_number(stage, "proposed"));
+        if (is_over && is_list && field_number(stage, "proposed") < field_number(stage, "total"))
+                fprintf(out, " (what was known already is not run again)");
         size_t i;
         json_t *name;
         json_array_foreach(json_object_get(stage, "selected"), i, name)
@@ -127,9 +131,9 @@ static void print_stages(const json_t *stage, FILE *out) {
         size_t i;
         json_t *before;
         json_array_foreach(json_object_get(stage, "before"), i, before)
-                print_stage(before, out);
+                print_stage(before, true, out);
         if (json_is_object(stage))
-                print_stage(stage, out);
+                print_stage(stage, false, out);
 }
 
 /* A person asks why nothing happens. */

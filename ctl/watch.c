@@ -359,8 +359,11 @@ int command_watch(struct ctl *ctl) {
                 if (!*last)
                         last[0] = ' ', last[1] = 0; /* seen once */
                 const char *state = field_text(answer.body, "state");
-                if (state && (strcmp(state, "finished") == 0 || strcmp(state, "cancelled") == 0))
+                if (state && (strcmp(state, "finished") == 0 || strcmp(state, "cancelled") == 0)) {
+                        if (!ctl->json && isatty(STDOUT_FILENO))
+                                printf("\nnext:  sweepctl best %s\n       sweepctl report %s -o study.html\n", ctl->args[0], ctl->args[0]);
                         return strcmp(state, "finished") == 0 ? EXIT_FINE : EXIT_FAILED;
+                }
                 sleep(interval);
         }
 }

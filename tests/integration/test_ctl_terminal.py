@@ -53,7 +53,7 @@ class Terminal:
 
     def picture(self):
         """The last whole picture, or (without one) everything, without colours."""
-        whole = [part for part in self.screen.split("\033[H") if part.endswith("\033[J")]
+        whole = [part.split("\033[J")[0] for part in self.screen.split("\033[H") if "\033[J" in part]
         return re.sub(r"\033\[[0-9;]*[A-Za-z]", "", whole[-1] if whole else self.screen).replace("\r\n", "\n")
 
 
@@ -122,6 +122,7 @@ def test_watch_shows_progress_the_best_so_far_and_running_curves(tmp_path):
         study.end(study.claim(), value=0.75)
         watch.read()
         assert watch.process.returncode == 0 and "finished" in watch.picture()
+        assert f"next:  sweepctl best {study.id}" in watch.screen.split("\033[J")[-1]
 
 
 def test_the_best_of_more_trials_than_the_picture_asks_for_ends_its_line(tmp_path):
