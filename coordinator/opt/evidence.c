@@ -178,11 +178,11 @@ int evidence_condition(struct evidence *evidence, const double *theta, struct gp
         }
         _cleanup_free_ double *sd = malloc(m * sizeof *sd);
         r = sd ? gp_predict(gp, m, evidence->x + n * evidence->n_dims, evidence->y + n, sd) : -ENOMEM;
-        gp_free(gp);
-        if (r < 0)
-                return r;
         data = evidence_data(evidence, n + m);
-        return gp_new(&data, theta, ret);
+        if (r == 0)
+                r = gp_grow(gp, &data, theta, ret);
+        gp_free(gp);
+        return r;
 }
 
 /* --- a growing history ------------------------------------------------------------------------------ */

@@ -522,7 +522,8 @@ double gp_noise(const struct gp *gp) {
         return gp->noise;
 }
 
-int gp_new(const struct gp_data *data, const double *theta, struct gp **ret) {
+/* All but factor and alpha. */
+static int allocate(const struct gp_data *data, const double *theta, struct gp **ret) {
         size_t n = data->n, d = data->n_dims;
         _cleanup_(cleanup_gp) struct gp *gp = calloc(1, sizeof *gp);
         if (!gp)
@@ -542,7 +543,15 @@ int gp_new(const struct gp_data *data, const double *theta, struct gp **ret) {
         transpose(data, gp->columns);
         gp_init_blas();
         invert_lengths(theta, d, gp->inverse_squared);
-        int r = factorise(gp, exp(theta[d + 1]));
+        *ret = TAKE(gp);
+        return 0;
+}
+
+int gp_new(const struct gp_data *data, const double *theta, struct gp **ret) {
+        _cleanup_(cleanup_gp) struct gp *gp = NULL;
+        int r = allocate(data, theta, &gp);
+        if (r == 0)
+                r = factorise(gp, exp(theta[data->n_dims + 1]));
         if (r != 0)
                 return r;
         centre(data, gp->alpha);
@@ -612,6 +621,42 @@ int gp_covariance(const struct gp *gp, size_t m, const double *points, double *r
                         double explained = cblas_ddot((int)n, rows + i * n, 1, rows + j * n, 1);
                         ret[i * m + j] = ret[j * m + i] = kernel_pair(gp, points + i * d, guided[i], points + j * d, guided[j]) - explained;
                 }
+        return 0;
+}
+
+/* L = (L₁ 0; B L₂): B = K₂₁ L₁⁻ᵀ, and L₂ the factor of K₂₂ − B Bᵀ. */
+static bool append(struct gp *gp, const struct gp *smaller) {
+        size_t n = gp->data.n, first = smaller->data.n, m = n - first, d = gp->data.n_dims;
+        const double *points = gp->data.x + first * d, *guided = gp->data.guide ? gp->data.guided + first : NULL;
+        double *low = gp->factor + first, *corner = gp->factor + first * n + first;
+        int info = 0, size = (int)m, stride = (int)n;
+        gp->noise = smaller->noise;
+        for (size_t j = 0; j < first; j++)
+                memcpy(gp->factor + j * n + j, smaller->factor + j * first + j, (first - j) * sizeof *gp->factor);
+        for (size_t i = 0; i < m; i++) {
+                double g = guided ? guided[i] : 0;
+                kernel_row(smaller, points + i * d, g, gp->row, NULL);
+                for (size_t j = 0; j < first; j++)
+                        low[j * n + i] = gp->row[j];
+                for (size_t j = 0; j <= i; j++)
+                        corner[j * n + i] = kernel_pair(gp, points + i * d, g, points + j * d, guided ? guided[j] : 0) + (i == j ? gp->noise : 0);
+        }
+        cblas_dtrsm(CblasColMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit, size, (int)first, 1, gp->factor, stride, low, stride);
+        cblas_dsyrk(CblasColMajor, CblasLower, CblasNoTrans, size, (int)first, -1, low, stride, 1, corner, stride);
+        dpotrf_("L", &size, corner, &stride, &info);
+        return info == 0;
+}
+
+int gp_grow(const struct gp *smaller, const struct gp_data *data, const double *theta, struct gp **ret) {
+        _cleanup_(cleanup_gp) struct gp *gp = NULL;
+        int r = allocate(data, theta, &gp);
+        if (r < 0)
+                return r;
+        if (data->n == smaller->data.n || smaller->data.n == 0 || !append(gp, smaller))
+                return gp_new(data, theta, ret);
+        centre(data, gp->alpha);
+        gp_solve(gp, gp->alpha);
+        *ret = TAKE(gp);
         return 0;
 }
 

@@ -59,6 +59,9 @@ struct gp;
 int gp_new(const struct gp_data *data, const double *theta, struct gp **ret);
 void gp_free(struct gp *gp);
 
+/* The same of data that begin with those of `smaller`, whose factor is used again: the cost is that of the new points. theta: smaller's. */
+int gp_grow(const struct gp *smaller, const struct gp_data *data, const double *theta, struct gp **ret);
+
 /* Posterior mean at the n points of the data itself. */
 void gp_fitted_mean(const struct gp *gp, double *ret_mean);
 

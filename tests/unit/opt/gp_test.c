@@ -345,6 +345,54 @@ static void guided_gradients_match_finite_differences(void **state) {
         }
 }
 
+/* Points appended one after the other, or several at once, to a factor: the process is that of all of them from the beginning. */
+static void a_grown_process_is_a_fresh_one(void **state) {
+        (void)state;
+        for (int kind = 0; kind < 4; kind++) {
+                struct gp_data data = make_data();
+                data.has_trend = kind % 2;
+                struct gp *guide = kind >= 2 ? make_guide(&data, true) : NULL, *grown, *fresh;
+                size_t step = kind == 0 ? 1 : 7;
+                data.n = 4;
+                assert_int_equal(gp_new(&data, theta, &grown), 0);
+                while (data.n < N) {
+                        struct gp *next;
+                        data.n = data.n + step < N ? data.n + step : N;
+                        assert_int_equal(gp_grow(grown, &data, theta, &next), 0);
+                        gp_free(grown);
+                        grown = next;
+                }
+                assert_int_equal(gp_new(&data, theta, &fresh), 0);
+                double points[2 * D] = {0.3, 0.5, 1, 0.2, 0.9, 0.1, 0, 0.7}, mean[4], sd[4], dmean[2 * D], dsd[2 * D];
+                assert_int_equal(gp_predict(grown, 2, points, mean, sd), 0);
+                assert_int_equal(gp_predict(fresh, 2, points, mean + 2, sd + 2), 0);
+                for (size_t i = 0; i < 2; i++)
+                        assert_true(fabs(mean[i] - mean[2 + i]) < 1e-10 && fabs(sd[i] - sd[2 + i]) < 1e-10);
+                gp_predict_gradient(grown, points, mean, sd, dmean, dsd);
+                gp_predict_gradient(fresh, points, mean, sd, dmean + D, dsd + D);
+                for (size_t k = 0; k < D; k++)
+                        assert_true(fabs(dmean[k] - dmean[D + k]) < 1e-9 && fabs(dsd[k] - dsd[D + k]) < 1e-9);
+                gp_free(fresh);
+                gp_free(grown);
+                gp_free(guide);
+        }
+        struct gp_data data = make_data(); /* the same point again and again, without noise: what cannot be appended is made anew */
+        double noiseless[D + 2], mean, sd;
+        memcpy(noiseless, theta, sizeof noiseless);
+        noiseless[D + 1] = -60;
+        for (size_t i = 10; i < N; i++)
+                memcpy(x + i * D, x, D * sizeof *x);
+        struct gp *few, *all;
+        data.n = 10;
+        assert_int_equal(gp_new(&data, noiseless, &few), 0);
+        data.n = N;
+        assert_int_equal(gp_grow(few, &data, noiseless, &all), 0);
+        assert_int_equal(gp_predict(all, 1, x, &mean, &sd), 0);
+        assert_true(isfinite(mean) && sd > 0);
+        gp_free(few);
+        gp_free(all);
+}
+
 /* Is the symmetric matrix a (n × n, spent) positive definite? */
 static bool has_cholesky(double *a, size_t n) {
         for (size_t j = 0; j < n; j++)
@@ -417,6 +465,7 @@ int main(void) {
                 cmocka_unit_test(every_kernel_matrix_is_positive_definite),
                 cmocka_unit_test(a_guided_posterior_is_that_of_its_covariance),
                 cmocka_unit_test(guided_gradients_match_finite_differences),
+                cmocka_unit_test(a_grown_process_is_a_fresh_one),
                 cmocka_unit_test(likelihood_is_the_textbook_one), cmocka_unit_test(objective_gradient_matches_finite_differences),
                 cmocka_unit_test(posterior_is_the_textbook_one),  cmocka_unit_test(posterior_gradient_matches_finite_differences),
                 cmocka_unit_test(gradient_holds_for_many_points),
