@@ -123,9 +123,9 @@ static int learn_param(struct board *board, const char *name, const json_t *valu
         return 0;
 }
 
+/* Started at least once, or finished elsewhere. */
 static bool has_begun(const json_t *trial) {
-        const char *state = field_text(trial, "state");
-        return state && strcmp(state, "queued") != 0;
+        return field_text(trial, "state") && (field_number(trial, "attempt") > 0 || json_is_number(json_object_get(trial, "value")));
 }
 
 static int learn_trial(void *data, const json_t *trial) {
@@ -269,14 +269,14 @@ static int write_point(void *data, const json_t *point) {
         return 0;
 }
 
-/* Nothing for a trial that runs. */
+/* A trial that runs, or is to run again, has no end. */
 static void write_end(struct board *board, const json_t *trial) {
         _cleanup_message_ struct message end = MESSAGE_INIT(EVENT_BYTES_MAX);
         const char *state = field_text(trial, "state");
         double finished_s = seconds_of(trial, "finished", board->started_s);
         if (json_is_number(json_object_get(trial, "value")))
                 event_file_add_scalar(&board->file, finished_s, board->last_step, VALUE_TAG, field_number(trial, "value"));
-        if (strcmp(state, "running") == 0)
+        if (strcmp(state, "running") == 0 || strcmp(state, "queued") == 0)
                 return;
         bool is_success = strcmp(state, "completed") == 0 || strcmp(state, "stopped") == 0;
         message_add_integer(&end, END_STATUS, is_success ? STATUS_SUCCESS : STATUS_FAILURE);
@@ -353,6 +353,7 @@ int export_tensorboard(struct ctl *ctl, const char *sweep, const char *target) {
         if (ctl->json)
                 ctl_print_json(answer.body);
         else
-                printf("%zu trials with %zu points; look at them with: tensorboard --logdir %s\n", board.n_trials, board.n_points, target);
+                printf("%zu trial%s with %zu point%s; look at them with: tensorboard --logdir %s\n", board.n_trials, board.n_trials == 1 ? "" : "s", board.n_points,
+                       board.n_points == 1 ? "" : "s", target);
         return EXIT_FINE;
 }

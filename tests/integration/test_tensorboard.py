@@ -178,6 +178,19 @@ def test_the_sweep_is_an_experiment(server, study, tmp_path):
     assert metrics == [(b"trial/value", b"value (loss)"), (b"loss", b"loss")]
 
 
+def test_trials_that_never_ran_have_no_run(server, tmp_path):
+    study = Study(server, run_cap=None)
+    waiting, again = study.enqueue({"x": 0.5, "n": 1}, {"x": 0.25, "n": 1})
+    server.post(f"/v1/trials/{waiting['id']}/cancel")
+    trial = study.claim()
+    study.report(trial, 1, metrics=[{"name": "loss", "step": 1, "value": 0.5}])
+    study.end(trial, "released")
+    said = ctl(server, "export", study.id, "--format", "tensorboard", "--output", tmp_path / "board").stdout
+    assert trial["id"] == again["id"] and said.startswith("1 trial with 1 point;")
+    scalars, plugins = read_run(tmp_path / "board" / "trial-0002")
+    assert [point[2] for point in scalars["loss"]] == [0.5] and status_of(plugins) is None and not (tmp_path / "board" / "trial-0001").exists()
+
+
 def test_the_same_trials_give_the_same_bytes(server, study, tmp_path):
     for name in ("a", "b"):
         ctl(server, "export", study.id, "--format", "tensorboard", "--output", tmp_path / name)
