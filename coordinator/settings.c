@@ -156,10 +156,8 @@ int settings_load_webhooks(const struct config *config, struct settings *setting
         if (n_events == 0)
                 webhooks->events = 1u << WEBHOOK_FINISHED | 1u << WEBHOOK_CANCELLED | 1u << WEBHOOK_TRIAL_FAILED;
         for (size_t i = 0; i < n_events; i++) {
-                unsigned event = 0;
-                while (event < N_WEBHOOK_EVENTS && strcmp(webhook_event_name(event), events[i]) != 0)
-                        event++;
-                if (event == N_WEBHOOK_EVENTS)
+                int event = webhook_event_from_name(events[i]);
+                if (event < 0)
                         return error_set(err, -EINVAL, "webhook-event: expected finished, cancelled, paused or trial_failed, got '%s'", events[i]);
                 webhooks->events |= 1u << event;
         }

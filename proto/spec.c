@@ -24,6 +24,7 @@
 #include "common/cleanup.h"
 #include "proto/limits.h"
 #include "proto/spec_parts.h"
+#include "proto/state.h"
 
 #define ATTEMPTS_MAX 1000
 #define PARALLELISM_MAX 1000000
@@ -54,7 +55,7 @@ int method_from_name(const char *name) {
 static const char *const known_keys[] = {
         "name", "method", "metric", "parameters", "run_cap", "trainer", "program", "command", "fixed", "baseline", "levels", "stages",
         "max_attempts", "seed", "parallelism", "priority", "trial_timeout_s", "no_progress_timeout_s", "max_hours", "model_sha256",
-        "data_sha256", "early_terminate", "conditions", "constraints", "tie", "warm_start", "repeats",
+        "data_sha256", "early_terminate", "conditions", "constraints", "tie", "warm_start", "repeats", "notify",
         /* notes */
         "project", "entity", "apiVersion", "kind", "description", "tags",
         /* refused below */
@@ -87,6 +88,21 @@ static int copy_text(const char *text, char **ret) {
                 return 0;
         *ret = strdup(text);
         return *ret ? 0 : -ENOMEM;
+}
+
+/* Which events, never which address: that is the server's owner's to say. */
+static void notify_parse(const struct reader *reader, struct sweep_spec *spec) {
+        const json_t *list = reader_get(reader, "notify");
+        if (!list || !reader_texts(reader, "notify", N_WEBHOOK_EVENTS, LIMIT_NAME_BYTES))
+                return;
+        spec->has_notify = true;
+        for (size_t i = 0; i < json_array_size(list); i++) {
+                int event = webhook_event_from_name(json_string_value(json_array_get(list, i)));
+                if (event < 0)
+                        reader_fault(reader, "notify", "must hold finished, cancelled, paused or trial_failed, not '%.64s'", json_string_value(json_array_get(list, i)));
+                else
+                        spec->notify |= 1u << event;
+        }
 }
 
 static int method_parse(const struct reader *reader) {
@@ -259,6 +275,7 @@ static int parts_parse(const struct reader *reader, struct sweep_spec *spec) {
         keys_check(reader);
         notes_check(reader);
         numbers_parse(reader, spec);
+        notify_parse(reader, spec);
         int method = method_parse(reader);
         spec->method = method < 0 ? METHOD_RANDOM : (enum method)method;
         int r = name_parse(reader, spec);

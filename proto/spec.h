@@ -110,6 +110,8 @@ struct sweep_spec {
         int priority;         /* higher first, default 0 */
         double trial_timeout_s, no_progress_timeout_s, max_hours; /* 0 = none */
         char *model_sha256, *data_sha256; /* NULL = the first claim fixes them */
+        bool has_notify;
+        unsigned notify; /* 1 << webhook_event: what the server's webhooks are told of this sweep */
 };
 
 /* 0 and a new *ret · SPEC_FAULTY with at least one fault · -ENOMEM. document is borrowed (its reference is kept). */

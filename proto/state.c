@@ -17,6 +17,9 @@ static const bool reason_retryable[] = {FAILURE_REASONS(REASON_RETRYABLE)};
 #define REASON_REPORTABLE(id, name, retryable, by_trainer) by_trainer,
 static const bool reason_reportable[] = {FAILURE_REASONS(REASON_REPORTABLE)};
 
+#define EVENT_NAME(id, name) name,
+static const char *const webhook_names[] = {WEBHOOK_EVENTS(EVENT_NAME)};
+
 /* Allowed next states as bit sets, in the order of the tables. */
 #define TO(state) (1u << (state))
 static const unsigned trial_moves[N_TRIAL_STATES] = {
@@ -58,6 +61,10 @@ const char *failure_reason_name(enum failure_reason reason) {
         return reason_names[reason];
 }
 
+const char *webhook_event_name(enum webhook_event event) {
+        return webhook_names[event];
+}
+
 int trial_state_from_name(const char *name) {
         return find(trial_names, N_TRIAL_STATES, name);
 }
@@ -72,6 +79,10 @@ int worker_state_from_name(const char *name) {
 
 int failure_reason_from_name(const char *name) {
         return find(reason_names, N_FAILURE_REASONS, name);
+}
+
+int webhook_event_from_name(const char *name) {
+        return find(webhook_names, N_WEBHOOK_EVENTS, name);
 }
 
 bool trial_state_ended(enum trial_state state) {

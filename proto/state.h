@@ -54,16 +54,29 @@ enum worker_state { WORKER_STATES(STATE_ENUM) N_WORKER_STATES };
 enum failure_reason { FAILURE_REASONS(REASON_ENUM) N_FAILURE_REASONS };
 #undef REASON_ENUM
 
+/* What webhooks may be told of. */
+#define WEBHOOK_EVENTS(X) \
+        X(WEBHOOK_FINISHED, "finished") \
+        X(WEBHOOK_CANCELLED, "cancelled") \
+        X(WEBHOOK_PAUSED, "paused") \
+        X(WEBHOOK_TRIAL_FAILED, "trial_failed")
+
+#define EVENT_ENUM(id, name) id,
+enum webhook_event { WEBHOOK_EVENTS(EVENT_ENUM) N_WEBHOOK_EVENTS };
+#undef EVENT_ENUM
+
 const char *trial_state_name(enum trial_state state);
 const char *sweep_state_name(enum sweep_state state);
 const char *worker_state_name(enum worker_state state);
 const char *failure_reason_name(enum failure_reason reason);
+const char *webhook_event_name(enum webhook_event event);
 
 /* The enum value, or -1 for a name that is not in the table. */
 int trial_state_from_name(const char *name);
 int sweep_state_from_name(const char *name);
 int worker_state_from_name(const char *name);
 int failure_reason_from_name(const char *name);
+int webhook_event_from_name(const char *name);
 
 bool trial_state_ended(enum trial_state state);
 bool failure_reason_retryable(enum failure_reason reason);

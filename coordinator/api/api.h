@@ -57,14 +57,11 @@ struct api_call {
 
 void api_call_fini(struct api_call *call); /* frees what is owned, not the call */
 
-enum webhook_event { WEBHOOK_FINISHED, WEBHOOK_CANCELLED, WEBHOOK_PAUSED, WEBHOOK_TRIAL_FAILED, N_WEBHOOK_EVENTS };
-const char *webhook_event_name(enum webhook_event event);
-
 /* Who is to be told of what, in the store's outbox; another thread sends it. */
 struct api_webhooks {
         const char *const *urls; /* outlive the api */
         size_t n_urls;
-        unsigned events; /* 1 << webhook_event */
+        unsigned events; /* 1 << webhook_event: of sweeps whose spec does not say which */
 };
 
 struct api_config {

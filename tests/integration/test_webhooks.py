@@ -144,6 +144,26 @@ def test_a_receiver_that_fails_is_told_again(tmp_path):
         assert "redirects are not followed" in server.log()
 
 
+def test_a_sweep_chooses_what_is_told_of_it(tmp_path):
+    with Receiver() as receiver, Daemon(tmp_path, "--webhook", receiver.url, "--webhook-event", "finished") as server:
+        quiet, eager = Study(server, run_cap=2, notify=[]), Study(server, run_cap=2, notify=["paused", "trial_failed"])
+        for study in (quiet, eager):
+            study.end(study.claim(), "failed", reason="diverged")
+            server.patch(study.path, {"state": "paused"})
+        told = [receiver.next()[2] for _ in range(2)]
+        assert sorted(body["event"] for body in told) == ["paused", "trial_failed"] and {body["sweep"]["id"] for body in told} == {eager.id}
+        for study in (quiet, eager):
+            server.patch(study.path, {"state": "running"})
+            study.end(study.claim(), value=0.5)
+            assert study.state() == "finished"
+        server.patch(quiet.path, {"spec": {"notify": ["cancelled"]}})  # edited, and in force at once
+        server.patch(quiet.path, {"state": "cancelled"})
+        body = receiver.next()[2]
+        assert (body["event"], body["sweep"]["id"]) == ("cancelled", quiet.id)
+        answer = server.request("POST", "/v1/sweeps", {"method": "random", "trainer": "external", "parameters": {"x": {"min": 0.0, "max": 1.0}}, "notify": ["birthday"]}, expect=422)
+        assert answer.json()["errors"][0]["pointer"] == "/notify" and "birthday" in answer.text
+
+
 def counted(server):
     """What /metrics says of webhooks: {"delivered": 1, …, "waiting": 0, "refused": 0}."""
     text = server.request("GET", "/metrics", expect=200).text

@@ -247,6 +247,8 @@ static void wrong_keys_are_named(void **state) {
                 {"'early_terminate':{'type':'median','strict':true}", "/early_terminate/strict", "unknown"},
                 {"'early_terminate':{'type':'curve','threshold':2}", "/early_terminate/threshold", "1"},
                 {"'repeats':0", "/repeats", "from 1"},
+                {"'notify':'finished'", "/notify", "array"},
+                {"'notify':['finished','won']", "/notify", "not 'won'"},
                 {"'warm_start':true", "/warm_start", "list of"},
                 {"'warm_start':{'top':3}", "/warm_start/sweep", "required"},
                 {"'warm_start':{'sweep':'s','top':0}", "/warm_start/top", "from 1"},
