@@ -85,6 +85,9 @@ static bool is_ours(int fd) {
         if (n < 0)
                 return false;
         path[n] = 0;
+        size_t len = strlen(control->match);
+        if (control->match[len - 1] == '$') /* the end of the path */
+                return (size_t)n >= len - 1 && memcmp(path + n - (len - 1), control->match, len - 1) == 0;
         return strstr(path, control->match) && !strstr(path, "-shm");
 }
 
