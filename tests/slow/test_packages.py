@@ -119,6 +119,11 @@ def exec_start(root, unit, instance=""):
     return command.replace("%H", "host").replace("%i", instance)
 
 
+# What people look for, beside the programs.
+FILES = [*(f"usr/share/man/man{page[-1]}/{page}.gz" for page in ("sweepd.8", "sweepd.conf.5", "sweep-worker.8", "sweep-trainer.1", "sweepctl.1")),
+         *(f"usr/lib/systemd/system/{unit}" for unit in ("sweepd.service", "sweepd.socket", "sweep-worker@.service", "sweepd-backup.service", "sweepd-backup.timer")),
+         *(f"usr/share/doc/{name}/{file}" for name in PACKAGES for file in ("copyright", "changelog.gz")), "etc/sweepd/sweepd.conf", "etc/sweepd/sweep-worker.conf"]
+
 USE = """
 set -eu
 cd /
@@ -173,6 +178,8 @@ def test_the_packages_in_a_clean_root(packages, root):
     assert installed["var/lib/sweepd"][0] == "drwxr-x---" and installed["etc/sweepd/credentials"][0] == "drwx------"
     for name in PACKAGES:
         assert name in root(name, "--version", network=False)
+    missing = [path for path in FILES if path not in installed]
+    assert not missing, missing
 
     use = USE.replace("SWEEPD)", exec_start(root, "sweepd.service") + ")").replace("WORKER)", exec_start(root, "sweep-worker@.service", "1") + ")")
     begun = time.monotonic()
