@@ -186,6 +186,11 @@ export class Study {
   byNumber(number) { return this.trials.find((trial) => trial.number === number); }
   byId(id) { return this.trials[this.index.get(id)]; }
   get valued() { return this.memo("valued", () => this.trials.filter((trial) => trial.value !== null && isEnded(trial))); }
+  // Why there is nothing to draw.
+  get noValue() {
+    const {counts, state} = this.sweep, over = state === "finished" || state === "cancelled";
+    return `No trial has a value${over ? "" : " yet"}${counts.failed ? `: ${counts.failed} failed` : ""}.`;
+  }
   get fixedOnly() { return this.axes.length === 0; }
 
   memo(key, make) {

@@ -61,7 +61,7 @@ export function colourColumn(study, axes, by) {
 export function parallel(study, view) {
   return (theme, size) => {
     const trials = study.valued, axes = parallelAxes(study);
-    if (!trials.length) return {empty: "No trial has a value yet: the plot appears with the first one."};
+    if (!trials.length) return {empty: study.noValue};
     if (axes.length < 2) return {empty: "No parameter varies."};
     const colour = colourColumn(study, axes, view.by), narrow = size.width < 620;
     const clip = (v) => Number.isNaN(v) ? "-" : Math.min(colour.range[1], Math.max(colour.range[0], v));
@@ -95,7 +95,7 @@ export function parallel(study, view) {
 export function history(study, noise) {
   return (theme) => {
     const trials = [...study.valued].sort((a, b) => Date.parse(a.finished) - Date.parse(b.finished) || a.number - b.number);
-    if (!trials.length) return {empty: "No trial has a value yet."};
+    if (!trials.length) return {empty: study.noValue};
     const [low, high] = robustRange(trials.map((trial) => trial.value)), sd = noise();
     const stages = [...new Set(trials.map((trial) => trial.stage))].sort((a, b) => a - b);
     let best = null;
@@ -282,7 +282,7 @@ export function ofat(study, noise) {
     const found = sensitivity(study);
     if (!found) return {empty: "This sweep has no stage that changes one factor at a time."};
     const factors = found.factors.filter((factor) => factor.levels.some((one) => one.value !== null)).reverse(), base = found.base?.value ?? null;
-    if (!factors.length) return {empty: "The first factor's trials have not ended yet."};
+    if (!factors.length) return {empty: study.noValue};
     const spans = factors.map((factor, place) => { const v = [...factor.levels.map((one) => one.value), base].filter((x) => x !== null); return [place, Math.min(...v), Math.max(...v)]; });
     const sd = noise(), below = sd ? factors.filter((factor) => factor.impact < 2 * sd).length : 0;
     return {

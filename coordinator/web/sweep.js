@@ -170,7 +170,7 @@ export async function sweepPage(main, {id, tab, query}, context) {
         interval ? h("p", {class: "note"}, better ? ["The model recommends ", h("a", {href: `#/trial/${better.id}`}, `trial ${better.number}`), ` (observed ${num(better.value)}). `] : "",
           `Without the noise of a single trial${better ? " that is" : ":"} ${num(interval.mean, 4)}, between ${num(interval.low, 4)} and ${num(interval.high, 4)} (95 %).`) : null,
         others ? h("p", {class: "note"}, `${others} other configuration${others === 1 ? " is" : "s are"} better with a chance of 5 % or more.${answer.best.recommend_repeats ? " Repeats would tell them apart." : ""}`) : null,
-        pairs(Object.entries(flat(best)).slice(0, 10).map(([name, value]) => [name, h("code", {}, num(value))]))] : h("p", {class: "soft"}, "No trial has a value yet."))));
+        pairs(Object.entries(flat(best)).slice(0, 10).map(([name, value]) => [name, h("code", {}, num(value))]))] : h("p", {class: "soft"}, study.noValue))));
   }
 
   function stagesCard(stage) {

@@ -1,5 +1,6 @@
 // What the stages of a study found, in sentences.
 import {num} from "./dom.js";
+import {isEnded} from "./model.js";
 
 const list = (names) => names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
 const count = (n, one) => `${n} ${one}${n === 1 ? "" : "s"}`;
@@ -22,6 +23,7 @@ function selected(study, stage, all) {
   const before = all.filter((one) => one.index < stage.index && one.impacts).at(-1), impacts = ranked(before), of = new Map(impacts.map((one) => [one.parameter, one.impact]));
   const next = impacts.find((one) => !stage.selected.includes(one.parameter));
   if (!impacts.length) return [`It varies ${list(stage.selected)}.`];
+  if (impacts.every((one) => one.low === null)) return [`It varies ${list(stage.selected)}, by their order: no trial of stage ${before.index + 1} has a value that could rank them.`];
   const words = [`It varies ${list(stage.selected.map((name) => of.has(name) ? `${name} (${num(of.get(name), 3)})` : name))}: of what it can vary these had the largest impact in stage ${before.index + 1}.`];
   if (next) words.push(`${next.parameter} (${num(next.impact, 3)})${impacts.length - stage.selected.length > 1 ? " and those below it stay" : " stays"} at the baseline.`);
   return words;
@@ -48,11 +50,18 @@ function confirmed(stage) {
     ...(rest.length ? [`Against ${list(rest.map((candidate) => `trial ${candidate.trial} with ${num(candidate.mean)}`))}.`] : [])];
 }
 
+function failures(study, stage) {
+  const ended = study.trials.filter((trial) => trial.stage === stage.index && isEnded(trial)), failed = ended.filter((trial) => trial.state === "failed").length;
+  if (!failed) return [];
+  return [failed === ended.length ? `${failed === 1 ? "Its one trial" : `All its ${failed} trials`} so far failed.` : `${failed} of its ${count(ended.length, "trial")} failed.`];
+}
+
 // Sentences about a stage that has begun; all: every such stage.
 export function concluded(study, stage, all, noise) {
   const words = selected(study, stage, all);
   if (stage.method === "ofat") words.push(...ofat(study, stage, noise));
   else if (stage.method === "confirm") words.push(...confirmed(stage));
   else words.push(...gained(study, stage));
+  words.push(...failures(study, stage));
   return words;
 }

@@ -273,6 +273,20 @@ def test_every_action_is_there(tmp_path):
         assert not browser.complaints()
 
 
+def test_a_study_whose_trials_fail_says_so(tmp_path):
+    stages = [STAGED["stages"][0], {**STAGED["stages"][1], "select_top": 1}]
+    with Daemon(tmp_path) as server, chromium() as browser:
+        worker, sweep = server.register("eta"), server.post("/v1/sweeps", {**STAGED, "name": "nothing works", "stages": stages, "max_attempts": 1}, expect=201)
+        evaluate(server, sweep, worker, fail=range(1000))
+        browser.open(server, f"/sweep/{sweep['id']}")
+        told = browser.wait("(() => { const text = document.querySelector('[data-card=stages]')?.textContent; return text?.includes('failed') && text; })()")
+        n = server.get(f"/v1/sweeps/{sweep['id']}")["counts"]["failed"]
+        assert "All its 5 trials so far failed." in told and "no trial of stage 1 has a value that could rank them" in told and "largest impact" not in told
+        browser.wait("document.querySelector('[data-card=best]').textContent.includes(arguments[0])", f"No trial has a value: {n} failed.")
+        browser.wait("document.querySelector('[data-plot=parallel]').textContent.includes(arguments[0])", f"No trial has a value: {n} failed.")
+        assert not browser.complaints()
+
+
 def test_a_viewer_is_told_what_is_missing(tmp_path):
     tokens = tmp_path / "tokens"
     tokens.write_text("admin a secret-admin\nviewer v secret-viewer\n")
