@@ -4,10 +4,9 @@
     tests/bench/load.py [--seconds 8] [--connections 64] [--workers 200] [--polls 10000] [--optuna PYTHON] [--soak MINUTES]
 
 One JSON line each, in one run: bare libmicrohttpd, and with a committed row for each request, under the load of reports and of claims;
-bare SQLite, commits of one row and of a hundred; durable reports of one metric
-point without pause, with the ratios to these; claims of a random sweep beside as many completions; memory with so many waiting
-claims; with --optuna (a Python that has it) trials a second of Optuna on SQLite with 1 and 8 threads; with --soak so many minutes
-of reports with the memory in between."""
+bare SQLite, commits of one row and of a hundred; durable reports of one metric point without pause, with the ratios to these; claims of
+a random sweep beside as many completions; memory with so many waiting claims; with --optuna (a Python that has it) trials a second of
+Optuna on SQLite with 1 and 8 threads; with --soak so many minutes of reports with the memory in between."""
 import argparse
 import json
 import os
