@@ -109,10 +109,13 @@ def family(problem):
 
 def interval(per_problem, level, numpy):
     """Mean of the problems' means, and its interval."""
-    draw, means = numpy.random.default_rng(0), []
-    for _ in range(2000):
-        chosen = draw.integers(len(per_problem), size=len(per_problem))
-        means.append(numpy.mean([numpy.mean(draw.choice(per_problem[i], len(per_problem[i]))) for i in chosen]))
+    draw, n_draws, n = numpy.random.default_rng(0), 10000, len(per_problem)
+    means = numpy.zeros(n_draws)
+    for _ in range(n):
+        chosen = draw.integers(n, size=n_draws)
+        for i, values in enumerate(per_problem):
+            here = chosen == i
+            means[here] += draw.choice(values, (here.sum(), len(values))).mean(1) / n
     low, high = numpy.percentile(means, [50 - 50 * level, 50 + 50 * level])
     return float(numpy.mean([numpy.mean(one) for one in per_problem])), float(low), float(high)
 
