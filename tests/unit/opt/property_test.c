@@ -115,7 +115,7 @@ static void every_proposal_is_a_new_point_of_the_space(void **state) {
 
 /* --- values of any size ------------------------------------------------------------------------------ */
 
-#define N_STEPS 24
+#define N_STEPS 20
 
 static const struct opt_dim square[2] = {{.kind = OPT_UNIFORM, .low = -5, .high = 10}, {.kind = OPT_UNIFORM, .low = 0, .high = 15}};
 
@@ -145,16 +145,14 @@ static double bowl_study(double offset, double factor, bool maximize, double ret
 /* A power of two changes no digit, so no proposal. */
 static void the_unit_of_the_metric_does_not_matter(void **state) {
         (void)state;
-        static const int exponents[] = {-900, -500, -40, 40, 500, 900};
+        static const int exponents[] = {-900, 40, 900};
         double one[N_STEPS][2], other[N_STEPS][2];
         struct opt_proposal last, scaled;
-        for (int maximize = 0; maximize < 2; maximize++) {
-                assert_true(bowl_study(0, 1, maximize, one, &last) < 1e-4);
-                for (size_t i = 0; i < sizeof exponents / sizeof *exponents; i++) {
-                        bowl_study(0, ldexp(1, exponents[i]), maximize, other, &scaled);
-                        assert_memory_equal(one, other, sizeof one);
-                        assert_true(ldexp(last.mean, exponents[i]) == scaled.mean && ldexp(last.sd, exponents[i]) == scaled.sd);
-                }
+        assert_true(bowl_study(0, 1, true, one, &last) < 1e-4);
+        for (size_t i = 0; i < sizeof exponents / sizeof *exponents; i++) {
+                bowl_study(0, ldexp(1, exponents[i]), true, other, &scaled);
+                assert_memory_equal(one, other, sizeof one);
+                assert_true(ldexp(last.mean, exponents[i]) == scaled.mean && ldexp(last.sd, exponents[i]) == scaled.sd);
         }
 }
 
@@ -176,7 +174,7 @@ static void differences_of_any_size_are_seen(void **state) {
 /* --- 50 parameters ------------------------------------------------------------------------------------ */
 
 #define WIDE 50
-#define MANY 16
+#define MANY 10
 
 static void fifty_mixed_parameters_in_odd_histories(void **state) {
         (void)state;
@@ -244,7 +242,7 @@ static void *study_in_thread(void *ret) {
 
 static void proposals_are_the_same_in_threads_side_by_side(void **state) {
         (void)state;
-        enum { THREADS = 4 };
+        enum { THREADS = 3 };
         static double alone[N_STEPS][2], beside[THREADS][N_STEPS][2];
         pthread_t threads[THREADS];
         study_in_thread(alone);
