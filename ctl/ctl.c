@@ -18,6 +18,15 @@ void ctl_print_json(const json_t *value) {
         puts(text ? text : "null");
 }
 
+void print_gone(const struct ctl *ctl, const char *id, const char *how) {
+        if (!ctl->json) {
+                printf("%s  %s\n", id, how);
+                return;
+        }
+        _cleanup_json_ json_t *told = json_pack("{s:s, s:b}", "id", id, how, 1);
+        ctl_print_json(told);
+}
+
 const char *field_text(const json_t *object, const char *key) {
         return json_string_value(json_object_get(object, key));
 }

@@ -52,6 +52,9 @@ int ctl_each(struct ctl *ctl, const char *path, int (*visit)(void *data, const j
 /* One line of JSON on stdout. */
 void ctl_print_json(const json_t *value);
 
+/* Tells of something that a request without an answer has removed: "ID  deleted", with --json {"id":ID,"deleted":true}. */
+void print_gone(const struct ctl *ctl, const char *id, const char *how);
+
 /* Says an error of ours. Returns EXIT_FAILED. */
 int ctl_fail(const struct error *err);
 

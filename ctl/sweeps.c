@@ -287,8 +287,8 @@ int command_delete(struct ctl *ctl) {
         __attribute__((cleanup(answer_fini))) struct answer answer = {0};
         _cleanup_free_ char *path = ctl_path("sweeps", ctl->args[0], "");
         int code = path ? ctl_call(ctl, "DELETE", path, NULL, false, NULL, &answer) : EXIT_FAILED;
-        if (code == EXIT_FINE && !ctl->json)
-                printf("%s  deleted\n", ctl->args[0]);
+        if (code == EXIT_FINE)
+                print_gone(ctl, ctl->args[0], "deleted");
         return code;
 }
 

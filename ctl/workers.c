@@ -139,10 +139,7 @@ int command_forget(struct ctl *ctl) {
         _cleanup_json_ json_t *list = NULL;
         const char *id;
         int code = tell_worker(ctl, "DELETE", "", &answer, &id, &list);
-        if (code == EXIT_FINE && ctl->json) { /* the server's answer has no body */
-                _cleanup_json_ json_t *told = json_pack("{s:s, s:b}", "id", id, "forgotten", 1);
-                ctl_print_json(told);
-        } else if (code == EXIT_FINE)
-                printf("%s  forgotten\n", id);
+        if (code == EXIT_FINE)
+                print_gone(ctl, id, "forgotten");
         return code;
 }

@@ -82,7 +82,9 @@ def asked(server, study, folder):
         "undrain": ([other], {"id": other, "state": "active"}),
         "importance": ([study.id], {}),
         "reproduce": ([trial], {"model": None}),
+        "retry": ([trial], {"id": trial, "state": "queued"}),
         "cancel": ([study.id], {**of_sweep, "state": "cancelled"}),
+        "delete": ([study.id], {**of_sweep, "deleted": True}),
     }
 
 

@@ -2,6 +2,7 @@
 tests/slow/test_tensorboard.py asks TensorBoard itself."""
 import json
 import os
+import resource
 import struct
 import subprocess
 
@@ -237,6 +238,21 @@ def test_what_is_there_stays_and_failures_leave_nothing(server, study, tmp_path)
     (tmp_path / "empty").mkdir()
     export(tmp_path / "empty", expect=0)
     assert (tmp_path / "empty" / "trial-0001").is_dir()
+
+
+def test_a_disk_that_takes_no_more_is_told_and_leaves_nothing(server, tmp_path):
+    study = Study(server)
+    trial = study.claim()
+    study.report(trial, 1, metrics=[{"name": "loss", "step": step, "value": step} for step in range(1000)])
+    study.end(trial)
+    folder = tmp_path / "small"
+    folder.mkdir()
+    for form, most in (("tensorboard", 8192), ("json", 64)):  # as for a disk that is full, but EFBIG
+        command = [program("sweepctl"), "export", study.id, "--format", form, "--output", "out", "--server", server.url]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60 + PATIENCE_S, cwd=folder, restore_signals=False,  # Python ignores SIGXFSZ
+                              preexec_fn=lambda most=most: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)))
+        assert done.returncode == 1 and "cannot write" in done.stderr, (form, done.stderr)
+        assert list(folder.iterdir()) == []
 
 
 def test_tables_go_to_a_file_whole_or_not_at_all(server, study, tmp_path):
