@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <math.h>
 #include <nlopt.h>
+#include <omp.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,6 +66,7 @@ static void set_blas_threads(void) {
 
 void gp_init_blas(void) {
         pthread_once(&blas_once, set_blas_threads);
+        omp_set_num_threads(1); /* the setting is each thread's own, and OpenBLAS asks for it at every call */
 }
 
 /* --- kernel ---------------------------------------------------------------------------------------- */

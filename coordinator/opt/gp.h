@@ -82,5 +82,5 @@ double gp_noise(const struct gp *gp);
 /* Mean and deviation at one point, with the gradients by its n_dims features (0 for categorical ones). Uses space inside the gp. */
 void gp_predict_gradient(struct gp *gp, const double *point, double *ret_mean, double *ret_sd, double *ret_dmean, double *ret_dsd);
 
-/* One thread for BLAS in this process: matrices of this size lose by more, and threads of many proposals would fight. */
+/* One thread for BLAS in the calling thread: matrices of this size lose by more, and threads of many proposals would fight. */
 void gp_init_blas(void);

@@ -1,4 +1,6 @@
 #include <math.h>
+#include <omp.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -393,6 +395,26 @@ static void a_grown_process_is_a_fresh_one(void **state) {
         gp_free(all);
 }
 
+static void *threads_of_a_fit(void *ret) {
+        struct gp_data data = make_data();
+        struct gp *gp;
+        *(int *)ret = gp_new(&data, theta, &gp) == 0 ? omp_get_max_threads() : 0;
+        gp_free(gp);
+        return NULL;
+}
+
+/* Whoever fits first: others are not left with as many as there are cores, whose sums differ in their last digits. */
+static void every_thread_computes_with_one_thread(void **state) {
+        (void)state;
+        for (int i = 0; i < 3; i++) {
+                pthread_t thread;
+                int n = 0;
+                assert_int_equal(pthread_create(&thread, NULL, threads_of_a_fit, &n), 0);
+                pthread_join(thread, NULL);
+                assert_int_equal(n, 1);
+        }
+}
+
 /* Is the symmetric matrix a (n × n, spent) positive definite? */
 static bool has_cholesky(double *a, size_t n) {
         for (size_t j = 0; j < n; j++)
@@ -465,7 +487,7 @@ int main(void) {
                 cmocka_unit_test(every_kernel_matrix_is_positive_definite),
                 cmocka_unit_test(a_guided_posterior_is_that_of_its_covariance),
                 cmocka_unit_test(guided_gradients_match_finite_differences),
-                cmocka_unit_test(a_grown_process_is_a_fresh_one),
+                cmocka_unit_test(a_grown_process_is_a_fresh_one), cmocka_unit_test(every_thread_computes_with_one_thread),
                 cmocka_unit_test(likelihood_is_the_textbook_one), cmocka_unit_test(objective_gradient_matches_finite_differences),
                 cmocka_unit_test(posterior_is_the_textbook_one),  cmocka_unit_test(posterior_gradient_matches_finite_differences),
                 cmocka_unit_test(gradient_holds_for_many_points),
