@@ -172,7 +172,7 @@ const whisker = (theme, horizontal) => (parameters, api) => {
 };
 
 export function importance(answer) {
-  return (theme) => {
+  return (theme, size) => {
     if (!answer) return {empty: "This server does not compute importances."};
     if (answer.problem) return {empty: sentence(answer.problem)};
     const items = [...(answer.parameters || []).map((one) => ({...one, name: one.parameter})), ...(answer.pairs || []).map((one) => ({...one, name: one.parameters.join(" × ")}))]
@@ -185,7 +185,7 @@ export function importance(answer) {
       tooltip: {trigger: "item", formatter: ({dataIndex}) => rows(items[dataIndex].name, [["share", `${num(100 * items[dataIndex].share, 3)} %`], ["range", `${num(100 * items[dataIndex].low, 3)} – ${num(100 * items[dataIndex].high, 3)} %`]])},
       grid: {left: 10, right: 26, top: 10, bottom: 30, containLabel: true},
       xAxis: axis(theme, {type: "value", min: 0, name: "share of the variance explained", nameLocation: "middle", nameGap: 24, axisLabel: {formatter: (v) => `${num(100 * v, 3)} %`}}),
-      yAxis: axis(theme, {type: "category", data: items.map((one) => one.name), axisLabel: {color: theme.ink, interval: 0, width: 190, overflow: "truncate"}}),
+      yAxis: axis(theme, {type: "category", data: items.map((one) => one.name), axisLabel: {color: theme.ink, interval: 0, width: size.width < 620 ? 100 : 190, overflow: "truncate"}}),
       series: [{type: "bar", barMaxWidth: 18, data: items.map((one) => ({value: one.share, itemStyle: {color: theme.colours[0], opacity: faint(one) ? .35 : 1}}))},
         {type: "custom", silent: true, z: 5, renderItem: whisker(theme, true), encode: {x: [1, 2], y: 0}, data: items.flatMap((one, place) => typeof one.low === "number" ? [[place, one.low, one.high]] : [])}],
     };

@@ -223,9 +223,9 @@ export async function sweepPage(main, {id, tab, query}, context) {
     const a = select("across", (value) => { view.a = value; heat.draw(); }), b = select("up", (value) => { view.b = value; heat.draw(); });
     const pairOf = h("span", {class: "row"}, a, "×", b), axesOf = h("span", {class: "row"});
     const heat = new Plot({title: "Heat map", name: "heat", fileName: file("heat"), build: draw.heat(study, view), controls: [pairOf, choice("show", [["best", "best"], ["mean", "mean"]], (value) => { view.mean = value === "mean"; heat.draw(); }, "best")]});
-    const importance = new Plot({title: "Importance", name: "importance", fileName: file("importance"), height: 220, build: (theme) => answer.importance === undefined ? {empty: "Asking the server…"} : draw.importance(answer.importance)(theme)});
+    const importance = new Plot({title: "Importance", name: "importance", fileName: file("importance"), height: 220, build: (theme, size) => answer.importance === undefined ? {empty: "Asking the server…"} : draw.importance(answer.importance)(theme, size)});
     const one = select("parameter", (value) => { cut.a = value; fetchSlice(); }), two = select("second parameter", (value) => { cut.b = value; fetchSlice(); });
-    const slice = new Plot({title: "Slice of the model", name: "slice", fileName: file("slice"), build: (theme) => cut.answer === undefined ? {empty: "Asking the server…"} : draw.slice(study, cut.answer)(theme), controls: [axesOf], onChart: (chart) => chart.on("click", ({data}) => { if (data?.trial) open(data.trial); })});
+    const slice = new Plot({title: "Slice of the model", name: "slice", fileName: file("slice"), build: (theme, size) => cut.answer === undefined ? {empty: "Asking the server…"} : draw.slice(study, cut.answer)(theme, size), controls: [axesOf], onChart: (chart) => chart.on("click", ({data}) => { if (data?.trial) open(data.trial); })});
 
     axesOf.append(one, "×", two);
 

@@ -199,6 +199,11 @@ def test_the_interval_is_said_to_be_that_of_the_recommended_trial(study):  # noq
         base = next(one["value"] for one in study.get(f"/v1/sweeps/{study.sweep['id']}/trials?limit=1000")["items"] if one["proposal"]["source"] == "baseline")
         where = ask(browser, "ofat", "(() => { const model = chart.getModel().getSeriesByIndex(1), lines = []; chart.getZr().storage.getDisplayList().forEach((one) => { if (one.type === 'line' || one.type === 'ec-line') lines.push(one.shape.x1); }); return [chart.convertToPixel({xAxisIndex: 0}, %r), lines]; })()" % base)
         assert any(abs(where[0] - x) < 1 for x in where[1])
+        browser.wait("document.querySelectorAll('[data-plot=slice] select')[1].options.length > 2")
+        choose(browser, "slice", 0, "lr")
+        choose(browser, "slice", 1, "optimizer")
+        browser.wait("document.querySelector('[data-plot=slice] .canvas').getAttribute('aria-label').includes('over lr and optimizer')")
+        browser.wait_drawn("slice")
         assert not browser.complaints()
 
 
