@@ -89,7 +89,7 @@ void worker_registration_fini(struct worker_registration *message) {
 /* --- claim ------------------------------------------------------------------------------------------- */
 
 int claim_request_decode(json_t *document, struct faults *faults, struct claim_request *ret) {
-        static const char *const keys[] = {"worker", "claim_id", "slots", "wait_s", "sweep", "instance", NULL};
+        static const char *const keys[] = {"worker", "claim_id", "slots", "wait_s", "sweep", NULL};
         struct claim_request message = {0};
         size_t before = faults->n_total;
         struct reader reader;
@@ -105,7 +105,6 @@ int claim_request_decode(json_t *document, struct faults *faults, struct claim_r
         message.slots = (unsigned)slots;
         reader_number(&reader, "wait_s", 0, LIMIT_WAIT_S, &message.wait_s);
         message.sweep = reader_text(&reader, "sweep", LIMIT_NAME_BYTES);
-        message.instance = reader_text(&reader, "instance", LIMIT_NAME_BYTES);
         int r = verdict(faults, before);
         if (r == 0)
                 *ret = message;

@@ -32,7 +32,6 @@ struct claim_request {
         unsigned slots; /* default 1 */
         double wait_s;  /* default 0, 0–60 */
         const char *sweep; /* NULL = any */
-        const char *instance; /* the process, as it registered; NULL = not told */
 };
 int claim_request_decode(json_t *document, struct faults *faults, struct claim_request *ret);
 

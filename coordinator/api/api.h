@@ -14,6 +14,7 @@
 
 #include "common/error.h"
 #include "common/world.h"
+#include "proto/limits.h"
 #include "proto/route.h"
 
 struct models;
@@ -27,6 +28,7 @@ struct api_request {
         json_t *body;          /* owned by the call; NULL when the body was empty */
         json_t *query;         /* owned; object of strings, never NULL */
         char *idempotency_key; /* owned; NULL when left out */
+        char instance[LIMIT_NAME_BYTES + 1]; /* header Worker-Instance of a claim: the process, as it registered; empty when left out */
         char *body_sha256;     /* owned; set when there is a key: tells another body under the same key */
         const char *token;     /* who asks: the token's name, "" without authentication; scope of idempotency keys */
         const char *sweep_limit; /* public id of the only sweep that this token is good for; NULL = no limit */

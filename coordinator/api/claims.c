@@ -392,7 +392,7 @@ int claims_post(struct api *api, struct api_call *call) {
         if (!peer)
                 return reply_problem(call, 404, "there is no worker '%s': register first", claim.message.worker);
         peer_seen(api, peer);
-        peer_claims(api, peer, claim.message.instance);
+        peer_claims(api, peer, call->request.instance);
         char *answer = NULL;
         r = store_claim_find(api->store, peer->row.id, claim.message.claim_id, &answer);
         if (r <= 0)

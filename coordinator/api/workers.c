@@ -116,7 +116,7 @@ bool peer_shares_name(const struct api *api, const struct peer *peer) {
 }
 
 void peer_claims(struct api *api, struct peer *peer, const char *instance) {
-        if (!instance || !peer->row.instance || strcmp(instance, peer->row.instance) == 0)
+        if (!*instance || !peer->row.instance || strcmp(instance, peer->row.instance) == 0)
                 return;
         uint64_t now = api_now(api);
         if (now - peer->stray_last_ms >= STRAY_GONE_MS)

@@ -144,7 +144,8 @@ static bool content_type_is_json(const char *type) {
 /* Where a request ends must have one reading, or a proxy before us and we disagree, and what it takes for a body is a request
  * to us. libmicrohttpd takes the first of two lengths, and a chunked body with a length beside it. The other two decide who
  * asks whom. */
-static const char *const unique[] = {"Content-Length", "Transfer-Encoding", "Host", "Authorization", "Content-Type", "Lease", "Idempotency-Key"};
+static const char *const unique[] = {"Content-Length", "Transfer-Encoding", "Host", "Authorization", "Content-Type", "Lease", "Idempotency-Key",
+                                     "Worker-Instance"};
 #define N_UNIQUE (sizeof unique / sizeof *unique)
 
 struct header_count {
@@ -189,9 +190,11 @@ static void admit_headers(struct exchange *exchange) {
         bool is_right = exchange->route == ROUTE_MODEL_PIECE ? type && strcasecmp(type, "application/octet-stream") == 0 : content_type_is_json(type);
         exchange->wrong_type = !is_right || header(exchange, "Content-Encoding");
         const char *length = header(exchange, "Content-Length");
-        const char *key = header(exchange, "Idempotency-Key");
+        const char *key = header(exchange, "Idempotency-Key"), *instance = header(exchange, "Worker-Instance");
         if (length && strtoull(length, NULL, 10) > exchange->http->config.max_body_bytes)
                 answer_problem(&exchange->answer, 413, "the body is larger than %zu bytes", exchange->http->config.max_body_bytes);
+        else if (instance && (!*instance || strlen(instance) > LIMIT_NAME_BYTES))
+                answer_problem(&exchange->answer, 422, "Worker-Instance must have 1 to %d bytes", LIMIT_NAME_BYTES);
         else if (key && (!*key || strlen(key) > LIMIT_IDEMPOTENCY_KEY_BYTES))
                 answer_problem(&exchange->answer, 422, "Idempotency-Key must have 1 to %d bytes", LIMIT_IDEMPOTENCY_KEY_BYTES);
 }

@@ -198,6 +198,12 @@ static bool read_idempotency_key(struct exchange *exchange) {
         return !exchange->answer.status;
 }
 
+static void read_instance(struct exchange *exchange) {
+        struct api_request *request = &exchange->call.request;
+        const char *instance = MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, "Worker-Instance");
+        snprintf(request->instance, sizeof request->instance, "%s", instance ? instance : "");
+}
+
 /* Suspends first and pushes then: the answer may come before push returns. True when suspended: from then on the
  * answer is the core thread's to write, and nothing of it is looked at before the connection is resumed. */
 static bool push_call(struct exchange *exchange) {
@@ -339,8 +345,10 @@ enum MHD_Result exchange_handle(void *cls, struct MHD_Connection *connection, co
                 return r;
         }
         if (!exchange->suspended && !exchange->answer.status && !answer_here(exchange) && read_query(exchange) && !model_answer(exchange) &&
-            read_body(exchange) &&
-            read_idempotency_key(exchange) && push_call(exchange))
-                return MHD_YES;
+            read_body(exchange) && read_idempotency_key(exchange)) {
+                read_instance(exchange);
+                if (push_call(exchange))
+                        return MHD_YES;
+        }
         return send_answer(exchange);
 }

@@ -275,7 +275,8 @@ def test_two_processes_with_one_name_are_both_told_and_the_first_learns_why_its_
     shown = lambda: next(worker for worker in server.get("/v1/workers?limit=1000")["items"] if worker["name"] == name)
     sweep = server.create_sweep(run_cap=None)["id"]
     worker = server.register(name, instance="first")["id"]
-    ask = lambda instance: server.request("POST", "/v1/claims", {"worker": worker, "claim_id": unique(), "sweep": sweep, "instance": instance}, expect=200)
+    ask = lambda instance: server.request("POST", "/v1/claims", {"worker": worker, "claim_id": unique(), "sweep": sweep}, expect=200,
+                                          headers={"Worker-Instance": instance})
     answer = ask("first")
     assert "Name-Shared" not in answer.headers
     trial = answer.json()["trials"][0]
@@ -295,3 +296,4 @@ def test_two_processes_with_one_name_are_both_told_and_the_first_learns_why_its_
     assert server.register(name, instance="second")["name_shared_since"]
     assert server.register(name, instance="third")["name_shared_since"] is None
     assert "Name-Shared" not in ask("third").headers and shown()["name_shared_since"] is None
+    assert "Worker-Instance" in server.request("POST", "/v1/claims", {"worker": worker, "claim_id": unique()}, expect=422, headers={"Worker-Instance": "i" * 129}).text

@@ -20,7 +20,7 @@ import time
 
 PATIENCE_S = 30
 REGISTRATION_KEYS = {"name", "instance", "slots", "trainers", "model", "data", "facts", "unfit"}
-CLAIM_KEYS = {"worker", "claim_id", "slots", "wait_s", "sweep", "instance"}
+CLAIM_KEYS = {"worker", "claim_id", "slots", "wait_s", "sweep"}
 REPORT_KEYS = {"lease", "seq", "metrics", "progress", "outcome"}
 POINT_KEYS = {"name", "step", "epoch", "value", "time"}
 OUTCOME_KEYS = {"completed": {"value"}, "stopped": {"value"}, "failed": {"reason", "detail"}, "released": {"resume"}}

@@ -420,8 +420,8 @@ static void send_claim(struct agent *agent, uint64_t now_ms) {
                 world_make_id(agent->world, "c_", 26, agent->claim_id);
         }
         double left_s = idle_left_s(agent, now_ms), wait_s = left_s < CLAIM_WAIT_S ? left_s : CLAIM_WAIT_S;
-        _cleanup_json_ json_t *body = json_pack("{s:s, s:s, s:i, s:f, s:O}", "worker", agent->worker, "claim_id", agent->claim_id, "slots",
-                                                (int)agent->claimed_slots, "wait_s", wait_s, "instance", json_object_get(agent->registration, "instance"));
+        _cleanup_json_ json_t *body = json_pack("{s:s, s:s, s:i, s:f}", "worker", agent->worker, "claim_id", agent->claim_id, "slots",
+                                                (int)agent->claimed_slots, "wait_s", wait_s);
         agent->request_ms = now_ms;
         if (!body || net_send(agent->net, "POST", "/v1/claims", body, wait_s + CLAIM_SLACK_S, on_claimed, agent, &agent->request) < 0)
                 retry_later(agent, "cannot send a claim", NULL);
@@ -576,13 +576,14 @@ static void on_ended(void *data, bool suspect) {
 
 /* --- life ------------------------------------------------------------------------------------------- */
 
-static int open_net(struct agent *agent, struct error *err) {
+static int open_net(struct agent *agent, const char *instance, struct error *err) {
         char *token = NULL;
         int r = agent->options->token_file ? token_file_read(agent->options->token_file, &token, err) : 0;
         if (r == 0) {
                 struct net_options options = {.base_url = agent->options->coordinator,
                                               .token = token,
                                               .ca_file = agent->options->ca_file,
+                                              .instance = instance,
                                               .user_agent = "sweep-worker/" SWEEPD_VERSION};
                 r = net_new(&options, &agent->host.host, &agent->net, err);
         }
@@ -611,15 +612,15 @@ static int set_up(struct agent *agent, struct error *err) {
                 .models_max_bytes = agent->options->models_max_bytes,
                 .min_free_bytes = agent->options->min_free_bytes,
         };
+        char instance[INSTANCE_SIZE];
+        world_make_id(agent->world, "i_", 26, instance);
         int r = workdir_open(&folder, &agent->workdir, err);
         if (r == 0)
-                r = open_net(agent, err);
+                r = open_net(agent, instance, err);
         if (r == 0 && delivery_new(agent->net, agent->world, workdir_outbox(agent->workdir), &agent->delivery) < 0)
                 r = error_set(err, -ENOMEM, "out of memory");
         if (r == 0 && uploads_new(agent->net, agent->world, &agent->loop, workdir_models(agent->workdir), agent->delivery, &agent->uploads) < 0)
                 r = error_set(err, -ENOMEM, "out of memory");
-        char instance[INSTANCE_SIZE];
-        world_make_id(agent->world, "i_", 26, instance);
         if (r == 0)
                 r = registration_make(agent->options, instance, &agent->registration, err);
         return r == 0 ? start_allotting(agent, err) : r;

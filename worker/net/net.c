@@ -98,10 +98,12 @@ static int add_header(struct net *net, const char *name, const char *value) {
         return 0;
 }
 
-static int add_headers(struct net *net, const char *token) {
+static int add_headers(struct net *net, const char *instance, const char *token) {
         int r = add_header(net, "Content-Type", "application/json");
         if (r == 0)
                 r = add_header(net, "Accept", "application/json");
+        if (r == 0 && instance)
+                r = add_header(net, "Worker-Instance", instance);
         if (r == 0 && token) {
                 char bearer[1024];
                 snprintf(bearer, sizeof bearer, "Bearer %s", token);
@@ -129,7 +131,7 @@ int net_new(const struct net_options *options, const struct net_host *host, stru
         net->ca_file = options->ca_file ? strdup(options->ca_file) : NULL;
         net->user_agent = strdup(options->user_agent);
         net->multi = curl_multi_init();
-        if (!net->base_url || (options->ca_file && !net->ca_file) || !net->user_agent || !net->multi || add_headers(net, options->token) < 0) {
+        if (!net->base_url || (options->ca_file && !net->ca_file) || !net->user_agent || !net->multi || add_headers(net, options->instance, options->token) < 0) {
                 r = error_set(err, -ENOMEM, "out of memory");
                 goto fail;
         }

@@ -26,6 +26,7 @@ struct net_options {
         const char *token;    /* NULL = none; never logged */
         const char *ca_file;  /* NULL = the system's */
         const char *user_agent;
+        const char *instance; /* the header Worker-Instance: tells processes under one worker's name apart; NULL = none */
 };
 
 struct net_answer {

@@ -464,8 +464,8 @@ static void a_silent_worker_is_gone_and_comes_back_by_claiming(void **state) {
 static bool hears_of_another(struct house *house, const char *worker, const char *instance) {
         static int n;
         char body[160];
-        snprintf(body, sizeof body, "{'worker':'%s','claim_id':'by %s %d','instance':'%s'}", worker, instance, ++n, instance);
-        struct ask *ask = house_ask(house, ROUTE_CLAIM, NULL, body);
+        snprintf(body, sizeof body, "{'worker':'%s','claim_id':'by %s %d'}", worker, instance, ++n);
+        struct ask *ask = house_ask_as(house, ROUTE_CLAIM, body, instance);
         bool hears = ask->name_shared;
         assert_int_equal(ask->status, 204);
         ask_free(ask);

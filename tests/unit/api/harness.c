@@ -199,6 +199,13 @@ struct ask *house_ask(struct house *house, enum route route, const char *id, con
         return house_ask_keyed(house, route, id, body, NULL);
 }
 
+struct ask *house_ask_as(struct house *house, enum route route, const char *body, const char *instance) {
+        struct ask *ask = ask_new(route, NULL, body, NULL);
+        snprintf(ask->call.request.instance, sizeof ask->call.request.instance, "%s", instance);
+        turn(house, &ask->call);
+        return ask;
+}
+
 struct ask *house_query(struct house *house, enum route route, const char *id, const char *key, const char *value, const char *key2,
                         const char *value2) {
         struct ask *ask = ask_new(route, id, NULL, NULL);

@@ -45,6 +45,7 @@ void house_reopen(struct house *house); /* as after a restart of the process */
 
 /* Starts a request: body is JSON text with ' for ", NULL for none. The turn runs, and the jobs that it started. */
 struct ask *house_ask(struct house *house, enum route route, const char *id, const char *body);
+struct ask *house_ask_as(struct house *house, enum route route, const char *body, const char *instance);
 struct ask *house_ask_keyed(struct house *house, enum route route, const char *id, const char *body, const char *key);
 struct ask *house_query(struct house *house, enum route route, const char *id, const char *key, const char *value, const char *key2,
                         const char *value2);
