@@ -335,7 +335,7 @@ static int enqueue_list_decode(const struct reader *reader, struct enqueue_reque
                 return -ENOMEM;
         message->n = n;
         char pointer[POINTER_SIZE];
-        for (size_t i = 0; i < n; i++) {
+        for (size_t i = 0; i < n && n_points <= LIMIT_ENQUEUE_POINTS; i++) {
                 struct enqueue_item *item = &message->items[i];
                 int r = enqueue_item_decode(json_array_get(list, i), pointer_join_index(pointer, sizeof pointer, "/trials", i), reader->faults, item);
                 if (r < 0)

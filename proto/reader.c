@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/nearest.h"
+#include "proto/limits.h"
 
 #define WHOLE_MAX 9007199254740991.0 /* 2^53-1: a double tells every whole number up to here from its neighbours */
 
@@ -41,7 +42,8 @@ void reader_refuse_unknown(const struct reader *reader, const char *const *known
                 size_t i = 0;
                 while (known[i] && strcmp(known[i], key) != 0)
                         i++;
-                const char *meant = known[i] ? NULL : nearest_of(key, known);
+                bool is_told = !known[i] && reader->faults->n < LIMIT_FAULTS; /* a body has room for a hundred thousand */
+                const char *meant = is_told ? nearest_of(key, known) : NULL;
                 if (!known[i])
                         reader_fault(reader, key, "unknown key '%.*s'%s%s%s", 128, key, meant ? ": did you mean '" : "", meant ? meant : "", meant ? "'?" : "");
         }

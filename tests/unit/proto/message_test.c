@@ -277,6 +277,24 @@ static void queries_of_lists_are_checked(void **state) {
         }
 }
 
+/* No more of them are decoded than a request may have, and those after the cap are not looked at. */
+static void too_many_imported_points_are_refused(void **state) {
+        (void)state;
+        _cleanup_json_ json_t *points = json_array(), *document = json_pack("{s:[]}", "trials");
+        json_t *trials = json_object_get(document, "trials");
+        for (int i = 0; i < LIMIT_POINTS_PER_REPORT; i++)
+                json_array_append_new(points, json_pack("{s:s, s:i, s:f}", "name", "m", "step", i, "value", 0.5));
+        for (int i = 0; i <= LIMIT_ENQUEUE_POINTS / LIMIT_POINTS_PER_REPORT; i++)
+                json_array_append_new(trials, json_pack("{s:{}, s:f, s:O}", "params", "value", 0.5, "metrics", points));
+        json_array_append_new(trials, json_pack("{s:i}", "x", 1));
+        struct faults faults = {0};
+        assert_int_equal(decode(ENQUEUE, document, &faults), MESSAGE_FAULTY);
+        assert_int_equal(faults.n_total, 1);
+        assert_string_equal(faults.items[0].pointer, "/trials");
+        assert_non_null(strstr(faults.items[0].detail, "points"));
+        faults_fini(&faults);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(mistakes_are_named),
@@ -288,6 +306,7 @@ int main(void) {
                 cmocka_unit_test(a_registration_keeps_fingerprints),
                 cmocka_unit_test(a_patch_can_lift_the_run_cap),
                 cmocka_unit_test(enqueue_takes_one_or_many),
+                cmocka_unit_test(too_many_imported_points_are_refused),
                 cmocka_unit_test(queries_of_lists_are_checked),
         };
         return cmocka_run_group_tests_name("proto/message", tests, NULL, NULL);

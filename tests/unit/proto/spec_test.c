@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "common/cleanup.h"
 #include "common/json.h"
@@ -502,6 +503,24 @@ static void relations_are_checked(void **state) {
         }
 }
 
+/* Near names are looked for only where they are told: the thread that reads a body is the one that all wait for. */
+static void a_body_full_of_unknown_keys_is_refused_soon(void **state) {
+        (void)state;
+        _cleanup_json_ json_t *document = json_object();
+        const size_t n = 100000;
+        for (size_t i = 0; i < n; i++) {
+                char key[65];
+                snprintf(key, sizeof key, "%064zu", i);
+                json_object_set_new(document, key, json_null());
+        }
+        _cleanup_faults_ struct faults faults = {0};
+        struct sweep_spec *spec;
+        clock_t begun = clock();
+        assert_int_equal(sweep_spec_parse(document, &faults, &spec), SPEC_FAULTY);
+        assert_true(faults.n_total > n);
+        assert_true((double)(clock() - begun) / CLOCKS_PER_SEC < 5);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_three_stage_example_is_accepted),
@@ -513,6 +532,7 @@ int main(void) {
                 cmocka_unit_test(methods_and_trainers_are_checked),
                 cmocka_unit_test(all_faults_come_at_once),
                 cmocka_unit_test(faults_past_the_cap_are_counted),
+                cmocka_unit_test(a_body_full_of_unknown_keys_is_refused_soon),
                 cmocka_unit_test(a_document_that_is_no_object_is_a_fault),
                 cmocka_unit_test(a_command_without_program_names_its_first_word),
                 cmocka_unit_test(a_spec_without_metric_has_an_empty_name),
