@@ -133,7 +133,7 @@ int ctl_each(struct ctl *ctl, const char *path, int (*visit)(void *data, const j
                         return r;
                 json_array_foreach(json_object_get(answer.body, "items"), i, item) {
                         r = visit(data, item);
-                        if (r < 0)
+                        if (r != 0)
                                 return r;
                 }
                 const char *after = field_text(answer.body, "next");

@@ -46,7 +46,7 @@ char *ctl_path(const char *collection, const char *id, const char *rest);
 /* All items of a list, page after page, up to --limit: {"items":[…],"next":…}. query: "state=running" or "". */
 int ctl_list(struct ctl *ctl, const char *path, const char *query, json_t **ret);
 
-/* Calls visit for every item of a list, page after page. 0, what visit returned where it is negative, or the exit code of a call that failed. */
+/* Calls visit for every item of a list, page after page. 0, what visit returned where it is not 0, or the exit code of a call that failed. */
 int ctl_each(struct ctl *ctl, const char *path, int (*visit)(void *data, const json_t *item), void *data);
 
 /* One line of JSON on stdout. */

@@ -1,10 +1,12 @@
 """`sweepctl export --format tensorboard`, read by a small reader of our own: TFRecords with their sums, and protobuf by field numbers.
 tests/slow/test_tensorboard.py asks TensorBoard itself."""
+import http.server
 import json
 import os
 import resource
 import struct
 import subprocess
+import threading
 
 import pytest
 
@@ -238,6 +240,32 @@ def test_what_is_there_stays_and_failures_leave_nothing(server, study, tmp_path)
     (tmp_path / "empty").mkdir()
     export(tmp_path / "empty", expect=0)
     assert (tmp_path / "empty" / "trial-0001").is_dir()
+
+
+def test_a_trial_whose_points_cannot_be_had_leaves_nothing(tmp_path):
+    answers = {"/v1/sweeps/s1": {"id": "s1"}, "/v1/trials/t2/metrics": {"items": [], "next": None},
+               "/v1/sweeps/s1/trials": {"items": [{"id": f"t{n}", "number": n, "state": "completed", "attempt": 1, "value": 1} for n in (1, 2)], "next": None}}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            answer = answers.get(self.path.split("?")[0])
+            body = json.dumps(answer or {"title": "not found", "status": 404}).encode()
+            self.send_response(200 if answer else 404)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *ignored):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as source:
+        thread = threading.Thread(target=source.serve_forever, daemon=True)
+        thread.start()
+        command = [program("sweepctl"), "export", "s1", "--format", "tensorboard", "--output", "board", "--server", f"http://127.0.0.1:{source.server_port}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60 + PATIENCE_S, cwd=tmp_path)
+        source.shutdown()
+        thread.join()
+    assert done.returncode == 1 and "not found" in done.stderr and done.stdout == "" and list(tmp_path.iterdir()) == []
 
 
 def test_a_disk_that_takes_no_more_is_told_and_leaves_nothing(server, tmp_path):
