@@ -7,7 +7,7 @@ import {Study, flat, isEnded} from "./model.js";
 import {TrialTable, comparison, metricsOf} from "./trials.js";
 import {createSweep, indented, locate, mergePatch, progressBar, specDialog} from "./sweeps.js";
 import {historyView} from "./history.js";
-import {concluded} from "./words.js";
+import {concluded, waiting} from "./words.js";
 import {ParallelHover} from "./hover.js";
 
 const TABS = [["overview", "Overview"], ["analysis", "Analysis"], ["curves", "Curves"], ["timeline", "Timeline"], ["trials", "Trials"], ["spec", "Spec"], ["history", "History"]];
@@ -76,6 +76,22 @@ export async function sweepPage(main, {id, tab, query}, context) {
     const last = items.filter((item) => item.what === state).at(-1);
     if (!last || why.state !== state || closed) return;
     why.text = `${sentence(last.text).replace(/\.$/, "")} (${last.who ? `${last.who}, ` : ""}${clock(last.time)}).`;
+    header();
+  }
+
+  // Why nothing of it runs although it should: looked at when the head is drawn, then every five seconds.
+  const held = {text: "", timer: null};
+  async function learnWaiting() {
+    const still = study.sweep.state === "running" && !study.sweep.counts.running;
+    if (!still) held.text = "";
+    if (!still || held.timer || closed) return;
+    held.timer = setTimeout(() => { held.timer = null; learnWaiting(); }, 5000);
+    if (document.hidden) return;
+    const workers = [];
+    try { await pages("/v1/workers", (some) => workers.push(...some), {signal: study.stopped.signal}); } catch { return; }
+    const text = waiting(study.sweep, workers);
+    if (closed || held.text === text) return;
+    held.text = text;
     header();
   }
 
@@ -156,6 +172,7 @@ export async function sweepPage(main, {id, tab, query}, context) {
     const counts = Object.entries(sweep.counts).filter(([, n]) => n > 0);
     document.title = `${sweep.name || id} · sweepd`;
     learnWhy();
+    learnWaiting();
     put(top, h("div", {class: "row head"}, h("h1", {}, sweep.name || id), pill(sweep.state), h("span", {class: "soft"}, sweep.method), h("span", {class: "grow"}), h("span", {class: "row actions"},
       sweep.state === "running" ? button("Pause", () => act("Pause", path, {state: "paused"})) : sweep.state === "paused" ? button("Resume", () => act("Resume", path, {state: "running"}), {class: "primary"}) : null,
       sweep.state !== "cancelled" ? [button("Edit", edit, {title: "Bounds, values, parameters, stages to come"}), button("Extend", extend), button("Enqueue", enqueue)] : null, button("Clone", clone), button("Report", report, {title: "The study as one HTML file"}),
@@ -164,7 +181,8 @@ export async function sweepPage(main, {id, tab, query}, context) {
     h("div", {class: "cards"},
       h("section", {class: "card", "data-card": "progress"}, h("h2", {}, "Progress"), h("div", {class: "stat"}, `${ended}${total ? ` of ${total}` : ""}`, h("span", {class: "soft"}, " trials")), progressBar(study),
         h("div", {class: "row"}, counts.map(([state, n]) => h("span", {}, pill(state), ` ${n}`))),
-        h("p", {class: "note"}, sweep.eta_s ? `About ${duration(sweep.eta_s)} left. ` : "", stage && study.stages ? `Stage ${stage.index + 1} of ${study.stages.length}: ${stage.method}${stage.total ? `, ${stage.proposed} of ${stage.total} proposed` : ""}. ` : "", `Created ${clock(sweep.created)}. `, why.text)),
+        h("p", {class: "note"}, sweep.eta_s ? `About ${duration(sweep.eta_s)} left. ` : "", stage && study.stages ? `Stage ${stage.index + 1} of ${study.stages.length}: ${stage.method}${stage.total ? `, ${stage.proposed} of ${stage.total} proposed` : ""}. ` : "", `Created ${clock(sweep.created)}. `, why.text),
+        held.text ? h("p", {class: "note", "data-waits": ""}, h("a", {href: "#/workers"}, held.text)) : null),
       h("section", {class: "card", "data-card": "best"}, h("h2", {}, `Best ${study.metricName}`), best ? [
         h("div", {class: "stat"}, num(best.value), h("span", {class: "soft"}, "  "), h("a", {href: `#/trial/${best.id}`, class: "note"}, `trial ${best.number}`)),
         interval ? h("p", {class: "note"}, better ? ["The model recommends ", h("a", {href: `#/trial/${better.id}`}, `trial ${better.number}`), ` (observed ${num(better.value)}). `] : "",
@@ -406,5 +424,5 @@ export async function sweepPage(main, {id, tab, query}, context) {
     toast(error.message, true);
     setTimeout(() => { if (!closed) { study.loaded = true; study.reload(); } }, 3000);
   });
-  return {go, leave: () => { closed = true; clearTimeout(timer); close(); study.stop(); }};
+  return {go, leave: () => { closed = true; clearTimeout(timer); clearTimeout(held.timer); close(); study.stop(); }};
 }

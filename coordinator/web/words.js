@@ -1,4 +1,4 @@
-// What the stages of a study found, in sentences.
+// What the stages of a study found, and what a sweep waits for, in sentences.
 import {num} from "./dom.js";
 import {isEnded} from "./model.js";
 
@@ -54,6 +54,17 @@ function failures(study, stage) {
   const ended = study.trials.filter((trial) => trial.stage === stage.index && isEnded(trial)), failed = ended.filter((trial) => trial.state === "failed").length;
   if (!failed) return [];
   return [failed === ended.length ? `${failed === 1 ? "Its one trial" : `All its ${failed} trials`} so far failed.` : `${failed} of its ${count(ended.length, "trial")} failed.`];
+}
+
+// Why nothing of a running sweep runs: workers, as the server lists them. "" where that is for a moment only.
+export function waiting(sweep, workers) {
+  if (sweep.state !== "running" || sweep.counts.running > 0) return "";
+  const whyNot = (worker) => worker.excluded?.find((one) => one.sweep === sweep.id)?.why;
+  const active = workers.filter((worker) => worker.state === "active"), takers = active.filter((worker) => !whyNot(worker));
+  if (!workers.length) return "It waits for the first worker.";
+  if (!active.length) return "It waits: none of the workers is active.";
+  if (!takers.length) return `No worker takes it; ${active[0].name}: ${whyNot(active[0])}.`;
+  return takers.every((worker) => worker.trials.length >= worker.slots) ? "It waits for a free slot: the workers are busy with other sweeps." : "";
 }
 
 // Sentences about a stage that has begun; all: every such stage.

@@ -1,6 +1,6 @@
 // Who evaluates: state, what runs, how fast, and why a worker gets nothing.
 import {call, getIfThere, pages, stream} from "./api.js";
-import {ago, confirmed, duration, h, num, pill, put, throttle, toast} from "./dom.js";
+import {ago, clock, confirmed, duration, h, num, pill, put, throttle, toast} from "./dom.js";
 
 export async function workersPage(main, context) {
   const body = h("div", {}), known = new Map(), sweeps = new Map(); // running trials by id: {trial, speed}; names of sweeps by id
@@ -28,7 +28,10 @@ export async function workersPage(main, context) {
     const [label, what] = actions[worker.state];
     return h("button", {type: "button", onclick: what(worker)}, label);
   };
-  const whyNot = (worker) => worker.quarantine ? h("div", {class: "note"}, `${worker.quarantine.why}, ${ago(worker.quarantine.since)}`) : null;
+  const whyNot = (worker) => [
+    worker.quarantine ? h("div", {class: "note"}, `${worker.quarantine.why}, ${ago(worker.quarantine.since)}`) : null,
+    worker.name_shared_since ? h("div", {class: "note error"}, `Two processes have this name, since ${clock(worker.name_shared_since)}: give each host one of its own.`) : null,
+  ];
 
   // Speeds are read on from where the last look ended, so that a trial of many points costs its new ones only.
   async function look(id) {

@@ -437,6 +437,31 @@ def test_workers_are_seen_as_they_come(tmp_path):
         for part in range(3):  # more than one page of points
             server.report(trial, part + 1, metrics=[{"name": "perf/tokens_per_s", "step": 1000 * part + step, "value": 1000 * part + step} for step in range(1, 801)])
         browser.wait("document.querySelector('.workers').textContent.includes('2800 tokens/s')")
+        for instance in ("first", "second"):
+            shared = server.register("shared", instance=instance)
+        assert "Two processes" not in browser.text()
+        for claim in ("d", "e"):  # the older one goes on, which is no claim that was long on its way
+            time.sleep(1.1)
+            server.request("POST", "/v1/claims", {"worker": shared["id"], "claim_id": claim}, headers={"Worker-Instance": "first"})
+        browser.wait("document.querySelector('.workers').textContent.includes('Two processes have this name, since ')")
+        assert not browser.complaints()
+
+
+def test_why_nothing_of_a_sweep_runs_is_told(tmp_path):
+    waits = "document.querySelector('[data-waits]')?.textContent.includes(arguments[0])"
+    with Daemon(tmp_path) as server, chromium() as browser:
+        sweep, other = server.create_sweep(run_cap=None), server.create_sweep(run_cap=None)
+        browser.open(server, f"/sweep/{sweep['id']}")
+        browser.wait(waits, "waits for the first worker")
+        worker = server.register("one")
+        server.claim(worker["id"], "a", sweep=other["id"])
+        browser.wait(waits, "busy with other sweeps")
+        server.post(f"/v1/workers/{worker['id']}/drain")
+        browser.wait(waits, "none of the workers is active")
+        server.register("two", trainers=["builtin"])
+        browser.wait(waits, "No worker takes it; two:")
+        server.claim(server.register("three")["id"], "b", sweep=sweep["id"])
+        browser.wait("!document.querySelector('[data-waits]')")
         assert not browser.complaints()
 
 
