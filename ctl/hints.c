@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "common/cleanup.h"
-#include "common/utf8.h"
 #include "sweeps.h"
 #include "table.h"
 
@@ -37,20 +36,21 @@ static const char *excluded_from(const json_t *worker, const char *sweep) {
 
 bool hint_waiting(struct ctl *ctl, const json_t *sweep, char *ret, size_t size) {
         const char *id = field_text(sweep, "id"), *first_name = NULL, *first_why = NULL;
+        char name[CELL_BYTES], why[WHY_BYTES];
         size_t i, n_active = 0, n_excluded = 0, n_busy = 0;
         if (!id || !is_state(sweep, "running") || count_of(sweep, "running") > 0)
                 return false;
         _cleanup_json_ json_t *workers = get_items(ctl, "/v1/workers?limit=1000");
         json_t *worker;
         json_array_foreach(workers, i, worker) {
-                const char *why = excluded_from(worker, id);
+                const char *reason = excluded_from(worker, id);
                 if (!is_state(worker, "active"))
                         continue;
                 n_active++;
-                n_excluded += why != NULL;
-                n_busy += !why && (double)json_array_size(json_object_get(worker, "trials")) >= field_number(worker, "slots");
-                if (why && !first_why) {
-                        first_why = why;
+                n_excluded += reason != NULL;
+                n_busy += !reason && (double)json_array_size(json_object_get(worker, "trials")) >= field_number(worker, "slots");
+                if (reason && !first_why) {
+                        first_why = reason;
                         first_name = field_text(worker, "name");
                 }
         }
@@ -61,7 +61,8 @@ bool hint_waiting(struct ctl *ctl, const json_t *sweep, char *ret, size_t size) 
         else if (n_active == 0)
                 snprintf(ret, size, "none of the workers is active: sweepctl workers");
         else if (n_excluded == n_active)
-                snprintf(ret, size, "no worker takes it; %s: %s", first_name ? first_name : "?", first_why);
+                snprintf(ret, size, "no worker takes it; %s: %s", text_shown(first_name ? first_name : "?", name, sizeof name),
+                         text_shown(first_why, why, sizeof why));
         else if (n_busy == n_active - n_excluded)
                 snprintf(ret, size, "for a free slot: the workers are busy with other sweeps");
         else
@@ -88,10 +89,7 @@ bool hint_failed(struct ctl *ctl, const json_t *sweep, char *ret, size_t size) {
         const char *reason = field_text(trial, "reason"), *detail = field_text(trial, "detail"), *name = field_text(trial, "id");
         if (!trial || !name)
                 return false;
-        utf8_copy(why, sizeof why, detail ? detail : "");
-        for (char *c = why; *c; c++)
-                if ((unsigned char)*c < ' ')
-                        *c = ' ';
+        text_shown(detail ? detail : "", why, sizeof why);
         snprintf(ret, size, "trial %.0f (%s)%s%s%s%s", field_number(trial, "number"), name, reason ? ", " : "", reason ? reason : "", *why ? ": " : "", why);
         return true;
 }

@@ -111,8 +111,7 @@ static size_t bytes_of_control(const char *text) {
         return turns ? 3 : 0; /* the direction of writing: what stands behind it would be read in another order */
 }
 
-/* Control characters of names and error texts become spaces. Cuts at whole characters. */
-static const char *clean(const char *text, char *ret, size_t size) {
+const char *text_shown(const char *text, char *ret, size_t size) {
         size_t n = 0;
         for (size_t bytes; *text && n + 4 < size; text += bytes ? bytes : 1) {
                 bytes = bytes_of_control(text);
@@ -130,11 +129,11 @@ static const char *clean(const char *text, char *ret, size_t size) {
 
 const char *text_of(const json_t *value, char *ret, size_t size) {
         if (!value || json_is_null(value))
-                return clean("-", ret, size);
+                return text_shown("-", ret, size);
         if (json_is_string(value))
-                return clean(json_string_value(value), ret, size);
+                return text_shown(json_string_value(value), ret, size);
         _cleanup_free_ char *text = json_text(value);
-        return clean(text ? text : "?", ret, size);
+        return text_shown(text ? text : "?", ret, size);
 }
 
 const char *text_of_number(const json_t *value, char *ret, size_t size) {
@@ -146,7 +145,7 @@ const char *text_of_number(const json_t *value, char *ret, size_t size) {
 
 const char *text_of_seconds(double seconds, char *ret, size_t size) {
         if (!(seconds >= 0) || seconds > 1e9)
-                return clean("-", ret, size);
+                return text_shown("-", ret, size);
         unsigned long s = (unsigned long)(seconds + 0.5);
         if (s >= 86400)
                 snprintf(ret, size, "%lud %luh", s / 86400, s / 3600 % 24);
@@ -177,5 +176,5 @@ static void add_params(const json_t *params, const char *prefix, char *ret, size
 const char *text_of_params(const json_t *params, char *ret, size_t size) {
         char all[4096] = "";
         add_params(params, "", all, sizeof all);
-        return clean(all, ret, size);
+        return text_shown(all, ret, size);
 }

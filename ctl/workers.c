@@ -76,11 +76,11 @@ int command_workers(struct ctl *ctl) {
         }
         table_print(&table, stdout);
         json_array_foreach(json_object_get(list, "items"), i, worker) {
-                char why[1024], line[1200];
+                char why[1024], line[1200], shown[1200];
                 const char *name = field_text(worker, "name");
                 if (why_not(worker, why, sizeof why)) {
                         snprintf(line, sizeof line, "%.128s: %s", name ? name : "?", why);
-                        screen_print_wrapped(stdout, line, 2, screen_columns(stdout));
+                        screen_print_wrapped(stdout, text_shown(line, shown, sizeof shown), 2, screen_columns(stdout));
                 }
         }
         return r < 0 ? EXIT_FAILED : EXIT_FINE;

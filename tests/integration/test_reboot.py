@@ -210,7 +210,7 @@ def test_a_coordinators_host_is_started_anew_by_the_first_who_knocks(tmp_path, p
         sweep = create(server, 3)
         worker.boot()
         wait_until(lambda: server.get(f"/v1/sweeps/{sweep}")["counts"]["completed"] == 1, "no trial ends")
-        wait_until(lambda: server.get(f"/v1/sweeps/{sweep}")["counts"]["running"] == 1, "no trial runs")
+        wait_until(lambda: server.get(f"/v1/sweeps/{sweep}")["counts"]["running"] == 1 and len(worker.runs()) == 2, "no trial runs")
         told = server.get(f"/v1/sweeps/{sweep}/trials")["items"]
         server.session.close()  # no connection but the worker's, so that the address is free soon
         host.power_off()
