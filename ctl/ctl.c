@@ -7,6 +7,7 @@
 #include "common/cleanup.h"
 #include "common/json.h"
 #include "proto/limits.h"
+#include "screen.h"
 
 int ctl_fail(const struct error *err) {
         fprintf(stderr, "sweepctl: %s\n", err->text);
@@ -38,7 +39,7 @@ double field_number(const json_t *object, const char *key) {
 /* A problem object of RFC 9457 with all its faults. */
 static void print_problem(const struct answer *answer, const struct document *document) {
         const char *title = field_text(answer->body, "title"), *detail = field_text(answer->body, "detail");
-        fprintf(stderr, "sweepctl: %d %s%s%s\n", answer->status, title ? title : "", detail ? ": " : "", detail ? detail : "");
+        screen_print(stderr, "sweepctl: %d %s%s%s\n", answer->status, title ? title : "", detail ? ": " : "", detail ? detail : "");
         size_t i;
         json_t *fault, *faults = json_object_get(answer->body, "errors");
         json_array_foreach(faults, i, fault) {

@@ -7,6 +7,7 @@
 #include "common/fs.h"
 #include "common/json.h"
 #include "proto/limits.h"
+#include "screen.h"
 
 void document_fini(struct document *document) {
         json_decref(document->value);
@@ -59,7 +60,7 @@ void document_print_fault(const struct document *document, const char *pointer, 
                 fprintf(out, "%s:%u: ", document->name, line);
         else
                 fprintf(out, "  ");
-        fprintf(out, "%s%s%s\n", pointer, *pointer ? ": " : "", detail);
+        screen_print(out, "%s%s%s\n", pointer, *pointer ? ": " : "", detail);
 }
 
 void document_print_warnings(const struct document *document, FILE *out) {

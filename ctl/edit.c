@@ -12,6 +12,7 @@
 #include "common/fs.h"
 #include "common/json.h"
 #include "ctl.h"
+#include "screen.h"
 #include "sweeps.h"
 
 /* --- the difference ------------------------------------------------------------------------------------ */
@@ -273,7 +274,7 @@ int command_history(struct ctl *ctl) {
         json_t *item;
         json_array_foreach(json_object_get(list, "items"), i, item) {
                 const char *time = field_text(item, "time"), *who = field_text(item, "who"), *text = field_text(item, "text");
-                printf("%.19s  %-12s  after %.0f trials  %s\n", time ? time : "", !who ? "(sweepd)" : *who ? who : "-", field_number(item, "trials"),
+                screen_print(stdout, "%.19s  %-12s  after %.0f trials  %s\n", time ? time : "", !who ? "(sweepd)" : *who ? who : "-", field_number(item, "trials"),
                        text ? text : "");
         }
         return EXIT_FINE;

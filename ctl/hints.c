@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "common/cleanup.h"
+#include "common/utf8.h"
+#include "screen.h"
 #include "sweeps.h"
 #include "table.h"
 
@@ -36,7 +38,6 @@ static const char *excluded_from(const json_t *worker, const char *sweep) {
 
 bool hint_waiting(struct ctl *ctl, const json_t *sweep, char *ret, size_t size) {
         const char *id = field_text(sweep, "id"), *first_name = NULL, *first_why = NULL;
-        char name[CELL_BYTES], why[WHY_BYTES];
         size_t i, n_active = 0, n_excluded = 0, n_busy = 0;
         if (!id || !is_state(sweep, "running") || count_of(sweep, "running") > 0)
                 return false;
@@ -61,12 +62,12 @@ bool hint_waiting(struct ctl *ctl, const json_t *sweep, char *ret, size_t size) 
         else if (n_active == 0)
                 snprintf(ret, size, "none of the workers is active: sweepctl workers");
         else if (n_excluded == n_active)
-                snprintf(ret, size, "no worker takes it; %s: %s", text_shown(first_name ? first_name : "?", name, sizeof name),
-                         text_shown(first_why, why, sizeof why));
+                snprintf(ret, size, "no worker takes it; %s: %s", first_name ? first_name : "?", first_why);
         else if (n_busy == n_active - n_excluded)
                 snprintf(ret, size, "for a free slot: the workers are busy with other sweeps");
         else
                 return false;
+        screen_one_line(ret);
         return true;
 }
 
@@ -89,7 +90,8 @@ bool hint_failed(struct ctl *ctl, const json_t *sweep, char *ret, size_t size) {
         const char *reason = field_text(trial, "reason"), *detail = field_text(trial, "detail"), *name = field_text(trial, "id");
         if (!trial || !name)
                 return false;
-        text_shown(detail ? detail : "", why, sizeof why);
+        utf8_copy(why, sizeof why, detail ? detail : "");
+        screen_one_line(why);
         snprintf(ret, size, "trial %.0f (%s)%s%s%s%s", field_number(trial, "number"), name, reason ? ", " : "", reason ? reason : "", *why ? ": " : "", why);
         return true;
 }

@@ -19,6 +19,7 @@
 #include "ctl.h"
 #include "proto/limits.h"
 #include "proto/spec.h"
+#include "screen.h"
 
 #define FILE_BYTES_MAX (64u << 20)
 #define COLUMNS_MAX 4096
@@ -257,7 +258,7 @@ static void print_faults(const struct import *import, size_t first, const json_t
         size_t i;
         json_t *fault;
         const char *detail = field_text(problem, "detail");
-        fprintf(stderr, "sweepctl: %s\n", detail ? detail : "refused");
+        screen_print(stderr, "sweepctl: %s\n", detail ? detail : "refused");
         json_array_foreach(json_object_get(problem, "errors"), i, fault) {
                 const char *pointer = field_text(fault, "pointer"), *text = field_text(fault, "detail");
                 size_t item = 0;
@@ -265,9 +266,9 @@ static void print_faults(const struct import *import, size_t first, const json_t
                 if (!pointer || !text)
                         continue;
                 if (sscanf(pointer, "/trials/%zu%n", &item, &at) == 1 && first + item < import->n_lines)
-                        fprintf(stderr, "%s:%zu: %s: %s\n", import->file, import->lines[first + item], pointer + at, text);
+                        screen_print(stderr, "%s:%zu: %s: %s\n", import->file, import->lines[first + item], pointer + at, text);
                 else
-                        fprintf(stderr, "  %s: %s\n", pointer, text);
+                        screen_print(stderr, "  %s: %s\n", pointer, text);
         }
 }
 

@@ -1,6 +1,7 @@
 #include "screen.h"
 
 #include <math.h>
+#include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,43 @@ size_t screen_rows(FILE *out) {
 bool screen_has_colours(FILE *out) {
         const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
         return fileno(out) >= 0 && isatty(fileno(out)) && !(no && *no) && term && strcmp(term, "dumb") != 0;
+}
+
+size_t screen_bytes_of_control(const char *text) {
+        const unsigned char *c = (const unsigned char *)text;
+        if (c[0] < ' ' || c[0] == 0x7f)
+                return 1;
+        if (c[0] == 0xc2 && (c[1] & 0xe0) == 0x80) /* U+0080 … U+009F */
+                return 2;
+        bool turns = c[0] == 0xe2 && ((c[1] == 0x80 && ((c[2] >= 0xaa && c[2] <= 0xae) || c[2] == 0x8e || c[2] == 0x8f)) || /* U+202A … U+202E, U+200E, U+200F */
+                                      (c[1] == 0x81 && c[2] >= 0xa6 && c[2] <= 0xa9));                                     /* U+2066 … U+2069 */
+        return turns ? 3 : 0; /* the direction of writing: what stands behind it would be read in another order */
+}
+
+void screen_write(FILE *out, const char *text, size_t len) {
+        for (size_t at = 0, bytes; at < len; at += bytes ? bytes : 1) {
+                bytes = text[at] == '\n' ? 0 : screen_bytes_of_control(text + at);
+                putc(bytes ? ' ' : text[at], out);
+        }
+}
+
+void screen_print(FILE *out, const char *format, ...) {
+        _cleanup_free_ char *text = NULL;
+        va_list ap;
+        va_start(ap, format);
+        int len = vasprintf(&text, format, ap);
+        va_end(ap);
+        if (len < 0) {
+                text = NULL; /* not defined then */
+                return;
+        }
+        screen_write(out, text, (size_t)len);
+}
+
+const char *screen_one_line(char *text) {
+        for (char *end = text; (end = strpbrk(end, "\r\n"));)
+                *end = ' ';
+        return text;
 }
 
 /* Of the first character, whose bytes go to *ret_bytes. What is no UTF-8 counts as one column. */
@@ -130,7 +168,7 @@ static void print_line_wrapped(FILE *out, const char *line, size_t len, size_t i
                         fprintf(out, "%*s", (int)spaces, "");
                         column += spaces;
                 }
-                fwrite(line + at + spaces, 1, bytes, out);
+                screen_write(out, line + at + spaces, bytes);
                 column += width;
                 at += spaces + bytes;
         }

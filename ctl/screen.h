@@ -12,6 +12,16 @@ size_t screen_rows(FILE *out);
 /* A terminal that is not dumb, and NO_COLOR is not set. */
 bool screen_has_colours(FILE *out);
 
+/* Of the first character, when terminals obey it instead of showing it; else 0. */
+size_t screen_bytes_of_control(const char *text);
+
+/* What somebody else wrote, for people: what terminals would obey becomes spaces, but for ends of lines. */
+void screen_write(FILE *out, const char *text, size_t len);
+void screen_print(FILE *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Its ends of lines become spaces. Returns the text. */
+const char *screen_one_line(char *text);
+
 size_t screen_width(const char *text);
 
 /* The first `columns` columns of the text, with … where it was cut. ret: at least 4 bytes. */

@@ -372,6 +372,8 @@ static void print_report(const char *text) {
                         n_skipped = 4; /* the plot, its caption, and the empty line after each */
                 if (n_skipped > 0)
                         n_skipped--;
+                else if (is_read)
+                        screen_print(stdout, "%.*s\n", (int)(end - line), line);
                 else
                         printf("%.*s\n", (int)(end - line), line);
         }
@@ -419,9 +421,9 @@ static int print_importance(const json_t *answer) {
         if (i > 0)
                 table_print(&table, stdout);
         json_array_foreach(json_object_get(answer, "ofat"), i, item)
-                printf("%s%-24s impact %.6g\n", i == 0 ? "\none factor at a time:\n" : "", field_text(item, "parameter"), field_number(item, "impact"));
+                screen_print(stdout, "%s%-24s impact %.6g\n", i == 0 ? "\none factor at a time:\n" : "", field_text(item, "parameter"), field_number(item, "impact"));
         const char *detail = field_text(answer, "detail");
-        printf("%s%s\n", i > 0 ? "\n" : "", detail ? detail : "");
+        screen_print(stdout, "%s%s\n", i > 0 ? "\n" : "", detail ? detail : "");
         return r < 0 ? EXIT_FAILED : EXIT_FINE;
 }
 

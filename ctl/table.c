@@ -87,10 +87,9 @@ void table_print_fitted(const struct table *table, FILE *out, size_t columns, bo
                         int room = taken < widths[column] ? (int)(widths[column] - taken) : 0;
                         bool last = column + 1 == table->n_columns;
                         const char *end = *colour ? SCREEN_PLAIN : "";
-                        if (table->right[column])
-                                fprintf(out, "%*s%s%s%s%s", room, "", colour, text, end, last ? "\n" : "  ");
-                        else
-                                fprintf(out, "%s%s%s%*s%s", colour, text, end, last ? 0 : room, "", last ? "\n" : "  ");
+                        fprintf(out, "%*s%s", table->right[column] ? room : 0, "", colour);
+                        screen_write(out, text, strlen(text));
+                        fprintf(out, "%s%*s%s", end, table->right[column] || last ? 0 : room, "", last ? "\n" : "  ");
                 }
         }
 }
@@ -99,22 +98,11 @@ void table_print(const struct table *table, FILE *out) {
         table_print_fitted(table, out, screen_columns(out), screen_has_colours(out));
 }
 
-/* Of the first character, when terminals obey it instead of showing it; else 0. */
-static size_t bytes_of_control(const char *text) {
-        const unsigned char *c = (const unsigned char *)text;
-        if (c[0] < ' ' || c[0] == 0x7f)
-                return 1;
-        if (c[0] == 0xc2 && (c[1] & 0xe0) == 0x80) /* U+0080 … U+009F */
-                return 2;
-        bool turns = c[0] == 0xe2 && ((c[1] == 0x80 && ((c[2] >= 0xaa && c[2] <= 0xae) || c[2] == 0x8e || c[2] == 0x8f)) || /* U+202A … U+202E, U+200E, U+200F */
-                                      (c[1] == 0x81 && c[2] >= 0xa6 && c[2] <= 0xa9));                                     /* U+2066 … U+2069 */
-        return turns ? 3 : 0; /* the direction of writing: what stands behind it would be read in another order */
-}
-
-const char *text_shown(const char *text, char *ret, size_t size) {
+/* Control characters of names and error texts become spaces. Cuts at whole characters. */
+static const char *clean(const char *text, char *ret, size_t size) {
         size_t n = 0;
         for (size_t bytes; *text && n + 4 < size; text += bytes ? bytes : 1) {
-                bytes = bytes_of_control(text);
+                bytes = screen_bytes_of_control(text);
                 ret[n++] = bytes ? ' ' : *text;
         }
         if (*text) {
@@ -129,11 +117,11 @@ const char *text_shown(const char *text, char *ret, size_t size) {
 
 const char *text_of(const json_t *value, char *ret, size_t size) {
         if (!value || json_is_null(value))
-                return text_shown("-", ret, size);
+                return clean("-", ret, size);
         if (json_is_string(value))
-                return text_shown(json_string_value(value), ret, size);
+                return clean(json_string_value(value), ret, size);
         _cleanup_free_ char *text = json_text(value);
-        return text_shown(text ? text : "?", ret, size);
+        return clean(text ? text : "?", ret, size);
 }
 
 const char *text_of_number(const json_t *value, char *ret, size_t size) {
@@ -145,7 +133,7 @@ const char *text_of_number(const json_t *value, char *ret, size_t size) {
 
 const char *text_of_seconds(double seconds, char *ret, size_t size) {
         if (!(seconds >= 0) || seconds > 1e9)
-                return text_shown("-", ret, size);
+                return clean("-", ret, size);
         unsigned long s = (unsigned long)(seconds + 0.5);
         if (s >= 86400)
                 snprintf(ret, size, "%lud %luh", s / 86400, s / 3600 % 24);
@@ -176,5 +164,5 @@ static void add_params(const json_t *params, const char *prefix, char *ret, size
 const char *text_of_params(const json_t *params, char *ret, size_t size) {
         char all[4096] = "";
         add_params(params, "", all, sizeof all);
-        return text_shown(all, ret, size);
+        return clean(all, ret, size);
 }

@@ -26,8 +26,6 @@ void table_print_fitted(const struct table *table, FILE *out, size_t columns, bo
 
 /* Texts of at most size bytes. Numbers as JSON writes them but shortened to 6 digits where `brief`; null is "-". */
 #define CELL_BYTES 256
-/* What a terminal may be shown of text that somebody else wrote: control characters become spaces. Cut with … at whole characters. */
-const char *text_shown(const char *text, char *ret, size_t size);
 const char *text_of(const json_t *value, char *ret, size_t size);
 const char *text_of_number(const json_t *value, char *ret, size_t size);
 const char *text_of_seconds(double seconds, char *ret, size_t size); /* "3h 12m", "41s" */

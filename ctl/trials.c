@@ -6,6 +6,7 @@
 #include "common/cleanup.h"
 #include "common/rfc3339.h"
 #include "ctl.h"
+#include "screen.h"
 #include "table.h"
 
 /* Seconds between two times of an answer, -1 when one is missing. */
@@ -124,7 +125,7 @@ int command_retry(struct ctl *ctl) {
         if (ctl->json)
                 ctl_print_json(answer.body);
         else
-                printf("%s  %s\n", ctl->args[0], state ? state : "?");
+                screen_print(stdout, "%s  %s\n", ctl->args[0], state ? state : "?");
         return EXIT_FINE;
 }
 

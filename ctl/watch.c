@@ -56,7 +56,7 @@ static void print_stamped(const char *text) {
         time_t now = time(NULL);
         struct tm local;
         strftime(stamp, sizeof stamp, "%H:%M:%S", localtime_r(&now, &local));
-        printf("%s  %s\n", stamp, text);
+        screen_print(stdout, "%s  %s\n", stamp, text);
         fflush(stdout);
 }
 
@@ -209,7 +209,8 @@ static void put_line(FILE *out, size_t columns, bool colours, const char *colour
         char cut[1024];
         size_t taken = screen_width(label);
         screen_fit(text, columns > taken ? columns - taken : 0, cut, sizeof cut);
-        fprintf(out, "%s%s%s%s\n", colours ? colour : "", label, colours && *colour ? SCREEN_PLAIN : "", cut);
+        fprintf(out, "%s%s%s", colours ? colour : "", label, colours && *colour ? SCREEN_PLAIN : "");
+        screen_print(out, "%s\n", cut);
 }
 
 static void draw_progress(const json_t *sweep, size_t columns, bool colours, FILE *out) {

@@ -76,11 +76,11 @@ int command_workers(struct ctl *ctl) {
         }
         table_print(&table, stdout);
         json_array_foreach(json_object_get(list, "items"), i, worker) {
-                char why[1024], line[1200], shown[1200];
+                char why[1024], line[1200];
                 const char *name = field_text(worker, "name");
                 if (why_not(worker, why, sizeof why)) {
                         snprintf(line, sizeof line, "%.128s: %s", name ? name : "?", why);
-                        screen_print_wrapped(stdout, text_shown(line, shown, sizeof shown), 2, screen_columns(stdout));
+                        screen_print_wrapped(stdout, screen_one_line(line), 2, screen_columns(stdout));
                 }
         }
         return r < 0 ? EXIT_FAILED : EXIT_FINE;
@@ -122,7 +122,7 @@ static int change_worker(struct ctl *ctl, const char *action) {
         if (code == EXIT_FINE && ctl->json)
                 ctl_print_json(answer.body);
         else if (code == EXIT_FINE)
-                printf("%s  %s\n", id, field_text(answer.body, "state"));
+                screen_print(stdout, "%s  %s\n", id, field_text(answer.body, "state"));
         return code;
 }
 

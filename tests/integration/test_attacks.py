@@ -242,6 +242,25 @@ def test_what_a_machine_says_of_itself_moves_no_terminal_and_forges_no_line(serv
         assert re.match(r"time=\S+ level=(debug|info|warning|error) msg=", line), line
 
 
+def test_what_trials_and_people_say_moves_no_terminal(server):
+    """Names, details, reasons and faults, in tables, sentences and errors; the report is for a terminal only then (test_ctl_terminal.py)."""
+    text = "a\x9b2J\u202eb\x7f"
+    sweep = server.create_sweep(name=text[:-1], run_cap=1, max_attempts=1)["id"]
+    worker = server.register("says odd things")["id"]
+    [trial] = server.claim(worker, "odd", sweep=sweep)
+    server.report(trial, 1, outcome={"state": "failed", "reason": "crashed", "detail": text})
+    token = server.folder / "token"
+    token.write_text(SECRET)
+    token.chmod(0o600)
+    bad = server.folder / "bad.json"
+    bad.write_text(json.dumps({**SPEC, "name": text, text: 1}))
+    for command in (["list"], ["show", sweep], ["watch", sweep], ["trials", sweep], ["trial", trial["id"]], ["history", sweep], ["workers"], ["create", bad]):
+        done = subprocess.run([program("sweepctl"), "--server", server.url, "--token-file", token, *command], capture_output=True, text=True, timeout=PATIENCE_S)
+        shown = done.stdout + done.stderr
+        assert shown and not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", shown), (command, shown)
+    assert "2J" in subprocess.run([program("sweepctl"), "--server", server.url, "--token-file", token, "show", sweep], capture_output=True, text=True).stdout
+
+
 @pytest.mark.parametrize("query", ["after=%27%20OR%201%3D1", "state=running%27--", "limit=1%3BDROP", "sort=value%3B%20DROP", "limit=1e3", "limit=%2B5",
                                    "after=" + "a" * 5000])
 def test_hostile_queries_are_422(server, query):

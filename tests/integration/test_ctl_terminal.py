@@ -145,3 +145,12 @@ def test_watch_on_a_small_terminal_and_of_an_empty_sweep(tmp_path):
         server.patch(f"/v1/sweeps/{id}", {"state": "cancelled"})
         watch.read()
         assert watch.process.returncode == 1
+
+
+def test_a_report_on_a_terminal_does_not_move_it(tmp_path):
+    with Daemon(tmp_path) as server:
+        study = Study(server, name="a\x9b2J\u202eb", run_cap=1)
+        study.end(study.claim(), value=0.5)
+        shown = Terminal(ctl(server, "report", study.path.rsplit("/", 1)[1]))
+        shown.read()
+        assert "2J" in shown.screen and not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e]", shown.screen)

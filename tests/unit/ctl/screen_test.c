@@ -46,6 +46,20 @@ static void a_sparkline_spans_from_least_to_greatest(void **state) {
         assert_string_equal(screen_bar(NAN, 2, text, sizeof text), "░░");
 }
 
+static void what_terminals_obey_is_not_written(void **state) {
+        (void)state;
+        char *text = NULL;
+        size_t len;
+        FILE *out = open_memstream(&text, &len);
+        screen_print(out, "%s|%s|%.3s\n", "a\033[2Jb\x7f", "\xc2\x9b" "1é\xe2\x80\xae模", "x\ny");
+        screen_print_wrapped(out, "one\xc2\x9b two\nthree", 2, 7);
+        fclose(out);
+        assert_string_equal(text, "a [2Jb | 1é 模|x\ny\none \n  two\nthree\n");
+        free(text);
+        char lines[] = "a\r\nb\n";
+        assert_string_equal(screen_one_line(lines), "a  b ");
+}
+
 static char *print(const struct table *table, size_t columns, bool colours) {
         char *text = NULL;
         size_t len;
@@ -80,6 +94,7 @@ int main(void) {
                 cmocka_unit_test(texts_take_the_columns_that_a_terminal_gives_them),
                 cmocka_unit_test(texts_are_cut_at_whole_characters),
                 cmocka_unit_test(a_sparkline_spans_from_least_to_greatest),
+                cmocka_unit_test(what_terminals_obey_is_not_written),
                 cmocka_unit_test(tables_fit_but_ids_and_numbers_stay_whole),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
