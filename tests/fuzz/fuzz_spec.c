@@ -4,8 +4,7 @@
 
 #include "common/cleanup.h"
 #include "common/json.h"
-#include "fuzz.h"
-#include "plan/plan.h"
+#include "fuzz_plan.h"
 #include "proto/spec.h"
 
 #define PROPOSALS 3
@@ -21,19 +20,11 @@ static void complete(const struct plan *plan, const json_t *params) {
 }
 
 static void propose(struct plan *plan) {
-        struct error err;
         for (uint64_t number = 1; number <= PROPOSALS; number++) {
-                enum plan_answer answer;
-                json_t *params = NULL, *proposal = NULL;
-                struct plan_job *job = NULL;
-                unsigned stage = 0;
-                if (plan_next(plan, &answer, &params, &proposal, &stage, &job, &err) < 0)
+                json_t *params;
+                unsigned stage;
+                if (!fuzz_propose(plan, &params, &stage))
                         return;
-                if (answer == PLAN_JOB)
-                        plan_job_free(job);
-                if (answer != PLAN_TRIAL)
-                        return;
-                fuzz_assert(json_is_object(params) && json_is_object(proposal));
                 char *text = json_text(params);
                 fuzz_assert(text);
                 free(text);
@@ -41,7 +32,6 @@ static void propose(struct plan *plan) {
                 complete(plan, params);
                 plan_trial_state(plan, number, TRIAL_COMPLETED, true, (double)number);
                 json_decref(params);
-                json_decref(proposal);
         }
 }
 

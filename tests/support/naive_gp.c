@@ -19,8 +19,7 @@ static double kernel(size_t d, const bool *is_categorical, bool has_trend, const
         return exp(theta[d]) * (1 + sqrt(5) * r + 5.0 / 3.0 * r2) * exp(-sqrt(5) * r) + (has_trend ? exp(theta[d + 2]) * trend : 0);
 }
 
-/* Solves A s = b by elimination with row exchanges; A and b are destroyed, b becomes s. Returns log|A|. */
-static double solve(size_t n, double *a, double *b) {
+double naive_solve(size_t n, double *a, double *b) {
         double log_determinant = 0;
         for (size_t c = 0; c < n; c++) {
                 size_t pivot = c;
@@ -67,7 +66,7 @@ void naive_gp_predict(size_t n, size_t d, const double *x, const double *y, cons
                 row[i] = kernel(d, is_categorical, has_trend, theta, x + i * d, point);
         double *s = malloc(n * sizeof *s);
         memcpy(s, row, n * sizeof *s);
-        solve(n, k, s); /* K⁻¹ k */
+        naive_solve(n, k, s); /* K⁻¹ k */
         *ret_mean = 0;
         for (size_t i = 0; i < n; i++) {
                 *ret_mean += s[i] * y[i];
@@ -83,7 +82,7 @@ double naive_gp_likelihood(size_t n, size_t d, const double *x, const double *y,
                            double jitter) {
         double *k = covariance(n, d, x, is_categorical, has_trend, theta, jitter), *s = malloc(n * sizeof *s), sum = 0;
         memcpy(s, y, n * sizeof *s);
-        double log_determinant = solve(n, k, s);
+        double log_determinant = naive_solve(n, k, s);
         for (size_t i = 0; i < n; i++)
                 sum += 0.5 * s[i] * y[i];
         free(k);

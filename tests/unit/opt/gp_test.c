@@ -54,18 +54,16 @@ static void likelihood_is_the_textbook_one(void **state) {
         free(scratch);
 }
 
-static void check_objective_gradient(bool has_trend) {
-        struct gp_data data = make_data();
-        data.has_trend = has_trend;
+static void check_objective_gradient(const struct gp_data *data) {
         double *scratch = malloc(gp_scratch_size(N, D) * sizeof *scratch), gradient[D + 3];
-        gp_objective(&data, theta, scratch, gradient);
-        for (size_t k = 0; k < gp_n_theta(&data); k++) {
+        gp_objective(data, theta, scratch, gradient);
+        for (size_t k = 0; k < gp_n_theta(data); k++) {
                 double up[D + 3], down[D + 3], h = 1e-5;
                 memcpy(up, theta, sizeof up);
                 memcpy(down, theta, sizeof down);
                 up[k] += h;
                 down[k] -= h;
-                double slope = (gp_objective(&data, up, scratch, NULL) - gp_objective(&data, down, scratch, NULL)) / (2 * h);
+                double slope = (gp_objective(data, up, scratch, NULL) - gp_objective(data, down, scratch, NULL)) / (2 * h);
                 assert_true(fabs(slope - gradient[k]) < 1e-5 * fmax(1, fabs(slope)));
         }
         free(scratch);
@@ -73,8 +71,10 @@ static void check_objective_gradient(bool has_trend) {
 
 static void objective_gradient_matches_finite_differences(void **state) {
         (void)state;
-        check_objective_gradient(false);
-        check_objective_gradient(true);
+        struct gp_data data = make_data();
+        check_objective_gradient(&data);
+        data.has_trend = true;
+        check_objective_gradient(&data);
 }
 
 static void check_posterior(bool has_trend) {
@@ -100,12 +100,10 @@ static void posterior_is_the_textbook_one(void **state) {
         check_posterior(true);
 }
 
-static void check_posterior_gradient(bool has_trend) {
-        struct gp_data data = make_data();
-        data.has_trend = has_trend;
+static void check_posterior_gradient(const struct gp_data *data) {
         struct gp *gp;
         double point[D] = {0.3, 0.5, 1, 0.2}, mean, sd, dmean[D], dsd[D], h = 1e-6;
-        assert_int_equal(gp_new(&data, theta, &gp), 0);
+        assert_int_equal(gp_new(data, theta, &gp), 0);
         gp_predict_gradient(gp, point, &mean, &sd, dmean, dsd);
         for (size_t k = 0; k < D; k++) {
                 double at[2 * D], means[2], sds[2];
@@ -122,8 +120,10 @@ static void check_posterior_gradient(bool has_trend) {
 
 static void posterior_gradient_matches_finite_differences(void **state) {
         (void)state;
-        check_posterior_gradient(false);
-        check_posterior_gradient(true);
+        struct gp_data data = make_data();
+        check_posterior_gradient(&data);
+        data.has_trend = true;
+        check_posterior_gradient(&data);
 }
 
 static void fit_finds_what_matters(void **state) {
@@ -254,22 +254,6 @@ static struct gp *make_guide(struct gp_data *data, bool has_trend) {
         return guide;
 }
 
-/* b := K⁻¹ b by elimination; K (n × n) is spent. */
-static void eliminate(double *k, double *b, size_t n) {
-        for (size_t j = 0; j < n; j++)
-                for (size_t i = j + 1; i < n; i++) {
-                        double factor = k[i * n + j] / k[j * n + j];
-                        for (size_t c = j; c < n; c++)
-                                k[i * n + c] -= factor * k[j * n + c];
-                        b[i] -= factor * b[j];
-                }
-        for (size_t i = n; i-- > 0;) {
-                for (size_t c = i + 1; c < n; c++)
-                        b[i] -= k[i * n + c] * b[c];
-                b[i] /= k[i * n + i];
-        }
-}
-
 static void a_guided_posterior_is_that_of_its_covariance(void **state) {
         (void)state;
         struct gp_data data = make_data();
@@ -286,7 +270,7 @@ static void a_guided_posterior_is_that_of_its_covariance(void **state) {
                 alpha[i] = y[i] - GP_GUIDE_SLOPE * guided[i];
         }
         memcpy(copy, kernel, sizeof copy);
-        eliminate(copy, alpha, N);
+        naive_solve(N, copy, alpha);
         double g = gp_predict_mean(guide, point), expected = GP_GUIDE_SLOPE * g, variance = exp(theta[D]) + GP_GUIDE_VARIANCE * g * g + GP_OFFSET_VARIANCE;
         gp_kernel_row(plain, point, row);
         for (size_t i = 0; i < N; i++) {
@@ -294,7 +278,7 @@ static void a_guided_posterior_is_that_of_its_covariance(void **state) {
                 expected += row[i] * alpha[i];
         }
         memcpy(solved, row, sizeof solved);
-        eliminate(kernel, solved, N);
+        naive_solve(N, kernel, solved);
         for (size_t i = 0; i < N; i++)
                 variance -= row[i] * solved[i];
         assert_int_equal(gp_predict(gp, 2, point, mean, sd), 0);
@@ -315,34 +299,9 @@ static void guided_gradients_match_finite_differences(void **state) {
         for (int has_trend = 0; has_trend < 2; has_trend++) {
                 struct gp_data data = make_data();
                 data.has_trend = has_trend;
-                struct gp *guide = make_guide(&data, has_trend), *gp;
-                double *scratch = malloc(gp_scratch_size(N, D) * sizeof *scratch), gradient[D + 3], h = 1e-5;
-                gp_objective(&data, theta, scratch, gradient);
-                for (size_t k = 0; k < gp_n_theta(&data); k++) {
-                        double up[D + 3], down[D + 3];
-                        memcpy(up, theta, sizeof up);
-                        memcpy(down, theta, sizeof down);
-                        up[k] += h;
-                        down[k] -= h;
-                        double slope = (gp_objective(&data, up, scratch, NULL) - gp_objective(&data, down, scratch, NULL)) / (2 * h);
-                        assert_true(fabs(slope - gradient[k]) < 1e-5 * fmax(1, fabs(slope)));
-                }
-                free(scratch);
-                double point[D] = {0.3, 0.5, 1, 0.2}, mean, sd, dmean[D], dsd[D];
-                h = 1e-6;
-                assert_int_equal(gp_new(&data, theta, &gp), 0);
-                gp_predict_gradient(gp, point, &mean, &sd, dmean, dsd);
-                for (size_t k = 0; k < D; k++) {
-                        double at[2 * D], means[2], sds[2];
-                        memcpy(at, point, sizeof point);
-                        memcpy(at + D, point, sizeof point);
-                        at[k] += is_categorical[k] ? 0 : h;
-                        at[D + k] -= is_categorical[k] ? 0 : h;
-                        gp_predict(gp, 2, at, means, sds);
-                        assert_true(fabs((means[0] - means[1]) / (2 * h) - dmean[k]) < 1e-5);
-                        assert_true(fabs((sds[0] - sds[1]) / (2 * h) - dsd[k]) < 1e-5);
-                }
-                gp_free(gp);
+                struct gp *guide = make_guide(&data, has_trend);
+                check_objective_gradient(&data);
+                check_posterior_gradient(&data);
                 gp_free(guide);
         }
 }
