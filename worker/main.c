@@ -37,7 +37,7 @@ static const struct config_option options_table[] = {
         {"max-trials", CONFIG_INTEGER, "N", "0", 0, INT64_MAX, "end after so many trials; 0: never"},
         {"exit-when-idle", CONFIG_INTEGER, "SECONDS", NULL, 0, 1000000000, "end after so long without a trial"},
         {"keep-models", CONFIG_INTEGER, "N", "1", 0, 1000, "best models kept of each sweep"},
-        {"models-max-mb", CONFIG_INTEGER, "N", "4096", 0, INT64_MAX >> 20, "room for the kept models of all sweeps: the oldest go; 0: no bound"},
+        {"models-max-mb", CONFIG_INTEGER, "N", "4096", 0, INT64_MAX >> 20, "room for the kept models of all sweeps: the oldest go; 0: a thousand models"},
         {"min-free-mb", CONFIG_INTEGER, "N", "1024", 0, INT64_MAX >> 20, "take no trial with less free disk space"},
         {"trainer-program", CONFIG_TEXT, "PATH", NULL, .help = "the training program (default: sweep-trainer beside this one)"},
         {"log-level", CONFIG_TEXT, "LEVEL", "info", .help = "debug, info, warning or error"},
