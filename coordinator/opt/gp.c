@@ -14,7 +14,9 @@
 #include <errno.h>
 #include <math.h>
 #include <nlopt.h>
+#ifdef _OPENMP /* not in fuzz targets, which compute no model */
 #include <omp.h>
+#endif
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,7 +68,9 @@ static void set_blas_threads(void) {
 
 void gp_init_blas(void) {
         pthread_once(&blas_once, set_blas_threads);
+#ifdef _OPENMP
         omp_set_num_threads(1); /* the setting is each thread's own, and OpenBLAS asks for it at every call */
+#endif
 }
 
 /* --- kernel ---------------------------------------------------------------------------------------- */
