@@ -32,7 +32,7 @@ static const struct config_option options[] = {
         {"models-max-mb", CONFIG_INTEGER, "N", "4096", 1, INT64_MAX >> 20, "of all kept models together", false},
         {"models-per-sweep", CONFIG_INTEGER, "N", "1", 1, 100, "the best models kept of each sweep", false},
         {"webhook", CONFIG_LIST, "URL", NULL, 0, 0, "tell this address when sweeps end and trials fail; may be repeated", false},
-        {"webhook-event", CONFIG_LIST, "EVENT", NULL, 0, 0, "only of these: finished, cancelled, paused, trial_failed; may be repeated (default: all but paused)", false},
+        {"webhook-event", CONFIG_LIST, "EVENT", NULL, 0, 0, "only of these, where a spec has no notify: finished, cancelled, paused, trial_failed; may be repeated (default: all but paused)", false},
         {"webhook-secret-file", CONFIG_TEXT, "FILE", NULL, 0, 0, "sign what webhooks are told with this file's one line, mode 0600", false},
         {"lease-s", CONFIG_INTEGER, "SECONDS", "60", 1, 86400, "a trial whose worker is silent for so long is lost", false},
         {"max-body-bytes", CONFIG_INTEGER, "N", "8388608", 1024, 1 << 30, "larger request bodies are refused", false},
