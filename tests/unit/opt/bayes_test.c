@@ -9,7 +9,9 @@
 
 #include "common/rng.h"
 #include "opt/acquire.h"
+#include "opt/evidence.h"
 #include "opt/opt.h"
+#include "opt/space.h"
 #include "opt/warp.h"
 
 #define MAX_TRIALS 128
@@ -394,6 +396,90 @@ static void evidence_from_outside_the_bounds_does_not_count_at_the_bound(void **
         assert_true(x[0] > 4e-5 && x[0] <= 5e-5); /* the rise goes on up to the bound, the bad point lies beyond it */
 }
 
+/* The acquisition of the next proposal, less the plain log of expected improvement under the same model. */
+static double less_for_noise(struct study *study, double *ret_noise) {
+        const struct opt_history history = {study->trials, study->n};
+        struct evidence evidence = {0};
+        double x[1], theta[4], fitted[MAX_TRIALS], incumbent = -INFINITY, mean, sd, unused;
+        struct gp *gp;
+        const struct opt_proposal proposal = propose(study, 5, true, x);
+        assert_int_equal(proposal.source, OPT_SOURCE_GP);
+        assert_int_equal(evidence_init(&evidence, &study->space, &history), 0);
+        evidence.has_trend = true;
+        assert_int_equal(evidence_choose(&evidence, &history, true), 0);
+        assert_int_equal(evidence_fit_growing(&evidence, &study->space, &history, true, 5, NULL, theta), 0);
+        assert_int_equal(evidence_condition(&evidence, theta, &gp), 0);
+        gp_fitted_mean(gp, fitted);
+        for (size_t i = 0; i < study->n; i++)
+                incumbent = fmax(incumbent, fitted[i]);
+        const double feature = dim_feature(&study->space.dims[0], x[0]);
+        assert_int_equal(gp_predict(gp, 1, &feature, &mean, &sd), 0);
+        *ret_noise = gp_noise(gp) / (sd * sd);
+        gp_free(gp);
+        evidence_fini(&evidence);
+        return proposal.acquisition - log_expected_improvement(mean, sd, incumbent, &unused, &unused);
+}
+
+static void proposals_count_what_a_trial_teaches_where_noise_is_evident(void **state) {
+        (void)state;
+        static const struct opt_dim line = {.kind = OPT_UNIFORM, .low = 0, .high = 1};
+        struct study noisy = {.space = {&line, 1}}, exact = {.space = {&line, 1}};
+        struct rng rng;
+        rng_init(&rng, 6, 0);
+        for (int i = 0; i < 50; i++) {
+                double x = rng_uniform(&rng), y = -pow(x - 0.3, 2);
+                add(&noisy, &x, OPT_OBSERVED, y + 0.2 * rng_normal(&rng));
+                if (i < 12)
+                        add(&exact, &x, OPT_OBSERVED, y);
+        }
+        double noise, less = less_for_noise(&noisy, &noise);
+        assert_true(noise > 1);
+        assert_true(less < -1 && less > log(1 - sqrt(noise / (1 + noise))) - 1e-6); /* a little noise does not count */
+        less = less_for_noise(&exact, &noise);
+        assert_true(fabs(less) < 1e-6);
+}
+
+/* Neighbours in the order of the sums are not the same points, and the same points need not have the same sum. */
+static void what_was_tried_is_found_however_it_is_rounded(void **state) {
+        (void)state;
+        enum { POINTS = 300, DIMS = 4 };
+        static const struct opt_dim dims[DIMS] = {{.kind = OPT_UNIFORM, .low = 0, .high = 1},
+                                                  {.kind = OPT_CATEGORICAL, .n_choices = 3},
+                                                  {.kind = OPT_UNIFORM, .low = 0, .high = 1},
+                                                  {.kind = OPT_UNIFORM, .low = 0, .high = 1}};
+        const struct opt_space space = {.dims = dims, .n_dims = DIMS};
+        static double points[POINTS * DIMS];
+        struct tried tried;
+        struct rng rng;
+        rng_init(&rng, 7, 0);
+        for (size_t i = 0; i < POINTS * DIMS; i++)
+                points[i] = i % DIMS == 1 ? (double)rng_below(&rng, 3) : rng_uniform(&rng);
+        assert_int_equal(tried_init(&tried, &space, points, POINTS), 0);
+        for (size_t i = 0; i < POINTS; i++)
+                for (int by = -20; by <= 20; by++) {
+                        double near[DIMS];
+                        for (size_t k = 0; k < DIMS; k++)
+                                near[k] = points[i * DIMS + k] + (k == 1 ? 0 : 1e-7 * by);
+                        if (abs(by) != 10) /* there rounding decides */
+                                assert_int_equal(tried_contains(&tried, near), abs(by) < 10);
+                        near[1] = fmod(near[1] + 1, 3);
+                        assert_false(tried_contains(&tried, near));
+                }
+        tried_fini(&tried);
+}
+
+/* Beyond 1e300 all are alike, so that differences of two are numbers. */
+static void the_largest_of_all_values_are_told_apart_by_their_sign(void **state) {
+        (void)state;
+        static const double y[] = {-1.7e308, -1.6e308, 1.7e308, 1.6e308, -1.5e308};
+        struct warp warp;
+        assert_int_equal(warp_init(&warp, y, 5, true), 0);
+        double low = warp_apply(&warp, -1.7e308), high = warp_apply(&warp, 1.7e308), middle = warp_apply(&warp, 0);
+        assert_true(isfinite(low) && isfinite(high) && high - low > 1 && middle > low && middle < high);
+        assert_true(warp_apply(&warp, -1.6e308) == low);
+        warp_fini(&warp);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_held_dimension_informs_the_model_and_stays_where_it_is_held),
@@ -414,6 +500,9 @@ int main(void) {
                 cmocka_unit_test(more_trials_where_they_teach_nothing_are_worth_nothing),
                 cmocka_unit_test(the_warp_keeps_order_and_goes_back),
                 cmocka_unit_test(many_trials_cost_a_bounded_time),
+                cmocka_unit_test(proposals_count_what_a_trial_teaches_where_noise_is_evident),
+                cmocka_unit_test(what_was_tried_is_found_however_it_is_rounded),
+                cmocka_unit_test(the_largest_of_all_values_are_told_apart_by_their_sign),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
