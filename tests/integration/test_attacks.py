@@ -115,7 +115,7 @@ def test_headers_that_decide_are_given_once(server, name, value):
     assert statuses(answer) == [400] and b"Connection: close" in answer
 
 
-@pytest.mark.parametrize("name", ["Content-Type", "Lease", "Idempotency-Key"])
+@pytest.mark.parametrize("name", ["Content-Type", "Lease", "Idempotency-Key", "Worker-Instance"])
 def test_headers_of_bodies_are_given_once(server, name):
     before = n_sweeps(server)
     body = json.dumps(SPEC).encode()

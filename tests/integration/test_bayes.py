@@ -1,4 +1,6 @@
 """The model-based method over HTTP: what it proposes depends on the history alone."""
+import itertools
+
 import pytest
 from daemon import Daemon
 from study import Study
@@ -55,8 +57,10 @@ def test_another_sweep_guides_and_a_restart_does_not_forget_that(server):
     best = min(points, key=value)
     narrower = {**SPACE, "x": {"min": 0.1, "max": 0.7}}
     found = []
-    for is_killed in (False, True):
-        study, params = Study(server, method="bayes", parameters=narrower, seed=4, metric={"name": "loss"}, warm_start={"sweep": other.id}), []
+    stages = [{"method": "bayes", "run_cap": 9}, {"method": "confirm", "top_k": 2, "repeats": 2}]
+    ways = [{"method": "bayes"}, {"method": "staged", "stages": stages}]  # of stages the history is known from the start, else it is read when a proposal needs it
+    for way, is_killed in itertools.product(ways, (False, True)):
+        study, params = Study(server, parameters=narrower, seed=4, metric={"name": "loss"}, warm_start={"sweep": other.id}, **way), []
         for i in range(9):
             if is_killed and i % 3 == 2:
                 server.restart(crash=True)
@@ -67,4 +71,4 @@ def test_another_sweep_guides_and_a_restart_does_not_forget_that(server):
             study.end(trial, value=value(trial["params"]))
         found.append(params)
         assert params[0]["opt"] == best["opt"] and params[0]["n"] == best["n"]
-    assert found[0] == found[1]
+    assert found[0] == found[1] and found[2] == found[3]

@@ -74,6 +74,19 @@ def test_nobody_is_quarantined_when_every_machine_fails(tmp_path):
             assert {worker["state"] for worker in server.get("/v1/workers")["items"]} == {"active"}
 
 
+def test_two_workers_with_one_name_are_both_told(tmp_path):
+    told = "another process works under this worker's name"
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+    with Daemon(tmp_path) as server, command_worker(server, tmp_path / "one", "same", SOUND) as one:
+        sweep = server.create_sweep(trainer="command", program="evaluate", run_cap=None)["id"]
+        server.wait_until(f"/v1/sweeps/{sweep}", lambda s: s["counts"]["completed"] >= 2)
+        assert told not in one.log()
+        with command_worker(server, tmp_path / "two", "same", SOUND) as two:
+            one.wait_for_log(told)
+            two.wait_for_log(told)
+
+
 @pytest.mark.coordinator
 def test_workers_that_are_gone_are_forgotten_on_demand(tmp_path):
     with Daemon(tmp_path, "--lease-s", "1") as server:

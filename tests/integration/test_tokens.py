@@ -278,11 +278,12 @@ def test_a_refused_worker_says_what_it_needs(tmp_path):
             done = subprocess.run([program("sweep-worker"), "--coordinator", server.url, "--slots", "1", "--threads", "1", "--trainer", "command", "--allow-command", "x=/bin/true",
                                    "--work-dir", tmp_path / "work", *more], capture_output=True, text=True, timeout=PATIENCE_S + 30)
             assert done.returncode == 1 and words in done.stderr, done.stderr
-    gone = subprocess.Popen([program("sweep-worker"), "--coordinator", "http://127.0.0.1:9", "--slots", "1", "--threads", "1", "--trainer", "command", "--allow-command", "x=/bin/true",
-                             "--work-dir", tmp_path / "work"], stderr=subprocess.PIPE, text=True)
-    for line in gone.stderr:
-        if "'sweep-worker doctor' with the same options" in line:
-            break
+    log = tmp_path / "gone.log"
+    with open(log, "wb") as stderr:
+        gone = subprocess.Popen([program("sweep-worker"), "--coordinator", "http://127.0.0.1:9", "--slots", "1", "--threads", "1", "--trainer", "command", "--allow-command", "x=/bin/true",
+                                 "--work-dir", tmp_path / "work"], stderr=stderr)
+    deadline = time.monotonic() + PATIENCE_S + 30
+    while "'sweep-worker doctor' with the same options" not in log.read_text() and time.monotonic() < deadline:
+        time.sleep(0.05)
     gone.terminate()
-    assert "doctor" in line and gone.wait(PATIENCE_S + 15) == 0
-    gone.stderr.close()
+    assert gone.wait(PATIENCE_S + 15) == 0 and "'sweep-worker doctor' with the same options" in log.read_text()

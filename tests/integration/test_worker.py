@@ -307,6 +307,7 @@ def test_lost_lease_kills_the_trainer_and_its_result_is_dropped(server, start):
     server.wait_for(lambda: trial.lease not in (None, first))
     wait_until(lambda: not is_alive(pid))
     assert trial.attempt == 2
+    assert any("the lease is lost" in line and "another one has the trial by now" in line for line in worker.log().splitlines())
 
 
 # --- a network that fails --------------------------------------------------------------------------------

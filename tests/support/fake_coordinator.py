@@ -194,7 +194,7 @@ class FakeCoordinator:
             return 422, None
         self.check(len(body.get("metrics", [])) <= 1000, "report: too many points")
         if body["lease"] != trial.lease:
-            return 409, None
+            return 409, {"detail": "another one has the trial by now"}
         if body["seq"] <= trial.last_seq:
             return 200, trial.last_answer
         if trial.state != "running":
