@@ -227,6 +227,11 @@ static int serve(struct api *api, struct parked *claim) {
         return 1;
 }
 
+/* An answer is filled in: does its worker share its name? peer: NULL when it is gone. */
+static void tell_shared(const struct api *api, struct api_call *call, const struct peer *peer) {
+        call->response.name_shared = peer && peer_shares_name(api, peer);
+}
+
 struct service {
         struct parked *claim;
         int result; /* of serve */
@@ -235,8 +240,8 @@ struct service {
 static int serve_unit(struct api *api, void *data) {
         struct service *service = data;
         service->result = serve(api, service->claim);
-        const struct peer *peer = peer_by_row(api, service->claim->worker);
-        service->claim->call->response.name_shared = peer && peer_shares_name(api, peer);
+        if (service->result == 1)
+                tell_shared(api, service->claim->call, peer_by_row(api, service->claim->worker));
         return service->result < 0 ? service->result : 0;
 }
 
@@ -382,6 +387,15 @@ static int find_sweep(struct api *api, struct api_call *call, const char *public
         return 0;
 }
 
+/* A claim that was answered before gets the same answer. 0 when it was not. */
+static int answer_again(struct api *api, struct api_call *call, const struct peer *peer, const char *claim_id) {
+        char *answer = NULL;
+        int r = store_claim_find(api->store, peer->row.id, claim_id, &answer);
+        if (r != 0)
+                return r < 0 ? r : 0;
+        return reply_text(call, 200, answer, NULL) < 0 ? -ENOMEM : ANSWERED;
+}
+
 int claims_post(struct api *api, struct api_call *call) {
         struct parked claim = {.call = call, .is_fresh = true};
         struct faults faults = {0};
@@ -393,11 +407,11 @@ int claims_post(struct api *api, struct api_call *call) {
                 return reply_problem(call, 404, "there is no worker '%s': register first", claim.message.worker);
         peer_seen(api, peer);
         peer_claims(api, peer, call->request.instance);
-        char *answer = NULL;
-        r = store_claim_find(api->store, peer->row.id, claim.message.claim_id, &answer);
-        if (r <= 0)
-                return r < 0 ? r : reply_text(call, 200, answer, NULL);
-        r = claim.message.sweep ? find_sweep(api, call, claim.message.sweep, &claim.sweep) : 0;
+        r = answer_again(api, call, peer, claim.message.claim_id);
+        if (r == 0 && claim.message.sweep)
+                r = find_sweep(api, call, claim.message.sweep, &claim.sweep);
+        if (r == ANSWERED)
+                tell_shared(api, call, peer);
         if (r != 0)
                 return r < 0 ? r : 0;
         claim.worker = peer->row.id;

@@ -275,8 +275,8 @@ def test_two_processes_with_one_name_are_both_told_and_the_first_learns_why_its_
     shown = lambda: next(worker for worker in server.get("/v1/workers?limit=1000")["items"] if worker["name"] == name)
     sweep = server.create_sweep(run_cap=None)["id"]
     worker = server.register(name, instance="first")["id"]
-    ask = lambda instance: server.request("POST", "/v1/claims", {"worker": worker, "claim_id": unique(), "sweep": sweep}, expect=200,
-                                          headers={"Worker-Instance": instance})
+    ask = lambda instance, claim=None: server.request("POST", "/v1/claims", {"worker": worker, "claim_id": claim or unique(), "sweep": sweep}, expect=200,
+                                                      headers={"Worker-Instance": instance})
     answer = ask("first")
     assert "Name-Shared" not in answer.headers
     trial = answer.json()["trials"][0]
@@ -290,7 +290,12 @@ def test_two_processes_with_one_name_are_both_told_and_the_first_learns_why_its_
     time.sleep(1.1)
     assert "Name-Shared" not in ask("second").headers and shown()["name_shared_since"] is None
     assert ask("first").headers["Name-Shared"] == "true"
-    assert ask("second").headers["Name-Shared"] == "true" and shown()["name_shared_since"]
+    claim = unique()
+    answers = [ask("second", claim), ask("second", claim)]  # a repeated claim is answered from the store
+    assert answers[0].json() == answers[1].json() and all(answer.headers["Name-Shared"] == "true" for answer in answers) and shown()["name_shared_since"]
+    over = server.create_sweep(run_cap=None)["id"]
+    server.patch(f"/v1/sweeps/{over}", {"state": "cancelled"})
+    assert server.request("POST", "/v1/claims", {"worker": worker, "claim_id": unique(), "sweep": over}, expect=204).headers["Name-Shared"] == "true"
     assert server.log().count(f"two processes work under one worker's name") >= 1 and name in server.log()
     server.claim(worker, unique(), sweep=sweep)  # one that does not tell its instance changes nothing
     assert server.register(name, instance="second")["name_shared_since"]
