@@ -49,12 +49,16 @@ static int take_lock(const char *path, int *ret, struct error *err) {
         int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
         if (fd < 0)
                 return error_set(err, -errno, "cannot open %s: %s", name, strerror(errno));
-        int tries = LOCK_TRIES;
-        while (flock(fd, LOCK_EX | LOCK_NB) < 0 && --tries > 0)
+        int r = flock(fd, LOCK_EX | LOCK_NB);
+        for (int i = 1; r < 0 && (errno == EWOULDBLOCK || errno == EINTR) && i < LOCK_TRIES; i++) {
                 nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
-        if (tries == 0) {
+                r = flock(fd, LOCK_EX | LOCK_NB);
+        }
+        if (r < 0) {
+                r = errno == EWOULDBLOCK ? error_set(err, -EBUSY, "the work folder %s is used by another worker", path)
+                                         : error_set(err, -errno, "cannot lock %s: %s", name, strerror(errno));
                 close(fd);
-                return error_set(err, -EBUSY, "the work folder %s is used by another worker", path);
+                return r;
         }
         *ret = fd;
         return 0;
@@ -244,63 +248,80 @@ static size_t find_worst(const char *folder, bool maximize, char **ret_path) {
         return n;
 }
 
-/* What all models take together, and the one to go first. */
-struct models_room {
+struct kept_model {
+        char *path;
         uint64_t bytes;
-        size_t n;
-        char *first;           /* a path; NULL: none but the newest */
         struct timespec ended; /* when its trial did */
-        bool is_unsent;
+        bool is_unsent, is_newest;
 };
 
-static void models_room_fini(struct models_room *room) {
-        free(room->first);
+struct kept_models {
+        struct kept_model *items;
+        size_t n, cap;
+        uint64_t bytes; /* of all */
+};
+
+static void kept_models_fini(struct kept_models *models) {
+        for (size_t i = 0; i < models->n; i++)
+                free(models->items[i].path);
+        free(models->items);
 }
 
-static uint64_t count_bytes(const char *folder, struct timespec *ret_ended, bool *ret_unsent) {
-        _cleanup_dir_ DIR *dir = opendir(folder);
-        uint64_t bytes = 0;
+static void look_into(struct kept_model *model) {
+        _cleanup_dir_ DIR *dir = opendir(model->path);
         for (struct dirent *entry; dir && (entry = readdir(dir));) {
                 struct stat st;
                 if (fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
                         continue;
-                bytes += (uint64_t)st.st_size;
+                model->bytes += (uint64_t)st.st_size;
                 if (strcmp(entry->d_name, "trial.json") == 0)
-                        *ret_ended = st.st_mtim;
-                if (strcmp(entry->d_name, WORKDIR_UNSENT) == 0)
-                        *ret_unsent = true;
+                        model->ended = st.st_mtim;
+                model->is_unsent |= strcmp(entry->d_name, WORKDIR_UNSENT) == 0;
         }
-        return bytes;
 }
 
 /* Takes the path. */
-static void count_model(struct models_room *room, char *path, const char *newest) {
-        _cleanup_free_ char *owned = path;
-        struct timespec ended = {0};
-        bool is_unsent = false;
-        room->bytes += count_bytes(path, &ended, &is_unsent);
-        room->n++;
-        bool older = ended.tv_sec < room->ended.tv_sec || (ended.tv_sec == room->ended.tv_sec && ended.tv_nsec < room->ended.tv_nsec);
-        bool goes_first = !room->first || (is_unsent == room->is_unsent ? older : room->is_unsent);
-        if ((newest && strcmp(path, newest) == 0) || !goes_first)
-                return;
-        free(room->first);
-        room->first = TAKE(owned);
-        room->ended = ended;
-        room->is_unsent = is_unsent;
+static bool add_model(struct kept_models *models, char *path, const char *newest) {
+        struct kept_model model = {.path = path, .is_newest = newest && strcmp(path, newest) == 0};
+        if (models->n == models->cap) {
+                size_t cap = models->cap ? 2 * models->cap : 64;
+                struct kept_model *items = realloc(models->items, cap * sizeof *items);
+                if (!items) {
+                        free(path);
+                        return false;
+                }
+                models->items = items;
+                models->cap = cap;
+        }
+        look_into(&model);
+        models->bytes += model.bytes;
+        models->items[models->n++] = model;
+        return true;
 }
 
-static void count_models(const struct workdir *workdir, const char *newest, struct models_room *room) {
+static void find_models(const struct workdir *workdir, const char *newest, struct kept_models *models) {
         _cleanup_dir_ DIR *sweeps = opendir(workdir->models);
         for (struct dirent *sweep; sweeps && (sweep = readdir(sweeps));) {
                 _cleanup_free_ char *below = sweep->d_name[0] != '.' ? fs_join(workdir->models, sweep->d_name) : NULL;
                 _cleanup_dir_ DIR *trials = below ? opendir(below) : NULL;
                 for (struct dirent *trial; trials && (trial = readdir(trials));) {
                         char *path = trial->d_name[0] != '.' ? fs_join(below, trial->d_name) : NULL;
-                        if (path)
-                                count_model(room, path, newest);
+                        if (path && !add_model(models, path, newest))
+                                return;
                 }
         }
+}
+
+/* In which order they go. */
+static int compare_models(const void *a, const void *b) {
+        const struct kept_model *x = a, *y = b;
+        if (x->is_newest != y->is_newest)
+                return x->is_newest - y->is_newest;
+        if (x->is_unsent != y->is_unsent)
+                return x->is_unsent - y->is_unsent;
+        if (x->ended.tv_sec != y->ended.tv_sec)
+                return x->ended.tv_sec < y->ended.tv_sec ? -1 : 1;
+        return (x->ended.tv_nsec > y->ended.tv_nsec) - (x->ended.tv_nsec < y->ended.tv_nsec);
 }
 
 static void remove_model(const char *path) {
@@ -311,16 +332,17 @@ static void remove_model(const char *path) {
                 rmdir(sweep); /* if that was its last one */
 }
 
+/* One that cannot be deleted is taken for gone: the others need not go in its place. */
 static void bound_models(const struct workdir *workdir, const char *newest) {
-        for (size_t last = SIZE_MAX;;) {
-                _cleanup_(models_room_fini) struct models_room room = {0};
-                count_models(workdir, newest, &room);
-                bool fits = room.n <= WORKDIR_MODELS_MAX && (workdir->models_max_bytes == 0 || room.bytes <= workdir->models_max_bytes);
-                const char *path = room.first ? room.first : newest;
-                if (fits || !path || room.n >= last) /* the last one could not be deleted */
-                        return;
-                last = room.n;
-                remove_model(path);
+        _cleanup_(kept_models_fini) struct kept_models models = {0};
+        find_models(workdir, newest, &models);
+        if (models.n == 0)
+                return;
+        qsort(models.items, models.n, sizeof *models.items, compare_models);
+        uint64_t bytes = models.bytes, room = workdir->models_max_bytes;
+        for (size_t i = 0; i < models.n && (models.n - i > WORKDIR_MODELS_MAX || (room > 0 && bytes > room)); i++) {
+                bytes -= models.items[i].bytes;
+                remove_model(models.items[i].path);
         }
 }
 
