@@ -166,6 +166,10 @@ json_t *json_number(double value, int prefer_integer) {
         return json_real(value);
 }
 
+json_t *json_real_or_null(double value) {
+        return isfinite(value) ? json_real(value) : json_null();
+}
+
 json_t *json_get_dotted(const json_t *object, const char *path) {
         json_t *hit = json_object_get(object, path);
         const char *dot = strchr(path, '.');

@@ -28,6 +28,9 @@ char *json_canonical(const json_t *value);
 /* An integer for whole numbers that fit 53 bits when prefer_integer, else a real. New reference. */
 json_t *json_number(double value, int prefer_integer);
 
+/* null for what JSON has no number for: infinities and NAN. New reference. */
+json_t *json_real_or_null(double value);
+
 /* Looks up `a.b.c` in nested objects: exact key first, then by dots. Borrowed, NULL when absent. */
 json_t *json_get_dotted(const json_t *object, const char *path);
 

@@ -5,6 +5,7 @@
  * select_top k takes the k factors of highest impact among those that the stage can vary; ties go by the spec's order,
  * factors that were never measured come last. */
 #include <errno.h>
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -82,7 +83,7 @@ int conclude_ofat(struct plan *plan, unsigned stage) {
                 r = take_value(plan, stage, 0, worst, &low, &high);
                 for (size_t k = 0; k < json_array_size(spec->levels[f].values) && r == 0; k++)
                         r = take_value(plan, stage, index++, worst, &low, &high);
-                impacts[f] = (struct impact){spec->levels[f].name, isnan(low) ? 0 : difference(high, low), low, high};
+                impacts[f] = (struct impact){spec->levels[f].name, isnan(low) ? 0 : fmin(difference(high, low), DBL_MAX), low, high};
         }
         if (r < 0) {
                 free(impacts);

@@ -121,8 +121,8 @@ static struct tally tally_of(const struct plan *plan, unsigned stage, const json
 static json_t *finalist_json(const struct plan_trial *trial, const struct tally *tally, double chance) {
         double sd = tally->n > 1 ? sqrt(tally->squares / (double)(tally->n - 1)) : NAN;
         return json_pack("{s:I, s:O, s:I, s:o, s:o, s:o}", "trial", (json_int_t)trial->number, "params", trial->params, "n",
-                         (json_int_t)tally->n, "mean", tally->n ? json_real(tally->mean) : json_null(), "sd",
-                         isnan(sd) ? json_null() : json_real(sd), "chance_of_best", isnan(chance) ? json_null() : json_real(chance));
+                         (json_int_t)tally->n, "mean", tally->n ? json_real_or_null(tally->mean) : json_null(), "sd",
+                         json_real_or_null(sd), "chance_of_best", json_real_or_null(chance));
 }
 
 uint64_t confirm_winner(const struct plan *plan) {

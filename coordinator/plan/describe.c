@@ -43,16 +43,12 @@ int64_t plan_remaining(const struct plan *plan) {
         return by_cap >= 0 && by_cap < remaining ? by_cap : remaining;
 }
 
-static json_t *real_or_null(double value) {
-        return isfinite(value) ? json_real(value) : json_null();
-}
-
 static json_t *impacts_json(const struct stage_state *state) {
         json_t *list = json_array();
         for (size_t i = 0; i < state->n_impacts; i++)
                 json_push(&list, json_pack("{s:s, s:o, s:o, s:o}", "parameter", state->impacts[i].name, "impact",
-                                                      json_real(state->impacts[i].impact), "low", real_or_null(state->impacts[i].low),
-                                                      "high", real_or_null(state->impacts[i].high)));
+                                                      json_real(state->impacts[i].impact), "low", json_real_or_null(state->impacts[i].low),
+                                                      "high", json_real_or_null(state->impacts[i].high)));
         return list;
 }
 

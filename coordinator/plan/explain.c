@@ -289,10 +289,6 @@ void question_compute(struct plan_job *job) {
 
 /* --- the answer ------------------------------------------------------------------------------------ */
 
-static json_t *number_or_null(double value) {
-        return isfinite(value) ? json_real(value) : json_null();
-}
-
 static const char *why_no_model(const struct question *q) {
         return q->is_too_long ? "too many trials for a model: it is made of 20000 at most" : "too few trials with a value for a model";
 }
@@ -319,9 +315,9 @@ static json_t *latest_confirmation(const struct plan *plan) {
 static json_t *best_json(const struct plan_job *job, const struct plan *plan) {
         const struct question *q = job->question;
         const struct opt_incumbent *best = &q->incumbent;
-        json_t *posterior = q->has_model ? json_pack("{s:o, s:o, s:o, s:o, s:f}", "mean", number_or_null(best->mean), "sd",
-                                                     number_or_null(best->sd), "low", number_or_null(best->low), "high",
-                                                     number_or_null(best->high), "chance_of_best", best->chance_of_best)
+        json_t *posterior = q->has_model ? json_pack("{s:o, s:o, s:o, s:o, s:f}", "mean", json_real_or_null(best->mean), "sd",
+                                                     json_real_or_null(best->sd), "low", json_real_or_null(best->low), "high",
+                                                     json_real_or_null(best->high), "chance_of_best", best->chance_of_best)
                                          : json_null();
         uint64_t recommended = q->confirmed ? q->confirmed : q->has_model ? job->numbers[best->index] : 0;
         return json_pack("{s:o, s:o, s:I, s:b, s:o, s:s}", "recommended", recommended ? json_integer((json_int_t)recommended) : json_null(), "posterior", posterior,
@@ -379,7 +375,7 @@ static json_t *importance_json(const struct plan_job *job) {
                                                        job->names[q->pairs[i].b].name, "share", q->pairs[i].share, "low", q->pairs[i].low,
                                                        "high", q->pairs[i].high));
         return json_pack("{s:I, s:{s:o}, s:o, s:o, s:o, s:s}", "n", (json_int_t)q->n, "noise", "sd",
-                         q->has_model ? number_or_null(q->noise) : json_null(), "ofat", q->ofat ? json_incref(q->ofat) : json_null(),
+                         q->has_model ? json_real_or_null(q->noise) : json_null(), "ofat", q->ofat ? json_incref(q->ofat) : json_null(),
                          "parameters", parameters, "pairs", pairs, "detail", importance_detail(job));
 }
 
@@ -391,7 +387,7 @@ static json_t *point_json(const struct plan_job *job, size_t i) {
                 json_put(&params, job->names[k].name,
                                     domain_value(&job->dims[k], job->names[k].choices, job->names[k].integer, q->at[i * q->n_sliced + s]));
         }
-        return json_pack("{s:o, s:o, s:o}", "params", params, "mean", number_or_null(q->mean[i]), "sd", number_or_null(q->sd[i]));
+        return json_pack("{s:o, s:o, s:o}", "params", params, "mean", json_real_or_null(q->mean[i]), "sd", json_real_or_null(q->sd[i]));
 }
 
 static json_t *slice_json(const struct plan_job *job, struct plan *plan) {

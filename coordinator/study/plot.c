@@ -1,6 +1,7 @@
 #include "study/plot.h"
 
 #include <errno.h>
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -42,18 +43,37 @@ static int rule(struct buf *svg, double x1, double y1, double x2, double y2, con
         return buf_printf(svg, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"%s\"/>\n", x1, y1, x2, y2, colour);
 }
 
-static void range_of(const double *values, size_t n, double *low, double *high) {
-        *low = INFINITY;
-        *high = -INFINITY;
-        for (size_t i = 0; i < n; i++)
-                if (isfinite(values[i])) {
-                        *low = fmin(*low, values[i]);
-                        *high = fmax(*high, values[i]);
-                }
-        if (!(*high > *low)) {
-                *low = isfinite(*low) ? *low - 0.5 : 0;
-                *high = *low + 1;
+/* A range of finite numbers, however large or small. */
+struct span {
+        double low, high;
+};
+
+#define SPAN_EMPTY ((struct span){INFINITY, -INFINITY})
+
+static void span_take(struct span *span, double value) {
+        if (isfinite(value)) {
+                span->low = fmin(span->low, value);
+                span->high = fmax(span->high, value);
         }
+}
+
+/* After the last one: a single number needs some room. */
+static void span_close(struct span *span) {
+        if (span->high > span->low)
+                return;
+        double middle = isfinite(span->low) ? span->low : 0.5, room = fmax(0.5, 0.01 * fabs(middle));
+        span->low = fmax(middle - room, -DBL_MAX);
+        span->high = fmin(middle + room, DBL_MAX);
+}
+
+/* 0 … 1 */
+static double span_part(const struct span *span, double value) {
+        double wide = span->high - span->low;
+        return isfinite(wide) ? (value - span->low) / wide : (value / 2 - span->low / 2) / (span->high / 2 - span->low / 2);
+}
+
+static double span_at(const struct span *span, double part) {
+        return span->low * (1 - part) + span->high * part;
 }
 
 /* Names with their colours, from left to right. */
@@ -70,46 +90,49 @@ static int legend(struct buf *svg, double y, const char *const *names, size_t n)
 }
 
 /* Five lines across, with their values. */
-static int scale_of_values(struct buf *svg, double top, double bottom, double low, double high) {
+static int scale_of_values(struct buf *svg, double top, double bottom, const struct span *span) {
         int r = 0;
         for (int tick = 0; tick <= 4 && r == 0; tick++) {
                 double y = bottom - (bottom - top) * tick / 4;
                 r = rule(svg, LEFT, y, WIDTH - RIGHT, y, "#e5e5e5");
                 if (r == 0)
-                        r = number(svg, LEFT - 8, y + 4, "end", low + (high - low) * tick / 4);
+                        r = number(svg, LEFT - 8, y + 4, "end", span_at(span, tick / 4.0));
         }
         return r;
 }
 
 int plot_history(struct buf *svg, const char *metric, const double *values, const unsigned *groups, size_t n, const char *const *group_names,
                  size_t n_groups, bool maximize) {
-        double low, high, height = 330, top = 30, bottom = height - 40, best = NAN;
-        range_of(values, n, &low, &high);
+        struct span span = SPAN_EMPTY;
+        double height = 330, top = 30, bottom = height - 40, best = NAN;
+        for (size_t i = 0; i < n; i++)
+                span_take(&span, values[i]);
+        span_close(&span);
         int r = begin(svg, height, "value of each trial, and the best so far");
         if (r == 0 && n_groups > 1)
                 r = legend(svg, 16, group_names, n_groups);
         if (r == 0)
-                r = scale_of_values(svg, top, bottom, low, high);
+                r = scale_of_values(svg, top, bottom, &span);
         double step = (WIDTH - LEFT - RIGHT) / (n > 1 ? (double)(n - 1) : 1);
         for (size_t i = 0; i < n && r == 0; i++)
                 if (isfinite(values[i]))
                         r = buf_printf(svg, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\" fill=\"%s\" fill-opacity=\"0.8\"/>\n", LEFT + step * (double)i,
-                                       bottom - (bottom - top) * (values[i] - low) / (high - low), colours[groups[i] % N_COLOURS]);
+                                       bottom - (bottom - top) * span_part(&span, values[i]), colours[groups[i] % N_COLOURS]);
         if (r == 0)
                 r = buf_puts(svg, "<polyline fill=\"none\" stroke=\"#222\" stroke-width=\"1.5\" points=\"");
         for (size_t i = 0; i < n && r == 0; i++) {
                 if (!isfinite(values[i]))
                         continue;
                 double next = isnan(best) || (maximize ? values[i] > best : values[i] < best) ? values[i] : best;
-                double x = LEFT + step * (double)i, y = bottom - (bottom - top) * (next - low) / (high - low);
+                double x = LEFT + step * (double)i, y = bottom - (bottom - top) * span_part(&span, next);
                 if (isnan(best))
                         r = buf_printf(svg, "%.1f,%.1f ", x, y);
                 else if (next != best)
-                        r = buf_printf(svg, "%.1f,%.1f %.1f,%.1f ", x, bottom - (bottom - top) * (best - low) / (high - low), x, y);
+                        r = buf_printf(svg, "%.1f,%.1f %.1f,%.1f ", x, bottom - (bottom - top) * span_part(&span, best), x, y);
                 best = next;
         }
         if (r == 0 && isfinite(best))
-                r = buf_printf(svg, "%.1f,%.1f", WIDTH - RIGHT, bottom - (bottom - top) * (best - low) / (high - low));
+                r = buf_printf(svg, "%.1f,%.1f", WIDTH - RIGHT, bottom - (bottom - top) * span_part(&span, best));
         if (r == 0)
                 r = buf_puts(svg, "\"/>\n");
         if (r == 0)
@@ -121,50 +144,43 @@ int plot_history(struct buf *svg, const char *metric, const double *values, cons
 
 #define CURVE_SHOWN 400 /* points of one curve: more than a screen tells apart */
 
-static int draw_curve(struct buf *svg, const struct plot_curve *curve, const char *colour, double x0, double x_scale, double y0, double y_scale) {
+static int draw_curve(struct buf *svg, const struct plot_curve *curve, const char *colour, const struct span *steps, const struct span *values, double top,
+                      double bottom) {
         size_t stride = curve->n / CURVE_SHOWN + 1;
         int r = buf_printf(svg, "<polyline fill=\"none\" stroke=\"%s\" stroke-width=\"1.5\" points=\"", colour);
         for (size_t i = 0; i < curve->n && r == 0; i++)
                 if (isfinite(curve->value[i]) && (i % stride == 0 || i + 1 == curve->n))
-                        r = buf_printf(svg, "%.1f,%.1f ", x0 + x_scale * curve->step[i], y0 - y_scale * curve->value[i]);
+                        r = buf_printf(svg, "%.1f,%.1f ", LEFT + (WIDTH - LEFT - RIGHT) * span_part(steps, curve->step[i]),
+                                       bottom - (bottom - top) * span_part(values, curve->value[i]));
         return r < 0 ? r : buf_puts(svg, "\"/>\n");
 }
 
 int plot_curves(struct buf *svg, const char *metric, const struct plot_curve *curves, size_t n) {
-        double low = INFINITY, high = -INFINITY, first = INFINITY, last = -INFINITY, height = 330, top = 30, bottom = height - 40;
+        struct span steps = SPAN_EMPTY, values = SPAN_EMPTY;
+        double height = 330, top = 30, bottom = height - 40;
         const char *names[N_COLOURS] = {0};
         for (size_t k = 0; k < n; k++) {
                 if (k < N_COLOURS)
                         names[k] = curves[k].name;
-                for (size_t i = 0; i < curves[k].n; i++) {
-                        if (!isfinite(curves[k].value[i]))
-                                continue;
-                        low = fmin(low, curves[k].value[i]);
-                        high = fmax(high, curves[k].value[i]);
-                        first = fmin(first, curves[k].step[i]);
-                        last = fmax(last, curves[k].step[i]);
-                }
+                for (size_t i = 0; i < curves[k].n; i++)
+                        if (isfinite(curves[k].value[i])) {
+                                span_take(&values, curves[k].value[i]);
+                                span_take(&steps, curves[k].step[i]);
+                        }
         }
-        if (!(high > low)) {
-                low = isfinite(low) ? low - 0.5 : 0;
-                high = low + 1;
-        }
-        if (!(last > first)) {
-                first = isfinite(first) ? first : 0;
-                last = first + 1;
-        }
-        double x_scale = (WIDTH - LEFT - RIGHT) / (last - first), y_scale = (bottom - top) / (high - low);
+        span_close(&values);
+        span_close(&steps);
         int r = begin(svg, height, "curves of trials over their steps");
         if (r == 0)
                 r = legend(svg, 16, names, n < N_COLOURS ? n : N_COLOURS);
         if (r == 0)
-                r = scale_of_values(svg, top, bottom, low, high);
+                r = scale_of_values(svg, top, bottom, &values);
         for (size_t k = 0; k < n && r == 0; k++)
-                r = draw_curve(svg, &curves[k], colours[k % N_COLOURS], LEFT - x_scale * first, x_scale, bottom + y_scale * low, y_scale);
+                r = draw_curve(svg, &curves[k], colours[k % N_COLOURS], &steps, &values, top, bottom);
         if (r == 0)
-                r = number(svg, LEFT, height - 22, "middle", first);
+                r = number(svg, LEFT, height - 22, "middle", steps.low);
         if (r == 0)
-                r = number(svg, WIDTH - RIGHT, height - 22, "end", last);
+                r = number(svg, WIDTH - RIGHT, height - 22, "end", steps.high);
         if (r == 0)
                 r = text(svg, (LEFT + WIDTH - RIGHT) / 2, height - 10, "middle", "step");
         if (r == 0)
@@ -173,31 +189,31 @@ int plot_curves(struct buf *svg, const char *metric, const struct plot_curve *cu
 }
 
 int plot_bars(struct buf *svg, const char *metric, const struct plot_bar *bars, size_t n, double at) {
-        double low = at, high = at, row = 26, left = 190, height = 50 + row * (double)n;
+        struct span span = SPAN_EMPTY;
+        double row = 26, left = 190, wide = WIDTH - left - 90, height = 50 + row * (double)n;
+        span_take(&span, at);
         for (size_t i = 0; i < n; i++) {
-                low = fmin(low, bars[i].low);
-                high = fmax(high, bars[i].high);
+                span_take(&span, bars[i].low);
+                span_take(&span, bars[i].high);
         }
-        if (!(high > low))
-                high = low + 1;
-        double scale = (WIDTH - left - 90) / (high - low);
+        span_close(&span);
         int r = begin(svg, height, "what each factor alone does to the metric");
         for (size_t i = 0; i < n && r == 0; i++) {
                 double y = 12 + row * (double)i;
                 r = text(svg, left - 8, y + 14, "end", bars[i].name);
                 if (r < 0 || !isfinite(bars[i].low))
                         continue;
-                r = buf_printf(svg, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"%s\"/>\n", left + scale * (bars[i].low - low), y,
-                               fmax(scale * (bars[i].high - bars[i].low), 1), row - 8, colours[0]);
+                r = buf_printf(svg, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"%s\"/>\n", left + wide * span_part(&span, bars[i].low),
+                               y, fmax(wide * (span_part(&span, bars[i].high) - span_part(&span, bars[i].low)), 1), row - 8, colours[0]);
                 if (r == 0)
-                        r = number(svg, left + scale * (bars[i].high - low) + 6, y + 14, "start", bars[i].high - bars[i].low);
+                        r = number(svg, left + wide * span_part(&span, bars[i].high) + 6, y + 14, "start", bars[i].high - bars[i].low);
         }
         if (r == 0 && isfinite(at))
-                r = rule(svg, left + scale * (at - low), 4, left + scale * (at - low), height - 30, "#d55e00");
+                r = rule(svg, left + wide * span_part(&span, at), 4, left + wide * span_part(&span, at), height - 30, "#d55e00");
         if (r == 0)
-                r = number(svg, left, height - 12, "start", low);
+                r = number(svg, left, height - 12, "start", span.low);
         if (r == 0)
-                r = number(svg, WIDTH - 90, height - 12, "end", high);
+                r = number(svg, WIDTH - 90, height - 12, "end", span.high);
         if (r == 0)
                 r = text(svg, (left + WIDTH - 90) / 2, height - 12, "middle", metric);
         return r < 0 ? r : end(svg);

@@ -179,6 +179,40 @@ static double impact_of(const json_t *impact, const char *key) {
         return json_is_number(value) ? json_number_value(value) : NAN;
 }
 
+/* Trials by something that they have in common. */
+struct tally {
+        double n, mean, squares, best; /* squares: of the distances from the mean */
+};
+
+struct tallies {
+        json_t *places; /* of each key among the items, in the order in which they came */
+        struct tally *items;
+};
+
+static void tallies_fini(struct tallies *tallies) {
+        json_decref(tallies->places);
+        free(tallies->items);
+}
+
+/* Room for one key a trial; false without memory. */
+static bool tallies_init(struct tallies *tallies, const struct report *report) {
+        *tallies = (struct tallies){json_object(), calloc(json_array_size(report->study->trials) + 1, sizeof(struct tally))};
+        return tallies->places && tallies->items;
+}
+
+static void tallies_add(struct tallies *tallies, const struct report *report, const char *key, double value) {
+        json_t *place = json_object_get(tallies->places, key);
+        size_t i = place ? (size_t)json_integer_value(place) : json_object_size(tallies->places);
+        if (!place && json_object_set_new(tallies->places, key, json_integer((json_int_t)i)) < 0)
+                return;
+        struct tally *tally = &tallies->items[i];
+        double before = tally->mean;
+        tally->n++;
+        tally->mean += value / tally->n - before / tally->n;
+        tally->squares += (value - before) * (value - tally->mean);
+        tally->best = !place || is_better(report, value, tally->best) ? value : tally->best;
+}
+
 /* How far trials of one configuration lie apart: the pooled deviation of those that were run more than once. */
 struct spread {
         size_t n, n_configurations; /* trials, and what they have in common */
@@ -186,29 +220,24 @@ struct spread {
 };
 
 static struct spread measure_spread(const struct report *report) {
-        _cleanup_json_ json_t *tallies = json_object(); /* parameters → [trials, mean, squares] */
+        _cleanup_(tallies_fini) struct tallies tallies;
         struct spread spread = {0};
         double squares = 0;
         size_t i;
-        json_t *trial, *tally;
+        json_t *trial;
+        if (!tallies_init(&tallies, report))
+                return spread;
         json_array_foreach(report->study->trials, i, trial) {
-                double value = value_of(trial);
-                _cleanup_free_ char *key = isfinite(value) && !is_imported(trial) ? json_text(json_object_get(trial, "params")) : NULL;
-                if (!key)
-                        continue;
-                tally = json_object_get(tallies, key);
-                double n = json_number_value(json_array_get(tally, 0)) + 1, mean = json_number_value(json_array_get(tally, 1)), distance = value - mean;
-                mean += distance / n;
-                json_object_set_new(tallies, key, json_pack("[f, f, f]", n, mean, json_number_value(json_array_get(tally, 2)) + distance * (value - mean)));
+                _cleanup_free_ char *key = isfinite(value_of(trial)) && !is_imported(trial) ? json_text(json_object_get(trial, "params")) : NULL;
+                if (key)
+                        tallies_add(&tallies, report, key, value_of(trial));
         }
-        const char *key;
-        json_object_foreach(tallies, key, tally) {
-                double n = json_number_value(json_array_get(tally, 0));
-                if (n < 2)
+        for (i = 0; i < json_object_size(tallies.places); i++) {
+                if (tallies.items[i].n < 2)
                         continue;
-                spread.n += (size_t)n;
+                spread.n += (size_t)tallies.items[i].n;
                 spread.n_configurations++;
-                squares += json_number_value(json_array_get(tally, 2));
+                squares += tallies.items[i].squares;
         }
         if (spread.n > 0)
                 spread.sd = sqrt(squares / (double)(spread.n - spread.n_configurations));
@@ -220,7 +249,7 @@ static void write_noise(struct report *report) {
         struct spread spread = measure_spread(report);
         if (spread.n == 0)
                 page_text(&report->page, "No configuration was run twice, so that the noise of a single trial is not known: a small impact may be chance.");
-        else
+        else if (isfinite(spread.sd))
                 page_text(&report->page, "Noise: %zu trials of %zu configurations that were run more than once have a standard deviation of %.3g, so that an "
                                          "impact below about %.3g may be chance.",
                           spread.n, spread.n_configurations, spread.sd, 1.96 * sqrt(2) * spread.sd);
@@ -305,43 +334,44 @@ static void write_gain(struct report *report, unsigned index) {
                 page_text(&report->page, "Nothing in it was better than what was known before (%.6g).", value_of(before));
 }
 
-/* What each level did on average, over the levels of the other factors. */
+/* Adds to the table what each level of the factor did on average, over the levels of the others. */
+static void write_levels_of(struct report *report, unsigned index, const char *name, bool *is_begun) {
+        _cleanup_(tallies_fini) struct tallies tallies;
+        const char *level;
+        size_t i;
+        json_t *trial, *place;
+        if (!tallies_init(&tallies, report))
+                return;
+        json_array_foreach(report->study->trials, i, trial) {
+                const json_t *choice = json_get_dotted(json_object_get(trial, "params"), name);
+                _cleanup_buf_ struct buf text = BUF_INIT(CELL);
+                _cleanup_json_ json_t *alone = choice ? json_pack("{s:O}", name, choice) : NULL;
+                if (!alone || !isfinite(value_of(trial)) || !is_of_stage(report, trial, index))
+                        continue;
+                describe_params(alone, "", &text);
+                if (text.data)
+                        tallies_add(&tallies, report, text.data, value_of(trial));
+        }
+        json_object_foreach(tallies.places, level, place) {
+                const struct tally *tally = &tallies.items[json_integer_value(place)];
+                char n[32], mean[40], best[40];
+                if (!*is_begun) {
+                        page_table(&report->page);
+                        page_row(&report->page, (const char *[]){"level", "trials", "mean", "best"}, 4);
+                        *is_begun = true;
+                }
+                snprintf(n, sizeof n, "%.0f", tally->n);
+                number_text(tally->mean, mean);
+                number_text(tally->best, best);
+                page_row(&report->page, (const char *[]){level, n, mean, best}, 4);
+        }
+}
+
 static void write_levels(struct report *report, unsigned index, const json_t *names) {
         bool is_begun = false;
-        for (size_t k = 0; k < json_array_size(names); k++) {
-                const char *name = json_string_value(json_array_get(names, k)), *level;
-                _cleanup_json_ json_t *tallies = json_object(); /* level → [trials, sum, best] */
-                size_t i;
-                json_t *trial, *tally;
-                json_array_foreach(report->study->trials, i, trial) {
-                        double value = value_of(trial);
-                        const json_t *choice = name ? json_get_dotted(json_object_get(trial, "params"), name) : NULL;
-                        _cleanup_buf_ struct buf text = BUF_INIT(CELL);
-                        _cleanup_json_ json_t *alone = choice ? json_pack("{s:O}", name, choice) : NULL;
-                        if (!alone || !isfinite(value) || !is_of_stage(report, trial, index))
-                                continue;
-                        describe_params(alone, "", &text);
-                        tally = text.data ? json_object_get(tallies, text.data) : NULL;
-                        double best = tally ? json_number_value(json_array_get(tally, 2)) : NAN;
-                        if (text.data)
-                                json_object_set_new(tallies, text.data, json_pack("[f, f, f]", json_number_value(json_array_get(tally, 0)) + 1,
-                                                                                  json_number_value(json_array_get(tally, 1)) + value,
-                                                                                  is_better(report, value, best) ? value : best));
-                }
-                json_object_foreach(tallies, level, tally) {
-                        char n[32], mean[40], best[40];
-                        double count = json_number_value(json_array_get(tally, 0));
-                        if (!is_begun) {
-                                page_table(&report->page);
-                                page_row(&report->page, (const char *[]){"level", "trials", "mean", "best"}, 4);
-                        }
-                        is_begun = true;
-                        snprintf(n, sizeof n, "%.0f", count);
-                        number_text(json_number_value(json_array_get(tally, 1)) / count, mean);
-                        number_text(json_number_value(json_array_get(tally, 2)), best);
-                        page_row(&report->page, (const char *[]){level, n, mean, best}, 4);
-                }
-        }
+        for (size_t k = 0; k < json_array_size(names); k++)
+                if (json_is_string(json_array_get(names, k)))
+                        write_levels_of(report, index, json_string_value(json_array_get(names, k)), &is_begun);
         if (is_begun)
                 page_table_end(&report->page);
 }
@@ -501,7 +531,7 @@ static bool axis_fill(struct axis *axis, const json_t *trials, const char *name,
         bool is_log = name && !is_choice && low > 0 && high / low >= 20;
         for (size_t i = 0; i < n; i++) {
                 double x = axis->position[i];
-                axis->position[i] = is_log ? (log(x) - log(low)) / (log(high) - log(low)) : (x - low) / (high - low);
+                axis->position[i] = is_log ? (log(x) - log(low)) / (log(high) - log(low)) : isfinite(high - low) ? (x - low) / (high - low) : (x / 2 - low / 2) / (high / 2 - low / 2);
         }
         snprintf(axis->plot.low, sizeof axis->plot.low, "%.4g", low);
         snprintf(axis->plot.high, sizeof axis->plot.high, "%.4g%s", high, is_log ? " (log)" : "");

@@ -116,6 +116,34 @@ def test_curves_of_the_best_trials_and_what_a_grid_found(tmp_path):
         assert re.search(r"^\| x 0\.25 \| 2 \| 2\.75 \| 2\.25 \|$", text, re.M) and re.search(r"^\| n 3 \| 2 \| 3\.375 \| 3\.25 \|$", text, re.M), text
 
 
+@pytest.mark.parametrize("values", [[1e17] * 50, [1.7e308, -1.7e308] * 25, [1e308] * 50, [-5e-324, 5e-324] * 25])
+def test_numbers_at_the_ends_of_what_there_is_are_drawn_and_averaged(tmp_path, values):
+    with Daemon(tmp_path) as server:
+        sweep = server.post("/v1/sweeps", {**STUDY, "stages": STUDY["stages"][:2], "repeats": 2}, expect=201)["id"]
+        worker = server.register()["id"]
+        for number, value in enumerate(values):
+            trials = server.claim(worker, f"c{number}", sweep=sweep)
+            if not trials:
+                break
+            server.report(trials[0], 1, metrics=[{"name": "acc", "step": step, "value": (-1) ** step * value if abs(value) == 1.7e308 else value} for step in range(3)],
+                          outcome={"state": "completed", "value": value})
+        assert server.get(f"/v1/sweeps/{sweep}")["state"] == "finished"
+        for question in ("best", "importance", "slice?parameter=lr"):
+            server.get(f"/v1/sweeps/{sweep}/{question}")
+        plots = re.findall(r"<svg.*?</svg>", server.request("GET", f"/v1/sweeps/{sweep}/report", expect=200).text, re.S)
+        assert len(plots) >= 3
+        for plot in plots:
+            ElementTree.fromstring(plot)
+            places = re.findall(r'="([^"]*(?:nan|inf)[^"]*)"', plot)
+            assert not places, places
+            assert all(-100 <= float(number) <= 2000 for pair in re.findall(r'points="([^"]*)"', plot) for number in re.findall(r"[^ ,]+", pair))
+        text = server.request("GET", f"/v1/sweeps/{sweep}/report?format=md", expect=200).text
+        levels = re.findall(r"^\| (?:lr|drop) \S+ \| \d+ \| (\S+) \| (\S+) \|$", text, re.M)
+        assert levels
+        for mean, best in levels:
+            assert float(best) == pytest.approx(max(values)) and (float(mean) == pytest.approx(values[0]) if values[0] == values[1] else abs(float(mean)) < abs(values[0]) + 1e-320)
+
+
 def test_a_sweep_without_trials_has_a_report_and_formats_are_checked(study):
     server, _ = study
     empty = server.create_sweep()["id"]
