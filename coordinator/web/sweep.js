@@ -65,14 +65,19 @@ export async function sweepPage(main, {id, tab, query}, context) {
   // --- head ---
 
   // How it came to be paused, finished or cancelled, as its history has it.
-  const why = {state: "", text: ""};
+  const why = {state: "", text: "", timer: null};
   async function learnWhy() {
     const state = study.sweep.state;
-    if (why.state === state) return;
+    if (why.state === state || why.timer || closed) return;
     Object.assign(why, {state, text: ""});
     if (state === "running") return;
     const items = [];
-    await pages(`/v1/sweeps/${id}/history`, (some) => items.push(...some), {signal: study.stopped.signal}).catch(() => null);
+    try { await pages(`/v1/sweeps/${id}/history`, (some) => items.push(...some), {signal: study.stopped.signal}); } catch {
+      if (why.state !== state || closed) return;
+      why.state = "";
+      why.timer = setTimeout(() => { why.timer = null; learnWhy(); }, 5000);
+      return;
+    }
     const last = items.filter((item) => item.what === state).at(-1);
     if (!last || why.state !== state || closed) return;
     why.text = `${sentence(last.text).replace(/\.$/, "")} (${last.who ? `${last.who}, ` : ""}${clock(last.time)}).`;
@@ -424,5 +429,5 @@ export async function sweepPage(main, {id, tab, query}, context) {
     toast(error.message, true);
     setTimeout(() => { if (!closed) { study.loaded = true; study.reload(); } }, 3000);
   });
-  return {go, leave: () => { closed = true; clearTimeout(timer); clearTimeout(held.timer); close(); study.stop(); }};
+  return {go, leave: () => { closed = true; clearTimeout(timer); clearTimeout(held.timer); clearTimeout(why.timer); close(); study.stop(); }};
 }

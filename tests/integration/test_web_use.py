@@ -233,6 +233,17 @@ def test_where_json_breaks_off_is_found(study):  # noqa: F811
         assert not browser.complaints()
 
 
+def test_what_a_request_failed_to_tell_is_asked_again(tmp_path):
+    with Daemon(tmp_path) as server, chromium() as browser:
+        worker, sweep = server.register("zeta"), server.post("/v1/sweeps", {**STAGED, "stages": [{**STAGED["stages"][0], "pause_after": True}, STAGED["stages"][1]]}, expect=201)
+        evaluate(server, sweep, worker)
+        browser.open(server, "/sweeps")
+        browser.wait("document.querySelector('tr[data-id]')")
+        browser.run("const real = window.fetch; window.refused = 0; window.fetch = (address, ...rest) => String(address).includes('/history') && !window.refused++ ? Promise.reject(new TypeError('away')) : real(address, ...rest); location.hash = arguments[0]", f"#/sweep/{sweep['id']}")
+        browser.wait("document.querySelector('[data-card=progress]')?.textContent.includes('stage 1 has ended')")
+        assert browser.run("return window.refused") == 2
+
+
 def test_every_action_is_there(tmp_path):
     stages = [{**STAGED["stages"][0], "pause_after": True}, STAGED["stages"][1]]
     with Daemon(tmp_path) as server, chromium() as browser:
