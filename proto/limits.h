@@ -24,7 +24,7 @@
 #define DEFAULT_TOP_K 3
 #define DEFAULT_CONFIRM_REPEATS 5
 #define LIMIT_ENQUEUE_ITEMS 10000        /* of one POST …/trials */
-#define LIMIT_ENQUEUE_POINTS 100000      /* of all its series */
+#define LIMIT_ENQUEUE_POINTS 20000       /* of all its series: others wait while they are stored */
 #define LIMIT_MODEL_FILES 16             /* of one kept model */
 #define LIMIT_MODEL_NAME_BYTES 64
 #define LIMIT_MODEL_BYTES (INT64_C(1) << 40)

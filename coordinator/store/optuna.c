@@ -266,7 +266,7 @@ static int read_params(struct import *import, int64_t trial, int64_t trial_numbe
 static int choose_stride(struct import *import, struct optuna_tally *tally) {
         _cleanup_(cleanup_statement) sqlite3_stmt *s = NULL;
         int r = sqlite3_prepare_v2(import->db,
-                                   "SELECT coalesce(sum(n), 0), coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM trial_intermediate_values JOIN trials t USING (trial_id) "
+                                   "SELECT coalesce(sum(n), 0), coalesce(max(n), 0), count(*) FROM (SELECT count(*) AS n FROM trial_intermediate_values JOIN trials t USING (trial_id) "
                                    "WHERE t.study_id = ?1 AND t.state IN ('COMPLETE', 'PRUNED') GROUP BY trial_id)", -1, &s, NULL);
         if (r == SQLITE_OK) {
                 sqlite3_bind_int64(s, 1, import->study);
@@ -274,9 +274,10 @@ static int choose_stride(struct import *import, struct optuna_tally *tally) {
         }
         if (r != SQLITE_ROW)
                 return view_fail(import->db, import->path, "cannot read", import->err);
-        const uint64_t most = LIMIT_ENQUEUE_POINTS - OPTUNA_TRIALS_MAX, most_of_one = LIMIT_POINTS_PER_REPORT - 1; /* and each trial's last one */
-        uint64_t n = (uint64_t)sqlite3_column_int64(s, 0), n_of_one = (uint64_t)sqlite3_column_int64(s, 1), stride = (n + most - 1) / most,
-                 stride_of_one = (n_of_one + most_of_one - 1) / most_of_one;
+        uint64_t n = (uint64_t)sqlite3_column_int64(s, 0), n_of_one = (uint64_t)sqlite3_column_int64(s, 1), n_trials = (uint64_t)sqlite3_column_int64(s, 2);
+        n_trials = n_trials < OPTUNA_TRIALS_MAX ? n_trials : OPTUNA_TRIALS_MAX;
+        const uint64_t most = LIMIT_ENQUEUE_POINTS - n_trials, most_of_one = LIMIT_POINTS_PER_REPORT - 1; /* and each trial's last one */
+        uint64_t stride = (n + most - 1) / most, stride_of_one = (n_of_one + most_of_one - 1) / most_of_one;
         stride = stride > stride_of_one ? stride : stride_of_one;
         tally->stride = stride > 1 ? stride : 1;
         return 0;

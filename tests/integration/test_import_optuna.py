@@ -149,6 +149,23 @@ def test_long_series_keep_the_same_steps_of_every_trial(storage):
     assert steps == [[*range(2, 2499, 3), 2499], [*range(2, 999, 3), 999], [2]]
 
 
+def test_many_series_together_stay_within_what_one_request_takes(storage, tmp_path):
+    study = storage.study()
+    storage.db.execute("BEGIN")
+    for trial in range(150):
+        storage.trial(study, 0.5, {"lr": 0.001}, series=[(step, 0.5) for step in range(300 if trial else 7)])
+    storage.db.execute("COMMIT")
+    space, done = run(storage.path, "--space"), run(storage.path, "--trials")
+    trials = json.loads(done.stdout)["trials"]
+    assert "(one of 3)" in done.stderr and all(trial["metrics"][-1]["step"] == 299 for trial in trials[1:])
+    assert 10000 < sum(len(trial["metrics"]) for trial in trials) <= 20000
+    with Daemon(tmp_path) as server:
+        sweep = server.post("/v1/sweeps", {**json.loads(space.stdout), "run_cap": 2}, expect=201)["id"]
+        server.post(f"/v1/sweeps/{sweep}/trials", {"trials": trials}, expect=201)
+        fault = server.request("POST", f"/v1/sweeps/{sweep}/trials", {"trials": 2 * trials}, expect=422).json()["errors"]
+        assert fault == [{"pointer": "/trials", "detail": "must have at most 20000 points of metrics in all: import them in several requests"}]
+
+
 def test_ranges_that_differ_between_trials_are_joined(storage):
     study = storage.study(directions=("MINIMIZE",))
     for low, high, value in ((0.1, 0.2, 0.15), (0.05, 0.1, 0.07), (0.3, 0.3, 0.3)):
