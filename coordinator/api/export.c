@@ -264,32 +264,11 @@ static int append_item(void *data, const json_t *trial) {
 #define REPORT_TRIALS_MAX 10000 /* a report is read by people, and made while the others wait */
 #define REPORT_CHANGES_MAX 1000
 #define REPORT_BYTES_MAX (64u << 20)
-#define REPORT_POINTS_MAX 20000 /* of one curve */
+#define REPORT_POINTS_MAX 400 /* of one curve: more than a screen tells apart */
 
-/* [[step, value], …] of a trial's metric, from its first points. New reference, empty where there are none. */
-static int curve_of(struct api *api, int64_t trial, const char *metric, json_t **ret) {
-        _cleanup_free_ struct metric_row *rows = calloc(PAGE, sizeof *rows);
-        _cleanup_json_ json_t *points = json_array();
-        int64_t after = 0;
-        size_t n = PAGE;
-        if (!rows || !points)
-                return -ENOMEM;
-        while (n == PAGE && json_array_size(points) < REPORT_POINTS_MAX) {
-                bool is_first = json_array_size(points) == 0;
-                int r = store_metric_list(api->store, trial, metric, after, is_first ? NULL : metric, PAGE, rows, &n);
-                if (r < 0)
-                        return r;
-                for (size_t i = 0; i < n; i++) {
-                        if (r == 0 && json_array_append_new(points, json_pack("[I, f]", (json_int_t)rows[i].step, rows[i].value)) < 0)
-                                r = -ENOMEM;
-                        after = rows[i].step;
-                        metric_row_fini(&rows[i]);
-                }
-                if (r < 0)
-                        return r;
-        }
-        *ret = TAKE(points);
-        return 0;
+/* One more [step, value]. */
+static int append_point(void *data, int64_t step, double value) {
+        return json_array_append_new(data, json_pack("[I, f]", (json_int_t)step, value)) < 0 ? -ENOMEM : 0;
 }
 
 /* The curves of the best trials: the sweep's metric, and the loss that most trainers report. */
@@ -307,10 +286,10 @@ static int best_curves(struct api *api, int64_t sweep, const json_t *spec, json_
         for (size_t k = 0; k < 2; k++) {
                 _cleanup_json_ json_t *list = json_array();
                 for (size_t i = 0; i < n && names[k] && r == 0; i++) {
-                        json_t *points = NULL;
-                        if (rows[i].has_value)
-                                r = curve_of(api, rows[i].id, names[k], &points);
-                        if (r == 0 && points && json_array_append_new(list, json_pack("{s:I, s:o}", "trial", (json_int_t)rows[i].number, "points", points)) < 0)
+                        json_t *points = json_array();
+                        if (rows[i].has_value && points)
+                                r = store_metric_curve(api->store, rows[i].id, names[k], REPORT_POINTS_MAX, append_point, points);
+                        if (json_array_append_new(list, json_pack("{s:I, s:o}", "trial", (json_int_t)rows[i].number, "points", points)) < 0 && r == 0)
                                 r = -ENOMEM;
                 }
                 if (r == 0 && names[k] && json_object_set(curves, names[k], list) < 0)

@@ -284,6 +284,9 @@ int store_metric_list(struct store *store, int64_t trial, const char *name, int6
 enum metric_summary { SUMMARY_MINIMUM, SUMMARY_MAXIMUM, SUMMARY_LAST };
 int store_metric_summary(struct store *store, int64_t trial, const char *name, enum metric_summary summary, double *ret);
 
+/* At most max + 1 points of a trial's metric by step, evenly over its steps, the first and the last among them. visit returns 0 to go on. */
+int store_metric_curve(struct store *store, int64_t trial, const char *name, unsigned max, int (*visit)(void *data, int64_t step, double value), void *data);
+
 /* All points of one name of a sweep's trials, by trial number, then step. is_complete: the trial is completed. visit returns 0 to go on. */
 int store_metric_each(struct store *store, int64_t sweep, const char *name,
                       int (*visit)(void *data, uint64_t number, bool is_complete, int64_t step, double value), void *data);

@@ -72,6 +72,29 @@ int store_metric_summary(struct store *store, int64_t trial, const char *name, e
         return 0;
 }
 
+/* Each point is looked up by itself: a long curve costs no more than a short one. */
+int store_metric_curve(struct store *store, int64_t trial, const char *name, unsigned max, int (*visit)(void *data, int64_t step, double value), void *data) {
+        int64_t first = 0, last = 0, step = INT64_MIN;
+        int r = store_integer(store, "SELECT max(step) FROM metrics WHERE trial = ?1 AND name = ?2", &last, bind_i(trial), bind_t(name));
+        for (unsigned i = 0; i <= max && r >= 0 && (i == 0 || step < last); i++) {
+                sqlite3_stmt *s = NULL;
+                double wanted = (double)first + ((double)last - (double)first) * i / max;
+                int64_t from = i == 0 ? INT64_MIN : i == max || wanted >= (double)last ? last : (int64_t)wanted > step ? (int64_t)wanted : step + 1;
+                r = store_query(store, "SELECT step, value FROM metrics WHERE trial = ?1 AND name = ?2 AND step >= ?3 ORDER BY step LIMIT 1", &s, bind_i(trial),
+                                bind_t(name), bind_i(from));
+                if (r == 0)
+                        r = store_step(store, s);
+                if (r != STORE_ROW)
+                        return r < 0 ? r : 0;
+                step = sqlite3_column_int64(s, 0);
+                double value = sqlite3_column_double(s, 1);
+                store_reset(s);
+                first = i == 0 ? step : first;
+                r = visit(data, step, value);
+        }
+        return r < 0 ? r : 0;
+}
+
 int store_metric_each(struct store *store, int64_t sweep, const char *name,
                       int (*visit)(void *data, uint64_t number, bool is_complete, int64_t step, double value), void *data) {
         sqlite3_stmt *s = NULL;

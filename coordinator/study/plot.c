@@ -142,14 +142,11 @@ int plot_history(struct buf *svg, const char *metric, const double *values, cons
         return r < 0 ? r : end(svg);
 }
 
-#define CURVE_SHOWN 400 /* points of one curve: more than a screen tells apart */
-
 static int draw_curve(struct buf *svg, const struct plot_curve *curve, const char *colour, const struct span *steps, const struct span *values, double top,
                       double bottom) {
-        size_t stride = curve->n / CURVE_SHOWN + 1;
         int r = buf_printf(svg, "<polyline fill=\"none\" stroke=\"%s\" stroke-width=\"1.5\" points=\"", colour);
         for (size_t i = 0; i < curve->n && r == 0; i++)
-                if (isfinite(curve->value[i]) && (i % stride == 0 || i + 1 == curve->n))
+                if (isfinite(curve->value[i]))
                         r = buf_printf(svg, "%.1f,%.1f ", LEFT + (WIDTH - LEFT - RIGHT) * span_part(steps, curve->step[i]),
                                        bottom - (bottom - top) * span_part(values, curve->value[i]));
         return r < 0 ? r : buf_puts(svg, "\"/>\n");

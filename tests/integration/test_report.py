@@ -111,6 +111,9 @@ def test_curves_of_the_best_trials_and_what_a_grid_found(tmp_path):
         for plot in curves:
             ElementTree.fromstring(plot)
             assert plot.count("<polyline") == 5 and ">trial 2<" in plot and ">999<" in plot
+            for line in re.findall(r'points="([^"]*)"', plot):  # thinned evenly, to the end
+                x = [float(point.split(",")[0]) for point in line.split()]
+                assert 300 < len(x) <= 401 and x[0] == 70 and x[-1] == 840 and max(b - a for a, b in zip(x, x[1:])) < 4
         text = server.request("GET", f"/v1/sweeps/{sweep}/report?format=md", expect=200).text
         assert "1 of its 4 configurations had been evaluated before." in text
         assert re.search(r"^\| x 0\.25 \| 2 \| 2\.75 \| 2\.25 \|$", text, re.M) and re.search(r"^\| n 3 \| 2 \| 3\.375 \| 3\.25 \|$", text, re.M), text
