@@ -5,7 +5,7 @@ const KEY = "sweepd-token";
 export const token = () => sessionStorage.getItem(KEY);
 export function forget() { sessionStorage.removeItem(KEY); }
 
-export class Problem extends Error {
+class Problem extends Error {
   constructor(status, body) {
     super((body.detail || body.title || `the server answered ${status}`) + (status === 403 && token() ? ": log out, and in with an admin's" : ""));
     this.status = status;

@@ -8,10 +8,10 @@ const LIGHT = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#56b4e9",
 const DARK = ["#56b4e9", "#ff8a4c", "#2cc295", "#d99abf", "#f0e442", "#9ad0f5", "#ffffff", "#e69f00"];
 const SYMBOLS = ["circle", "diamond", "triangle", "rect", "pin", "roundRect", "arrow", "emptyCircle"];
 
-export const isDark = () => document.documentElement.dataset.theme === "dark";
+const isDark = () => document.documentElement.dataset.theme === "dark";
 
 // What option builders need: colours by role, palettes, shapes.
-export function palette() {
+function palette() {
   const style = getComputedStyle(document.documentElement), of = (name) => style.getPropertyValue(`--${name}`).trim();
   const states = Object.fromEntries(["queued", "running", "completed", "stopped", "failed", "cancelled"].map((state) => [state, of(state)]));
   return {ink: of("ink"), soft: of("soft"), line: of("line"), card: of("card"), accent: of("accent"), states, dark: isDark(),

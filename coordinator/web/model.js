@@ -20,7 +20,7 @@ export function flat(trial) {
 }
 
 // The spec's parameters by dotted name.
-export function specParameters(spec) {
+function specParameters(spec) {
   const found = {};
   (function walk(prefix, parameters) {
     for (const [name, parameter] of Object.entries(parameters || {})) {

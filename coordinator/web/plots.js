@@ -49,7 +49,7 @@ function parallelAxis(theme, one, dim, width, flip) {
   return {...common, type: one.kind === "log" ? "log" : "value", scale: true, min: low, max: high, axisLabel: {...label, formatter: text}};
 }
 
-export function colourColumn(study, axes, by) {
+function colourColumn(study, axes, by) {
   const found = axes.find((candidate) => candidate.name === by && !candidate.metric), one = found?.raw || found;
   if (!one) return {at: (trial) => trial.value, range: robustRange(study.valued.map((trial) => trial.value)), show: num, name: study.metricName};
   if (one.kind === "category") return {at: one.at, range: [0, Math.max(1, one.labels.length - 1)], show: (v) => one.labels[Math.round(v)] ?? "", name: one.name};
@@ -127,7 +127,7 @@ export function history(study, noise) {
 // --- curves -------------------------------------------------------------------------------------------------------------
 
 // Exponential smoothing as TensorBoard's, without its bias to the first value.
-export function smooth(points, weight) {
+function smooth(points, weight) {
   if (!weight) return points;
   let last = 0, norm = 0;
   return points.map(([x, y]) => {

@@ -346,8 +346,7 @@ static void bound_models(const struct workdir *workdir, const char *newest) {
         }
 }
 
-static int move_output(struct workdir *workdir, const char *output, const char *target, const json_t *description, struct error *err) {
-        (void)workdir;
+static int move_output(const char *output, const char *target, const json_t *description, struct error *err) {
         _cleanup_free_ char *note = fs_join(output, "trial.json"), *text = json_text(description);
         if (!note || !text)
                 return error_set(err, -ENOMEM, "out of memory");
@@ -364,7 +363,7 @@ void workdir_keep_output(struct workdir *workdir, const char *sweep, const char 
         struct error err = {.text = "out of memory"};
         if (workdir->keep_models == 0 || !output || !folder_has_entries(output))
                 return;
-        if (!target || fs_make_dirs(folder, 0700, &err) < 0 || move_output(workdir, output, target, description, &err) < 0) {
+        if (!target || fs_make_dirs(folder, 0700, &err) < 0 || move_output(output, target, description, &err) < 0) {
                 log_warning("a model cannot be kept", log_s("trial", trial), log_s("why", err.text));
                 return;
         }
