@@ -275,11 +275,13 @@ def test_a_disk_that_takes_no_more_is_told_and_leaves_nothing(server, tmp_path):
     study.end(trial)
     folder = tmp_path / "small"
     folder.mkdir()
-    for form, most in (("tensorboard", 8192), ("json", 64)):  # as for a disk that is full, but EFBIG
-        command = [program("sweepctl"), "export", study.id, "--format", form, "--output", "out", "--server", server.url]
+    few = Study(server, run_cap=1)  # its files are written when they are closed
+    few.end(few.claim(), value=0.5)
+    for what, form, most in ((study.id, "tensorboard", 8192), (few.id, "tensorboard", 64), (study.id, "json", 64)):  # as for a disk that is full, but EFBIG
+        command = [program("sweepctl"), "export", what, "--format", form, "--output", "out", "--server", server.url]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60 + PATIENCE_S, cwd=folder, restore_signals=False,  # Python ignores SIGXFSZ
                               preexec_fn=lambda most=most: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)))
-        assert done.returncode == 1 and "cannot write" in done.stderr, (form, done.stderr)
+        assert done.returncode == 1 and "cannot write" in done.stderr, (form, most, done.stderr)
         assert list(folder.iterdir()) == []
 
 
