@@ -173,6 +173,7 @@ struct candidates {
         size_t n, n_dims;
         double *x, *features; /* cap × n_dims each */
         double *mean, *sd, *value;
+        double *less; /* see worth() */
 };
 
 static void candidates_fini(struct candidates *list) {
@@ -181,13 +182,14 @@ static void candidates_fini(struct candidates *list) {
 }
 
 static int candidates_init(struct candidates *list, size_t cap, size_t n_dims) {
-        double *memory = malloc((cap * (2 * n_dims + 3) + 1) * sizeof *memory);
+        double *memory = malloc((cap * (2 * n_dims + 4) + 1) * sizeof *memory);
         if (!memory)
                 return -ENOMEM;
         *list = (struct candidates){.n_dims = n_dims, .x = memory, .features = memory + cap * n_dims};
         list->mean = list->features + cap * n_dims;
         list->sd = list->mean + cap;
         list->value = list->sd + cap;
+        list->less = list->value + cap;
         return 0;
 }
 
@@ -209,41 +211,62 @@ static bool is_smooth(const struct opt_dim *dim) {
 /* How far outside of the trust region: largest coordinate distance to the nearest anchor beyond the radius, over the dimensions that
  * are (nearly) continuous; 0 inside. Which anchor is the nearest. */
 static double remoteness(const struct acquire_problem *problem, const double *features, size_t *ret_nearest) {
-        size_t d = problem->space->n_dims;
-        double nearest = INFINITY;
+        double distance[ACQUIRE_MAX_ANCHORS] = {0}, nearest = INFINITY;
         *ret_nearest = 0;
+        for (size_t k = 0; k < problem->space->n_dims; k++)
+                for (size_t a = 0; a < problem->n_anchors && is_smooth(&problem->space->dims[k]); a++) {
+                        double apart = fabs(features[k] - problem->anchor_features[a][k]);
+                        distance[a] = apart > distance[a] ? apart : distance[a];
+                }
         for (size_t a = 0; a < problem->n_anchors; a++) {
-                double distance = 0;
-                for (size_t k = 0; k < d; k++)
-                        if (is_smooth(&problem->space->dims[k]))
-                                distance = fmax(distance, fabs(features[k] - dim_feature(&problem->space->dims[k], problem->anchors[a][k])));
-                if (distance < nearest)
+                if (distance[a] < nearest)
                         *ret_nearest = a;
-                nearest = fmin(nearest, distance);
+                nearest = fmin(nearest, distance[a]);
         }
         return nearest > problem->radius * (1 + 1e-9) ? nearest - problem->radius : 0;
 }
 
-/* Settles all points; their features, predictions and values. What breaks a constraint is worth nothing, what was tried
- * neither unless repeats are wanted. */
-static int score(const struct acquire_problem *problem, struct candidates *list, bool allow_repeats) {
+struct scoring {
+        const struct acquire_problem *problem;
+        const double *less; /* than its improvement a point is worth; INFINITY: it is not to be had */
+};
+
+static double worth(const void *data, size_t i, double mean, double sd) {
+        const struct scoring *scoring = data;
+        double dmean, dsd, less = scoring->less[i];
+        return less < INFINITY ? log_augmented_improvement(mean, sd, scoring->problem->incumbent, scoring->problem->noise, &dmean, &dsd) - less : -INFINITY;
+}
+
+/* Settles all points; their features, and what they are worth less. What breaks a constraint is not to be had, what was tried neither
+ * unless repeats are wanted. */
+static void settle(const struct acquire_problem *problem, struct candidates *list, bool allow_repeats) {
         for (size_t i = 0; i < list->n; i++) {
-                opt_space_settle(problem->space, candidate_x(list, i));
-                to_features(problem->space, candidate_x(list, i), candidate_features(list, i));
-        }
-        int r = gp_predict(problem->gp, list->n, list->features, list->mean, list->sd);
-        for (size_t i = 0; r == 0 && i < list->n; i++) {
-                double dmean, dsd;
-                list->value[i] = opt_space_allows(problem->space, candidate_x(list, i)) &&
-                                                 (allow_repeats || !tried_contains(problem->tried, candidate_features(list, i)))
-                                         ? log_augmented_improvement(list->mean[i], list->sd[i], problem->incumbent, problem->noise, &dmean, &dsd)
-                                         : -INFINITY;
                 size_t nearest;
-                double distance = problem->radius > 0 ? remoteness(problem, candidate_features(list, i), &nearest) : 0;
-                if (distance > 0)
-                        list->value[i] -= 1e4 + distance; /* the nearest of them, if there is nothing else */
+                double *features = candidate_features(list, i);
+                opt_space_settle(problem->space, candidate_x(list, i));
+                to_features(problem->space, candidate_x(list, i), features);
+                double distance = problem->radius > 0 ? remoteness(problem, features, &nearest) : 0;
+                list->less[i] = distance > 0 ? 1e4 + distance : 0; /* the nearest of them, if there is nothing else */
+                if (!opt_space_allows(problem->space, candidate_x(list, i)) || (!allow_repeats && tried_contains(problem->tried, features)))
+                        list->less[i] = INFINITY;
         }
+}
+
+/* Settles all points, predictions and values. */
+static int score(const struct acquire_problem *problem, struct candidates *list, bool allow_repeats) {
+        const struct scoring scoring = {problem, list->less};
+        settle(problem, list, allow_repeats);
+        int r = gp_predict(problem->gp, list->n, list->features, list->mean, list->sd);
+        for (size_t i = 0; r == 0 && i < list->n; i++)
+                list->value[i] = worth(&scoring, i, list->mean[i], list->sd[i]);
         return r;
+}
+
+/* The same of the n_best only: the others' values are -INFINITY. */
+static int score_best(const struct acquire_problem *problem, struct candidates *list, size_t n_best) {
+        const struct scoring scoring = {problem, list->less};
+        settle(problem, list, false);
+        return gp_predict_best(problem->gp, list->n, list->features, n_best, worth, &scoring, list->mean, list->sd, list->value);
 }
 
 static double reflect(double u) {
@@ -386,7 +409,7 @@ static int smooth_step(struct local *local, int max_evaluations, bool *ret_moved
                 low[i] = 0;
                 high[i] = 1;
                 if (local->problem->radius > 0) { /* the nearest anchor's box; a start outside of it stays possible */
-                        double centre = dim_feature(&local->problem->space->dims[k], local->problem->anchors[nearest][k]);
+                        double centre = local->problem->anchor_features[nearest][k];
                         low[i] = fmin(fmax(0, centre - local->problem->radius), local->unit[i]);
                         high[i] = fmax(fmin(1, centre + local->problem->radius), local->unit[i]);
                 }
@@ -557,7 +580,7 @@ static int search_mixed(const struct acquire_problem *problem, struct candidates
         int r = local_init(&local, problem);
         scatter(problem, list);
         if (r == 0)
-                r = score(problem, list, false);
+                r = score_best(problem, list, N_STARTS);
         bool is_large = problem->tried->n > 400; /* an evaluation reads the whole factor: with n² numbers it has to be rarer */
         int max_evaluations = is_large ? 20 : 60;
         ret->value = -INFINITY;

@@ -39,6 +39,8 @@ bool tried_contains(const struct tried *tried, const double *features);
  * is none, or none that is not next to impossible. features: room for n_dims numbers. */
 bool tried_find_gap(const struct tried *tried, uint64_t seed, double *features, double *ret_x);
 
+#define ACQUIRE_MAX_ANCHORS 4
+
 struct acquire_problem {
         const struct opt_space *space;
         struct gp *gp;
@@ -46,7 +48,8 @@ struct acquire_problem {
         double noise;     /* variance of what one more trial shows, as far as it is more than little; 0 = none */
         const struct tried *tried;
         const double *const *anchors; /* natural units: good points to search around, best first */
-        size_t n_anchors;
+        const double *const *anchor_features; /* the same as features */
+        size_t n_anchors; /* at most ACQUIRE_MAX_ANCHORS */
         double radius; /* trust region: how far from the nearest anchor, in unit coordinates; 0 = anywhere */
         uint64_t seed;
 };

@@ -24,7 +24,6 @@
 #include "opt/opt.h"
 #include "opt/space.h"
 
-#define N_ANCHORS 4
 #define GUIDED_INITIAL 3 /* the guide's best, the middle, one more: then the model knows how far to trust the guide */
 #define LITTLE_NOISE 0.05 /* of the variance of all trials: the model sees as much where a function is rugged, too */
 #define ALL_TRIED "every point of the space was tried"
@@ -74,10 +73,11 @@ static void propose_middle(const struct opt_space *space, const struct opt_bayes
 
 /* Best posterior means at observed points: the incumbent's value, and where to search closely. */
 static size_t find_anchors(const struct evidence *evidence, const struct opt_history *history, const struct gp *gp, double *mean,
-                           const double *ret_anchors[static N_ANCHORS], double *ret_incumbent) {
+                           const double *ret_anchors[static ACQUIRE_MAX_ANCHORS], const double *ret_features[static ACQUIRE_MAX_ANCHORS],
+                           double *ret_incumbent) {
         size_t found = 0;
         gp_fitted_mean(gp, mean);
-        for (; found < N_ANCHORS; found++) {
+        for (; found < ACQUIRE_MAX_ANCHORS; found++) {
                 size_t best = evidence->n_ended;
                 for (size_t i = 0; i < evidence->n_ended; i++)
                         if (history->trials[evidence->chosen[i]].status == OPT_OBSERVED && mean[i] > -INFINITY &&
@@ -88,6 +88,7 @@ static size_t find_anchors(const struct evidence *evidence, const struct opt_his
                 if (found == 0)
                         *ret_incumbent = mean[best];
                 ret_anchors[found] = history->trials[evidence->chosen[best]].x;
+                ret_features[found] = evidence->x + best * evidence->n_dims;
                 mean[best] = -INFINITY;
         }
         return found;
@@ -108,7 +109,7 @@ static double trust_radius(const struct opt_space *space, size_t n) {
 static int propose_by_model(const struct opt_space *space, const struct opt_history *history, const struct tried *tried,
                             const struct opt_bayes_options *options, struct evidence *evidence, struct opt_proposal *ret) {
         uint64_t stream = rng_mix(options->seed) ^ options->number;
-        const double *anchors[N_ANCHORS];
+        const double *anchors[ACQUIRE_MAX_ANCHORS], *anchor_features[ACQUIRE_MAX_ANCHORS];
         struct gp *gp;
         _cleanup_free_ double *memory = malloc((history->n + space->n_dims + 3) * sizeof *memory);
         if (!memory)
@@ -122,10 +123,11 @@ static int propose_by_model(const struct opt_space *space, const struct opt_hist
                 r = evidence_condition(evidence, theta, &gp);
         if (r != 0)
                 return r;
-        struct acquire_problem problem = {.space = space, .gp = gp, .tried = tried, .anchors = anchors, .seed = stream};
+        struct acquire_problem problem = {.space = space, .gp = gp, .tried = tried, .anchors = anchors,
+                                          .anchor_features = anchor_features, .seed = stream};
         problem.radius = trust_radius(space, history->n);
         problem.noise = fmax(0, gp_noise(gp) - LITTLE_NOISE);
-        problem.n_anchors = find_anchors(evidence, history, gp, memory, anchors, &problem.incumbent);
+        problem.n_anchors = find_anchors(evidence, history, gp, memory, anchors, anchor_features, &problem.incumbent);
         struct acquire_result result = {.x = ret->x};
         r = acquire_maximise(&problem, &result);
         gp_free(gp);

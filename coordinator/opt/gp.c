@@ -46,7 +46,7 @@ struct gp {
         double *factor;                  /* L, n × n, lower */
         double *alpha;                   /* K⁻¹ y */
         double *row, *solved;            /* n each: of gp_predict_gradient and gp_predict_mean */
-        double *columns;                 /* the features, n of one dimension after the other */
+        double *columns, *lines;         /* the features, n of one dimension after the other; the same as the trend sees them */
         double *guide_gradient;          /* n_dims: of gp_predict_gradient */
 };
 
@@ -111,6 +111,13 @@ static inline double trend_line(double x) {
         return 2 * (x < -0.5 ? -0.5 : x > 1.5 ? 1.5 : x) - 1;
 }
 
+/* What add_trend knows of points: trend_line of numbers, choices as they are. */
+static void fill_lines(const struct gp_data *data, const double *columns, double *ret) {
+        for (size_t k = 0; k < data->n_dims; k++)
+                for (size_t i = k * data->n; i < (k + 1) * data->n; i++)
+                        ret[i] = data->is_categorical[k] ? columns[i] : trend_line(columns[i]);
+}
+
 /* ret[i] = Σ_k d²_k(i, point) / l_k² for i = 0 … n-1; columns: one feature of all points after the other, `stride` apart. */
 VECTORISED static void add_distances(const bool *is_categorical, const double *inverse_squared, size_t n_dims, const double *columns,
                                      size_t stride, const double *point, size_t point_step, size_t n, double *restrict ret) {
@@ -128,23 +135,30 @@ VECTORISED static void add_distances(const bool *is_categorical, const double *i
 }
 
 /* ret[i] += weight Σ_k t_k(i, point): u·u' + v·v' with u = 2x − 1 and v = 3/2 (u² − 1/3), which are orthogonal over the range, or 1 for
- * equal choices. Flat from half a range beyond the bounds. */
-VECTORISED static void add_trend(const bool *is_categorical, double weight, size_t n_dims, const double *columns, size_t stride,
+ * equal choices. Flat from half a range beyond the bounds. lines: fill_lines. */
+VECTORISED static void add_trend(const bool *is_categorical, double weight, size_t n_dims, const double *lines, size_t stride,
                                  const double *point, size_t point_step, size_t n, double *restrict ret) {
         for (size_t k = 0; k < n_dims; k++) {
-                const double *restrict column = columns + k * stride;
+                const double *restrict v = lines + k * stride;
                 double at = point[k * point_step];
                 if (is_categorical[k]) {
                         for (size_t i = 0; i < n; i++)
-                                ret[i] += column[i] == at ? weight : 0;
+                                ret[i] += v[i] == at ? weight : 0;
                         continue;
                 }
                 double u = trend_line(at), line = weight * u, curve = weight * 2.25 * (u * u - 1.0 / 3);
-                for (size_t i = 0; i < n; i++) {
-                        double v = trend_line(column[i]);
-                        ret[i] += line * v + curve * (v * v - 1.0 / 3);
-                }
+                for (size_t i = 0; i < n; i++)
+                        ret[i] += line * v[i] + curve * (v[i] * v[i] - 1.0 / 3);
         }
+}
+
+/* The same of two points. */
+static double trend_pair(const bool *is_categorical, double weight, size_t n_dims, const double *a, const double *b, double sum) {
+        for (size_t k = 0; k < n_dims; k++) {
+                double u = trend_line(b[k]), v = trend_line(a[k]), line = weight * u, curve = weight * 2.25 * (u * u - 1.0 / 3);
+                sum += is_categorical[k] ? (a[k] == b[k] ? weight : 0) : line * v + curve * (v * v - 1.0 / 3);
+        }
+        return sum;
 }
 
 /* In place, squared distances become k(r) = signal (1 + √5 r + 5/3 r²) exp(−√5 r); ret_slope (may be NULL):
@@ -178,7 +192,7 @@ static void invert_lengths(const double *theta, size_t n_dims, double *ret) {
 /* --- objective ------------------------------------------------------------------------------------- */
 
 size_t gp_scratch_size(size_t n, size_t n_dims) {
-        return 4 * n * n + 2 * n + n * n_dims + 2 * n_dims + 1;
+        return 4 * n * n + 2 * n + 2 * n * n_dims + 2 * n_dims + 1;
 }
 
 /* Lower triangle of K without the diagonal's noise, and of the slopes (may be NULL). */
@@ -192,10 +206,10 @@ static void fill_kernel(const struct gp_data *data, const double *columns, const
 }
 
 /* Lower triangle of the trend's covariance for a variance of 1. */
-static void fill_trend(const struct gp_data *data, const double *columns, double *ret) {
+static void fill_trend(const struct gp_data *data, const double *columns, const double *lines, double *ret) {
         for (size_t n = data->n, j = 0; j < n; j++) {
                 memset(ret + j * n + j, 0, (n - j) * sizeof *ret);
-                add_trend(data->is_categorical, 1, data->n_dims, columns + j, n, columns + j, n, n - j, ret + j * n + j);
+                add_trend(data->is_categorical, 1, data->n_dims, lines + j, n, columns + j, n, n - j, ret + j * n + j);
         }
 }
 
@@ -322,7 +336,7 @@ static double guide_trace(const struct gp_data *data, const double *inverse, con
 
 /* Where things are in the scratch. */
 struct scratch {
-        double *trend, *centred, *columns; /* of the data alone, prepared once */
+        double *trend, *centred, *columns, *lines; /* of the data alone, prepared once */
         double *kernel, *slope, *inverse, *alpha, *inverse_squared;
 };
 
@@ -332,7 +346,8 @@ static struct scratch divide(const struct gp_data *data, double *memory) {
         s.alpha = s.trend + n * n;
         s.centred = s.alpha + n;
         s.columns = s.centred + n;
-        s.inverse_squared = s.columns + n * data->n_dims;
+        s.lines = s.columns + n * data->n_dims;
+        s.inverse_squared = s.lines + n * data->n_dims;
         return s;
 }
 
@@ -340,8 +355,10 @@ static void prepare(const struct gp_data *data, double *memory) {
         struct scratch s = divide(data, memory);
         transpose(data, s.columns);
         centre(data, s.centred);
-        if (data->has_trend)
-                fill_trend(data, s.columns, s.trend);
+        if (!data->has_trend)
+                return;
+        fill_lines(data, s.columns, s.lines);
+        fill_trend(data, s.columns, s.lines, s.trend);
 }
 
 /* gp_objective, prepared. */
@@ -505,7 +522,7 @@ static int factorise(struct gp *gp, double noise) {
         for (double jitter = BASE_JITTER; jitter < 0.05; jitter *= jitter < 1e-7 ? 100 : 10) {
                 fill_kernel(&gp->data, gp->columns, gp->inverse_squared, gp->signal, gp->factor, NULL);
                 for (size_t j = 0; gp->trend > 0 && j < n; j++)
-                        add_trend(gp->data.is_categorical, gp->trend, gp->data.n_dims, gp->columns + j, n, gp->columns + j, n, n - j,
+                        add_trend(gp->data.is_categorical, gp->trend, gp->data.n_dims, gp->lines + j, n, gp->columns + j, n, n - j,
                                   gp->factor + j * n + j);
                 add_guide(&gp->data, gp->factor);
                 gp->noise = noise + jitter * fmax(gp->signal, 1);
@@ -538,15 +555,18 @@ static int allocate(const struct gp_data *data, const double *theta, struct gp *
         gp->signal = exp(theta[d]);
         gp->trend = data->has_trend ? exp(theta[d + 2]) : 0;
         gp->factor = malloc((n * n + 1) * sizeof *gp->factor);
-        gp->inverse_squared = malloc((2 * d + (d + 3) * n + 1) * sizeof *gp->inverse_squared);
+        gp->inverse_squared = malloc((2 * d + (2 * d + 3) * n + 1) * sizeof *gp->inverse_squared);
         if (!gp->factor || !gp->inverse_squared)
                 return -ENOMEM;
         gp->alpha = gp->inverse_squared + d;
         gp->row = gp->alpha + n;
         gp->solved = gp->row + n;
         gp->columns = gp->solved + n;
-        gp->guide_gradient = gp->columns + d * n;
+        gp->lines = gp->columns + d * n;
+        gp->guide_gradient = gp->lines + d * n;
         transpose(data, gp->columns);
+        if (data->has_trend)
+                fill_lines(data, gp->columns, gp->lines);
         gp_init_blas();
         invert_lengths(theta, d, gp->inverse_squared);
         *ret = TAKE(gp);
@@ -578,7 +598,7 @@ static void kernel_row(const struct gp *gp, const double *point, double g, doubl
         add_distances(gp->data.is_categorical, gp->inverse_squared, gp->data.n_dims, gp->columns, n, point, 1, n, ret_row);
         apply_matern(n, gp->signal, ret_row, ret_slope);
         if (gp->trend > 0)
-                add_trend(gp->data.is_categorical, gp->trend, gp->data.n_dims, gp->columns, n, point, 1, n, ret_row);
+                add_trend(gp->data.is_categorical, gp->trend, gp->data.n_dims, gp->lines, n, point, 1, n, ret_row);
         for (size_t i = 0; gp->data.guide && i < n; i++)
                 ret_row[i] += GP_GUIDE_VARIANCE * g * gp->data.guided[i] + GP_OFFSET_VARIANCE;
 }
@@ -603,7 +623,7 @@ static double kernel_pair(const struct gp *gp, const double *a, double g, const 
         add_distances(gp->data.is_categorical, gp->inverse_squared, gp->data.n_dims, a, 1, b, 1, 1, &r2);
         apply_matern(1, gp->signal, &r2, NULL);
         if (gp->trend > 0)
-                add_trend(gp->data.is_categorical, gp->trend, gp->data.n_dims, a, 1, b, 1, 1, &r2);
+                r2 = trend_pair(gp->data.is_categorical, gp->trend, gp->data.n_dims, a, b, r2);
         return r2 + (gp->data.guide ? GP_GUIDE_VARIANCE * g * h + GP_OFFSET_VARIANCE : 0);
 }
 
@@ -690,12 +710,130 @@ int gp_predict(const struct gp *gp, size_t m, const double *points, double *ret_
         return 0;
 }
 
+#define SLICE 32 /* rows of the factor at a time: so many observations already bound a deviation */
+
+/* Points of a block whose deviations are on the way: columns of L⁻¹k, done as far as the rows that were looked at. */
+struct contest {
+        const struct gp *gp;
+        double *rows;     /* n × BLOCK, a column for each of those left */
+        double *weight;   /* n: 1 / variance of each observation, with its noise */
+        size_t n_left, left[BLOCK]; /* which points */
+        double prior[BLOCK], nearest[BLOCK], explained[BLOCK]; /* variance: of the point, what the nearest observation explains, what the rows so far do */
+        double best[GP_BEST_MAX]; /* descending */
+        size_t n_best;
+};
+
+static void note_worth(struct contest *contest, double worth) {
+        size_t k = contest->n_best;
+        for (; k > 0 && worth > contest->best[k - 1]; k--)
+                if (k < contest->n_best)
+                        contest->best[k] = contest->best[k - 1];
+        if (k < contest->n_best)
+                contest->best[k] = worth;
+}
+
+/* The largest row² · weight. */
+VECTORISED static double find_most(size_t n, const double *restrict row, const double *restrict weight) {
+        double most = 0;
+#pragma omp simd reduction(max : most)
+        for (size_t i = 0; i < n; i++) {
+                double part = row[i] * row[i] * weight[i];
+                most = part > most ? part : most;
+        }
+        return most;
+}
+
+/* Of those left: kernel rows, means, and what the observation that says most says alone. */
+static void enter(struct contest *contest, const double *points, size_t first, double *ret_mean) {
+        const struct gp *gp = contest->gp;
+        size_t n = gp->data.n, d = gp->data.n_dims;
+        for (size_t c = 0; c < contest->n_left; c++) {
+                const double *point = points + (first + c) * d;
+                double *row = contest->rows + c * n, g = ask_guide(gp, point);
+                kernel_row(gp, point, g, row, NULL);
+                ret_mean[first + c] = GP_GUIDE_SLOPE * g + cblas_ddot((int)n, row, 1, gp->alpha, 1);
+                contest->left[c] = first + c;
+                contest->prior[c] = kernel_pair(gp, point, g, point, g);
+                contest->nearest[c] = find_most(n, row, contest->weight);
+                contest->explained[c] = 0;
+        }
+}
+
+/* Those that can still be among the best, by a deviation that is too large rather than too small, stay. */
+static void narrow(struct contest *contest, gp_worth worth, const void *data, const double *mean, double *sd, double *ret_worth) {
+        size_t kept = 0, n = contest->gp->data.n;
+        double least = contest->best[contest->n_best - 1];
+        for (size_t c = 0; c < contest->n_left; c++) {
+                size_t point = contest->left[c];
+                sd[point] = sqrt(fmax(contest->prior[c] - fmax(contest->explained[c], contest->nearest[c]), 1e-12));
+                ret_worth[point] = worth(data, point, mean[point], sd[point]);
+                if (!(ret_worth[point] > -INFINITY) || ret_worth[point] < least - 1e-9) {
+                        ret_worth[point] = -INFINITY;
+                        continue;
+                }
+                if (kept < c) {
+                        memcpy(contest->rows + kept * n, contest->rows + c * n, n * sizeof *contest->rows);
+                        contest->left[kept] = point;
+                        contest->prior[kept] = contest->prior[c];
+                        contest->nearest[kept] = contest->nearest[c];
+                        contest->explained[kept] = contest->explained[c];
+                }
+                kept++;
+        }
+        contest->n_left = kept;
+}
+
+/* The next `count` rows of L⁻¹k. */
+static void advance(struct contest *contest, size_t from, size_t count) {
+        size_t n = contest->gp->data.n;
+        const double *factor = contest->gp->factor;
+        int size = (int)n, left = (int)contest->n_left, rows = (int)count;
+        if (from > 0)
+                cblas_dgemm(CblasColMajor, CblasNoTrans, CblasNoTrans, rows, left, (int)from, -1, factor + from, size, contest->rows, size, 1,
+                            contest->rows + from, size);
+        cblas_dtrsm(CblasColMajor, CblasLeft, CblasLower, CblasNoTrans, CblasNonUnit, rows, left, 1, factor + from * n + from, size,
+                    contest->rows + from, size);
+        for (size_t c = 0; c < contest->n_left; c++) {
+                const double *part = contest->rows + c * n + from;
+                contest->explained[c] += cblas_ddot(rows, part, 1, part, 1);
+        }
+}
+
+int gp_predict_best(const struct gp *gp, size_t m, const double *points, size_t n_best, gp_worth worth, const void *data, double *ret_mean, double *ret_sd,
+                    double *ret_worth) {
+        size_t n = gp->data.n, d = gp->data.n_dims;
+        _cleanup_free_ double *memory = malloc((n * (BLOCK + 1) + 1) * sizeof *memory);
+        if (!memory)
+                return -ENOMEM;
+        struct contest contest = {.gp = gp, .rows = memory, .weight = memory + n * BLOCK, .n_best = n_best < GP_BEST_MAX ? n_best : GP_BEST_MAX};
+        for (size_t k = 0; k < GP_BEST_MAX; k++)
+                contest.best[k] = -INFINITY;
+        for (size_t i = 0; i < n; i++) {
+                const double *x = gp->data.x + i * d;
+                double g = gp->data.guide ? gp->data.guided[i] : 0;
+                contest.weight[i] = 1 / (kernel_pair(gp, x, g, x, g) + gp->noise);
+        }
+        for (size_t end = m; end > 0; end -= end < BLOCK ? end : BLOCK) { /* the last are near good trials: most of the best are among them */
+                size_t first = end < BLOCK ? 0 : end - BLOCK;
+                contest.n_left = end - first;
+                enter(&contest, points, first, ret_mean);
+                narrow(&contest, worth, data, ret_mean, ret_sd, ret_worth);
+                for (size_t from = 0; from < n && contest.n_left > 0; from += SLICE) {
+                        advance(&contest, from, n - from < SLICE ? n - from : SLICE);
+                        narrow(&contest, worth, data, ret_mean, ret_sd, ret_worth);
+                }
+                for (size_t c = 0; c < contest.n_left; c++)
+                        note_worth(&contest, ret_worth[contest.left[c]]);
+        }
+        return 0;
+}
+
 /* By one coordinate of the point: ½ ∂k(x,x) of the trend less its share of (K⁻¹k)ᵀ∂k, and of αᵀ∂k. solved: K⁻¹k. */
 static void trend_gradient(const struct gp *gp, size_t k, double at, const double *solved, double *ret_by_mean, double *ret_by_variance) {
-        const double *column = gp->columns + k * gp->data.n;
+        const double *lines = gp->lines + k * gp->data.n;
         double u = trend_line(at), mean_line = 0, mean_curve = 0, line = u, curve = u * u - 1.0 / 3;
         for (size_t i = 0; i < gp->data.n; i++) {
-                double v = trend_line(column[i]), w = v * v - 1.0 / 3;
+                double v = lines[i], w = v * v - 1.0 / 3;
                 mean_line += v * gp->alpha[i];
                 mean_curve += w * gp->alpha[i];
                 line -= v * solved[i];

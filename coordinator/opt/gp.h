@@ -68,6 +68,14 @@ void gp_fitted_mean(const struct gp *gp, double *ret_mean);
 /* Posterior of the noise-free function at m points (m × n_dims). -ENOMEM or 0. */
 int gp_predict(const struct gp *gp, size_t m, const double *points, double *ret_mean, double *ret_sd);
 
+/* The same where only the best are looked for: what each of the m points is worth, which grows with the deviation. At least the n_best best
+ * ones (at most GP_BEST_MAX) are told as gp_predict does; of a point that cannot be one of them, which takes part of the work to see, the
+ * worth is -INFINITY and the deviation unknown. A worth of -INFINITY is none. */
+#define GP_BEST_MAX 8
+typedef double (*gp_worth)(const void *data, size_t point, double mean, double sd);
+int gp_predict_best(const struct gp *gp, size_t m, const double *points, size_t n_best, gp_worth worth, const void *data, double *ret_mean, double *ret_sd,
+                    double *ret_worth);
+
 /* The mean alone, at one point. Uses space inside the gp. */
 double gp_predict_mean(const struct gp *gp, const double *point);
 

@@ -10,16 +10,16 @@
 #define BITS 32
 #define N_TABLE (1 + sizeof sobol_directions / sizeof *sobol_directions)
 
-/* v_k of Bratley & Fox (1988): v_k = 2^(32-k) m_k, later ones by the recurrence of the polynomial. */
-static void fill_directions(size_t dim, uint32_t v[static BITS]) {
+/* The first n v_k of Bratley & Fox (1988): v_k = 2^(32-k) m_k, later ones by the recurrence of the polynomial. */
+static void fill_directions(size_t dim, int n, uint32_t v[static BITS]) {
         if (dim == 0) {
-                for (int k = 0; k < BITS; k++)
+                for (int k = 0; k < n; k++)
                         v[k] = 1u << (31 - k);
                 return;
         }
         const struct sobol_direction *row = &sobol_directions[dim - 1];
         int degree = 31 - __builtin_clz(row->polynomial);
-        for (int k = 0; k < BITS; k++) {
+        for (int k = 0; k < n; k++) {
                 if (k < degree) {
                         v[k] = (uint32_t)row->m[k] << (31 - k);
                         continue;
@@ -33,7 +33,7 @@ static void fill_directions(size_t dim, uint32_t v[static BITS]) {
 
 uint32_t sobol_point(size_t dim, uint32_t index) {
         uint32_t v[BITS], x = 0;
-        fill_directions(dim, v);
+        fill_directions(dim, index ? BITS - __builtin_clz(index) : 0, v);
         for (int k = 0; index; k++, index >>= 1)
                 if (index & 1)
                         x ^= v[k];

@@ -354,6 +354,67 @@ static void a_grown_process_is_a_fresh_one(void **state) {
         gp_free(all);
 }
 
+#define MANY 110 /* rows: some slices */
+#define ASKED 200
+
+static double prize_worth(const void *data, size_t point, double mean, double sd) {
+        (void)data;
+        return point % 7 == 3 ? -INFINITY : mean + 2 * sd - (point % 5 == 0 ? 1 : 0);
+}
+
+/* What is not among the best may be dropped half way; the best are those of all predictions, and so are their numbers. */
+static void check_the_best(struct gp_data *data, const double *theta_of_it, size_t n_best) {
+        static double points[ASKED * D], mean[2][ASKED], sd[2][ASKED], worth[ASKED];
+        struct gp *gp;
+        struct rng rng;
+        rng_init(&rng, 12, n_best);
+        for (size_t i = 0; i < ASKED * D; i++)
+                points[i] = is_categorical[i % D] ? (double)rng_below(&rng, 3) : 1.2 * rng_uniform(&rng) - 0.1;
+        memcpy(points + 190 * D, points + 120 * D, D * sizeof *points); /* equals, in two blocks */
+        assert_int_equal(gp_new(data, theta_of_it, &gp), 0);
+        assert_int_equal(gp_predict(gp, ASKED, points, mean[0], sd[0]), 0);
+        assert_int_equal(gp_predict_best(gp, ASKED, points, n_best, prize_worth, NULL, mean[1], sd[1], worth), 0);
+        size_t told = 0, above[ASKED] = {0};
+        for (size_t i = 0; i < ASKED; i++)
+                for (size_t j = 0; j < ASKED; j++)
+                        above[i] += prize_worth(NULL, j, mean[0][j], sd[0][j]) > prize_worth(NULL, i, mean[0][i], sd[0][i]) + 1e-8;
+        for (size_t i = 0; i < ASKED; i++) {
+                double expected = prize_worth(NULL, i, mean[0][i], sd[0][i]);
+                assert_true(fabs(mean[1][i] - mean[0][i]) < 1e-9);
+                if (above[i] < n_best && expected > -INFINITY)
+                        assert_true(worth[i] > -INFINITY);
+                if (worth[i] == -INFINITY)
+                        continue;
+                told++;
+                assert_true(expected > -INFINITY && fabs(sd[1][i] - sd[0][i]) < 1e-7 && fabs(worth[i] - expected) < 1e-7);
+        }
+        assert_true(told >= n_best && told < ASKED / 2);
+        gp_free(gp);
+}
+
+static void the_best_of_many_points_are_found_with_less_work(void **state) {
+        (void)state;
+        static double many[MANY * D], values[MANY];
+        struct rng rng;
+        rng_init(&rng, 5, 6);
+        for (size_t i = 0; i < MANY; i++) {
+                for (size_t k = 0; k < D; k++)
+                        many[i * D + k] = is_categorical[k] ? (double)rng_below(&rng, 3) : rng_uniform(&rng);
+                values[i] = sin(5 * many[i * D]) + many[i * D + 1] + 0.05 * rng_normal(&rng);
+        }
+        struct gp_data data = {.n = MANY, .n_dims = D, .x = many, .y = values, .is_categorical = is_categorical};
+        check_the_best(&data, theta, 2);
+        data.has_trend = true;
+        check_the_best(&data, theta, GP_BEST_MAX);
+        data.n = 1;
+        struct gp *gp;
+        double mean, sd, worth;
+        assert_int_equal(gp_new(&data, theta, &gp), 0);
+        assert_int_equal(gp_predict_best(gp, 1, many + D, 2, prize_worth, NULL, &mean, &sd, &worth), 0);
+        assert_true(worth == prize_worth(NULL, 0, mean, sd));
+        gp_free(gp);
+}
+
 static void *threads_of_a_fit(void *ret) {
         struct gp_data data = make_data();
         struct gp *gp;
@@ -446,6 +507,7 @@ int main(void) {
                 cmocka_unit_test(every_kernel_matrix_is_positive_definite),
                 cmocka_unit_test(a_guided_posterior_is_that_of_its_covariance),
                 cmocka_unit_test(guided_gradients_match_finite_differences),
+                cmocka_unit_test(the_best_of_many_points_are_found_with_less_work),
                 cmocka_unit_test(a_grown_process_is_a_fresh_one), cmocka_unit_test(every_thread_computes_with_one_thread),
                 cmocka_unit_test(likelihood_is_the_textbook_one), cmocka_unit_test(objective_gradient_matches_finite_differences),
                 cmocka_unit_test(posterior_is_the_textbook_one),  cmocka_unit_test(posterior_gradient_matches_finite_differences),
