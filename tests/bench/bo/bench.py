@@ -120,18 +120,35 @@ def interval(per_problem, level, numpy):
     return float(numpy.mean([numpy.mean(one) for one in per_problem])), float(low), float(high)
 
 
+def scales(functions):
+    """A problem's optimum and its distance to the median random point, both as costs."""
+    known = {}
+
+    def scale(problem):
+        if problem.name not in known:
+            optimum, sign = problem.cost(problem.fopt), 1 if problem.goal == "minimize" else -1
+            known[problem.name] = optimum, sign * functions.baseline(problem) - optimum
+        return known[problem.name]
+
+    return scale
+
+
+def log_regret(problem, scale, true):
+    optimum, unit = scale(problem)
+    return math.log(max((problem.cost(true) - optimum) / unit, SOLVED))
+
+
 def compare(problems, scale, runs, peer, pending, trials, level, numpy):
     """The cells of a row, from the runs of `problems` that ours and the peer have; None without any."""
     logs = []  # a problem each: [[ours, the peer's], …]
     for problem in problems:
-        optimum, unit = scale(problem)
         both = []
         for opt, name, seed, flying in runs:
             if opt != OURS or name != problem.name or flying != pending or (peer, name, seed, pending) not in runs:
                 continue
             values = [runs[who, name, seed, pending]["best_true"] for who in (OURS, peer)]
             if min(map(len, values)) >= trials:
-                both.append([math.log(max((problem.cost(one[trials - 1]) - optimum) / unit, SOLVED)) for one in values])
+                both.append([log_regret(problem, scale, one[trials - 1]) for one in values])
         if both:
             logs.append(numpy.array(both))
     if not logs:
@@ -149,13 +166,7 @@ def print_tables(harness, runs, pending, budget):
     import functions
     import numpy
     problems = functions.problems("all", real=True)
-    known = {}
-
-    def scale(problem):
-        if problem.name not in known:
-            optimum, sign = problem.cost(problem.fopt), 1 if problem.goal == "minimize" else -1
-            known[problem.name] = optimum, sign * functions.baseline(problem) - optimum
-        return known[problem.name]
+    scale = scales(functions)
 
     families = sorted({family(problem) for problem in problems})
     peers = sorted({opt for opt, _, _, flying in runs if opt != OURS and flying == pending})
