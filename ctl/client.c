@@ -16,6 +16,7 @@
 #include "common/fs.h"
 #include "common/json.h"
 #include "common/world.h"
+#include "proto/limits.h"
 
 #define ATTEMPTS_MAX 4
 #define FIRST_PAUSE_S 0.25
@@ -186,7 +187,7 @@ static bool should_retry(CURL *curl, CURLcode code, long status, int attempt, do
         return true;
 }
 
-static int make_headers(const struct client *client, bool has_body, bool idempotent, struct curl_slist **ret) {
+static int make_headers(const struct client *client, bool has_body, const char *key, struct curl_slist **ret) {
         int r = add_header(ret, "Accept: application/json, */*;q=0.1");
         if (r == 0 && client->authorization)
                 r = add_header(ret, client->authorization);
@@ -194,10 +195,9 @@ static int make_headers(const struct client *client, bool has_body, bool idempot
                 r = add_header(ret, has_body ? "Content-Type: application/json" : "Content-Type:");
         if (r == 0)
                 r = add_header(ret, "Expect:");
-        if (r == 0 && idempotent) {
-                char id[40], line[80];
-                world_make_id(world_real(), "ctl-", 26, id);
-                snprintf(line, sizeof line, "Idempotency-Key: %s", id);
+        if (r == 0 && key) {
+                char line[LIMIT_IDEMPOTENCY_KEY_BYTES + 32];
+                snprintf(line, sizeof line, "Idempotency-Key: %s", key);
                 r = add_header(ret, line);
         }
         return r;
@@ -222,24 +222,26 @@ static const char *remedy_for(const struct client *client, CURLcode code) {
         }
 }
 
-static int ask(struct client *client, const char *method, const char *path, const json_t *body, bool idempotent, FILE *out, struct answer *ret,
+static int ask(struct client *client, const char *method, const char *path, const json_t *body, const char *key, FILE *out, struct answer *ret,
                struct error *err) {
         _cleanup_(cleanup_slist) struct curl_slist *headers = NULL;
         _cleanup_free_ char *text = body ? json_text(body) : NULL, *url = NULL;
         char failure[CURL_ERROR_SIZE] = "";
         *ret = (struct answer){.text = BUF_INIT(CLIENT_ANSWER_BYTES_MAX)};
-        if ((body && !text) || asprintf(&url, "%s%s", client->url, path) < 0 || make_headers(client, body, idempotent, &headers) < 0)
+        if ((body && !text) || asprintf(&url, "%s%s", client->url, path) < 0 || make_headers(client, body, key, &headers) < 0)
                 return error_set(err, -ENOMEM, "out of memory");
         struct sink sink = {.curl = client->curl, .text = &ret->text, .out = out};
         CURLcode code = CURLE_OK;
         long status = 0;
         double rest = 0;
+        bool was_sent = false;
         for (int attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
                 buf_clear(&ret->text);
                 prepare(client, method, url, text, headers, &sink, failure);
                 if (out)
                         expect_much(client->curl);
                 code = curl_easy_perform(client->curl);
+                was_sent |= code != CURLE_COULDNT_CONNECT && code != CURLE_COULDNT_RESOLVE_HOST;
                 status = 0;
                 curl_easy_getinfo(client->curl, CURLINFO_RESPONSE_CODE, &status);
                 if (sink.n_out > 0 || !should_retry(client->curl, code, status, attempt, &rest))
@@ -249,7 +251,7 @@ static int ask(struct client *client, const char *method, const char *path, cons
         if (code != CURLE_OK && sink.n_out > 0)
                 return error_set(err, -EIO, "%s was cut off after %zu bytes: %s", client->url, sink.n_out, *failure ? failure : curl_easy_strerror(code));
         if (code != CURLE_OK)
-                return error_set(err, -EIO, "no answer from %s: %s%s", client->url, *failure ? failure : curl_easy_strerror(code), remedy_for(client, code));
+                return error_set(err, was_sent ? -EIO : -ECONNREFUSED, "no answer from %s: %s%s", client->url, *failure ? failure : curl_easy_strerror(code), remedy_for(client, code));
         ret->status = (int)status;
         if (ret->text.len > 0 && json_read(ret->text.data, ret->text.len, &ret->body, NULL) < 0)
                 ret->body = NULL;
@@ -258,11 +260,17 @@ static int ask(struct client *client, const char *method, const char *path, cons
 
 int client_request(struct client *client, const char *method, const char *path, const json_t *body, bool idempotent, struct answer *ret,
                    struct error *err) {
-        return ask(client, method, path, body, idempotent, NULL, ret, err);
+        char key[40];
+        world_make_id(world_real(), "ctl-", 26, key);
+        return ask(client, method, path, body, idempotent ? key : NULL, NULL, ret, err);
+}
+
+int client_post(struct client *client, const char *path, const json_t *body, const char *key, struct answer *ret, struct error *err) {
+        return ask(client, "POST", path, body, key, NULL, ret, err);
 }
 
 int client_copy(struct client *client, const char *path, FILE *out, struct answer *ret, struct error *err) {
-        return ask(client, "GET", path, NULL, false, out, ret, err);
+        return ask(client, "GET", path, NULL, NULL, out, ret, err);
 }
 
 /* --- downloads ------------------------------------------------------------------------------------------ */
@@ -341,7 +349,7 @@ int client_download(struct client *client, const char *path, int fd, uint64_t by
         _cleanup_(cleanup_slist) struct curl_slist *headers = NULL;
         struct download download = {.curl = client->curl, .fd = fd, .bytes = bytes, .digest = digest_begin(), .refusal = BUF_INIT(REFUSAL_BYTES_MAX)};
         char failure[CURL_ERROR_SIZE] = "";
-        if (!download.digest || make_headers(client, false, false, &headers) < 0) {
+        if (!download.digest || make_headers(client, false, NULL, &headers) < 0) {
                 digest_free(download.digest);
                 return error_set(err, -ENOMEM, "out of memory");
         }

@@ -25,9 +25,12 @@ struct answer {
 void answer_fini(struct answer *answer);
 
 /* body: borrowed, NULL = none. idempotent: send an Idempotency-Key. 0 whenever the server answered, whatever the status;
- * negative with a text when it did not. The answer is to be freed in either case. */
+ * negative with a text when it did not: -ECONNREFUSED when nothing can have reached it. The answer is to be freed in either case. */
 int client_request(struct client *client, const char *method, const char *path, const json_t *body, bool idempotent, struct answer *ret,
                    struct error *err);
+
+/* A POST with an Idempotency-Key that the caller chose. Otherwise as client_request. */
+int client_post(struct client *client, const char *path, const json_t *body, const char *key, struct answer *ret, struct error *err);
 
 /* A GET whose body, however long, goes to out as it comes, where the status is 200; else it is in *ret. As client_request otherwise, but
  * what was cut off after its first byte is not asked for again. */

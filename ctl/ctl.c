@@ -36,8 +36,7 @@ double field_number(const json_t *object, const char *key) {
         return json_number_value(json_object_get(object, key));
 }
 
-/* A problem object of RFC 9457 with all its faults. */
-static void print_problem(const struct answer *answer, const struct document *document) {
+void ctl_print_problem(const struct answer *answer, const struct document *document) {
         const char *title = field_text(answer->body, "title"), *detail = field_text(answer->body, "detail");
         screen_print(stderr, "sweepctl: %d %s%s%s\n", answer->status, title ? title : "", detail ? ": " : "", detail ? detail : "");
         size_t i;
@@ -60,7 +59,7 @@ static int judge(const struct ctl *ctl, const struct answer *ret, const struct d
                 return EXIT_FINE;
         if (ctl->json && ret->body)
                 ctl_print_json(ret->body);
-        print_problem(ret, document);
+        ctl_print_problem(ret, document);
         return EXIT_FAILED;
 }
 

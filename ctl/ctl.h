@@ -37,6 +37,9 @@ int print_completion(const char *shell, const struct ctl_command *commands, size
 int ctl_call(struct ctl *ctl, const char *method, const char *path, const json_t *body, bool idempotent, const struct document *document,
              struct answer *ret);
 
+/* A problem object of RFC 9457 with all its faults, on stderr. */
+void ctl_print_problem(const struct answer *answer, const struct document *document);
+
 /* A GET whose 200 goes to out as it comes. */
 int ctl_copy(struct ctl *ctl, const char *path, FILE *out);
 

@@ -5,25 +5,24 @@
  *   others     NAME, and the metric by its name or as `value`
  *
  * A row without a value, or whose state is not a completed one, is passed over and counted; so are columns that are no
- * parameter of the sweep. Nothing is guessed: a row with a wrong value is told by its line, and the server refuses the lot. */
+ * parameter of the sweep. Nothing is guessed: a row with a wrong value is told by its line, and the server refuses its whole request. */
 #include <csv.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
+#include "batch.h"
 #include "common/buf.h"
 #include "common/cleanup.h"
 #include "common/fs.h"
 #include "common/json.h"
 #include "ctl.h"
-#include "proto/limits.h"
 #include "proto/spec.h"
 #include "screen.h"
 
 #define FILE_BYTES_MAX (64u << 20)
 #define COLUMNS_MAX 4096
-#define BATCH 1000 /* trials a request */
 
 enum column_kind { COLUMN_IGNORED, COLUMN_PARAMETER, COLUMN_VALUE, COLUMN_STATE };
 
@@ -43,7 +42,6 @@ struct import {
         bool is_stopped, is_other_state; /* of the row */
         bool is_full;
         json_t *trials;           /* {"params","value","state"}, all rows */
-        json_t *created;          /* what the server made of them, for --json */
         size_t *lines;            /* of each trial */
         size_t n_lines, cap_lines;
         size_t n_without_value, n_other_state;
@@ -227,7 +225,6 @@ static void import_fini(struct import *import) {
         json_decref(import->params);
         json_decref(import->value);
         json_decref(import->trials);
-        json_decref(import->created);
         free(import->lines);
 }
 
@@ -253,45 +250,24 @@ static int read_rows(struct import *import, struct error *err) {
 
 /* --- sending ----------------------------------------------------------------------------------------- */
 
-/* Faults of a batch with the lines of the file. */
-static void print_faults(const struct import *import, size_t first, const json_t *problem) {
+/* Faults with the lines of the file. */
+static void print_faults(void *data, const struct answer *refusal) {
+        const struct import *import = data;
         size_t i;
         json_t *fault;
-        const char *detail = field_text(problem, "detail");
+        const char *detail = field_text(refusal->body, "detail");
         screen_print(stderr, "sweepctl: %s\n", detail ? detail : "refused");
-        json_array_foreach(json_object_get(problem, "errors"), i, fault) {
+        json_array_foreach(json_object_get(refusal->body, "errors"), i, fault) {
                 const char *pointer = field_text(fault, "pointer"), *text = field_text(fault, "detail");
                 size_t item = 0;
                 int at = 0;
                 if (!pointer || !text)
                         continue;
-                if (sscanf(pointer, "/trials/%zu%n", &item, &at) == 1 && first + item < import->n_lines)
-                        screen_print(stderr, "%s:%zu: %s: %s\n", import->file, import->lines[first + item], pointer + at, text);
+                if (sscanf(pointer, "/trials/%zu%n", &item, &at) == 1 && item < import->n_lines)
+                        screen_print(stderr, "%s:%zu: %s: %s\n", import->file, import->lines[item], pointer + at, text);
                 else
                         screen_print(stderr, "  %s: %s\n", pointer, text);
         }
-}
-
-static int send_batch(struct ctl *ctl, struct import *import, const char *path, size_t first) {
-        __attribute__((cleanup(answer_fini))) struct answer answer = {0};
-        _cleanup_json_ json_t *body = json_pack("{s:[]}", "trials");
-        struct error err;
-        for (size_t i = first; i < json_array_size(import->trials) && i < first + BATCH; i++)
-                json_array_append(json_object_get(body, "trials"), json_array_get(import->trials, i));
-        if (!body)
-                return EXIT_FAILED;
-        if (client_request(ctl->client, "POST", path, body, true, &answer, &err) < 0)
-                return ctl_fail(&err);
-        if (answer.status == 201) {
-                import->out_of_memory |= ctl->json && json_array_extend(import->created, json_object_get(answer.body, "items")) < 0;
-                return EXIT_FINE;
-        }
-        if (ctl->json && answer.body)
-                ctl_print_json(answer.body);
-        print_faults(import, first, answer.body);
-        if (first > 0)
-                fprintf(stderr, "sweepctl: %zu rows before line %zu were imported\n", first, import->lines[first]);
-        return EXIT_FAILED;
 }
 
 static const char *plural(size_t n) {
@@ -331,8 +307,7 @@ static int import_file(struct ctl *ctl, const struct sweep_spec *spec, const cha
                                   .file = ctl->args[1],
                                   .value_column = config_text(ctl->config, "value-column"),
                                   .params = json_object(),
-                                  .trials = json_array(),
-                                  .created = json_array()};
+                                  .trials = json_array()};
         int code = EXIT_FINE;
         if (read_rows(import, &err) < 0)
                 code = ctl_fail(&err);
@@ -346,11 +321,12 @@ static int import_file(struct ctl *ctl, const struct sweep_spec *spec, const cha
                         fprintf(stderr, "sweepctl: %s has no column '%s' nor 'value': --value-column NAME says which\n", import->file, spec->metric.name);
                 code = EXIT_FAILED;
         }
-        for (size_t i = 0; code == EXIT_FINE && i < json_array_size(import->trials); i += BATCH)
-                code = send_batch(ctl, import, path, i);
+        _cleanup_json_ json_t *created = NULL;
+        if (code == EXIT_FINE)
+                code = batch_send(ctl, path, import->trials, print_faults, import, &created);
         if (code == EXIT_FINE && ctl->json) {
-                _cleanup_json_ json_t *whole = json_pack("{s:O}", "items", import->created);
-                if (!whole || import->out_of_memory)
+                _cleanup_json_ json_t *whole = json_pack("{s:O}", "items", created);
+                if (!whole)
                         code = EXIT_FAILED;
                 else
                         ctl_print_json(whole);

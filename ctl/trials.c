@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "batch.h"
 #include "common/cleanup.h"
 #include "common/rfc3339.h"
 #include "ctl.h"
@@ -129,7 +130,25 @@ int command_retry(struct ctl *ctl) {
         return EXIT_FINE;
 }
 
-/* A file holds one configuration, {"trials":[…]}, or just the list. */
+/* The trials of a file: one configuration, {"trials":[…]}, or just the list. New reference; NULL for what the server will not like. */
+static json_t *list_trials(struct document *document) {
+        json_t *value = document->value, *list = json_object_get(value, "trials");
+        if (json_is_array(value) && json_array_size(value) > 0) {
+                document->wrapped_in = "/trials";
+                return json_incref(value);
+        }
+        if (json_is_array(list) && json_array_size(list) > 0 && json_object_size(value) == 1)
+                return json_incref(list);
+        if (list || !json_is_object(value))
+                return NULL;
+        document->wrapped_in = "/trials/0";
+        return json_pack("[O]", value);
+}
+
+static void tell_refusal(void *data, const struct answer *refusal) {
+        ctl_print_problem(refusal, data);
+}
+
 int command_enqueue(struct ctl *ctl) {
         __attribute__((cleanup(document_fini))) struct document document = {0};
         __attribute__((cleanup(answer_fini))) struct answer answer = {0};
@@ -140,19 +159,20 @@ int command_enqueue(struct ctl *ctl) {
         if (document_read(ctl->args[1], &document, &err) < 0)
                 return ctl_fail(&err);
         document_print_warnings(&document, stderr);
-        bool is_list = json_is_array(document.value);
-        document.wrapped_in = is_list ? "/trials" : NULL;
-        _cleanup_json_ json_t *body = is_list ? json_pack("{s:O}", "trials", document.value) : json_incref(document.value);
-        int code = ctl_call(ctl, "POST", path, body, true, &document, &answer);
+        _cleanup_json_ json_t *trials = list_trials(&document), *created = NULL;
+        if (!trials) /* for the server's words */
+                return ctl_call(ctl, "POST", path, document.value, true, &document, &answer);
+        int code = batch_send(ctl, path, trials, tell_refusal, &document, &created);
         if (code != EXIT_FINE)
                 return code;
         if (ctl->json) {
-                ctl_print_json(answer.body);
-                return EXIT_FINE;
+                _cleanup_json_ json_t *whole = json_pack("{s:O}", "items", created);
+                ctl_print_json(whole);
+                return whole ? EXIT_FINE : EXIT_FAILED;
         }
         size_t i;
         json_t *trial;
-        json_array_foreach(json_object_get(answer.body, "items"), i, trial) {
+        json_array_foreach(created, i, trial) {
                 char params[CELL_BYTES];
                 printf("%s  %s\n", field_text(trial, "id"), text_of_params(json_object_get(trial, "params"), params, sizeof params));
         }

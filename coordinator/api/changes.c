@@ -41,6 +41,49 @@ int change_note(struct api *api, int64_t sweep, const char *what, json_t *detail
                                                                  .detail = text});
 }
 
+static json_int_t integer_of(const json_t *detail, const char *key) {
+        return json_integer_value(json_object_get(detail, key));
+}
+
+/* What requests of one import have in common: their key up to its last dot. Length; 0 = nothing. */
+static size_t stem_of(const char *key) {
+        const char *dot = key ? strrchr(key, '.') : NULL;
+        return dot ? (size_t)(dot - key) : 0;
+}
+
+static bool is_continued(const struct api *api, const struct change_row *row, const json_t *detail, const char *what, const char *key, uint64_t first) {
+        const char *stem = json_string_value(json_object_get(detail, "key"));
+        size_t len = stem_of(key);
+        bool is_same_person = row->who && api->who ? strcmp(row->who, api->who) == 0 : row->who == api->who;
+        return len > 0 && stem && strlen(stem) == len && memcmp(stem, key, len) == 0 && is_same_person && strcmp(row->what, what) == 0 &&
+               integer_of(detail, "last") + 1 == (json_int_t)first;
+}
+
+int change_note_trials(struct api *api, int64_t sweep, const char *what, const char *key, uint64_t n, uint64_t first, uint64_t last) {
+        struct change_row row = {0};
+        int r = store_change_last(api->store, sweep, &row);
+        if (r < 0)
+                return r;
+        _cleanup_json_ json_t *before = r == 0 ? encode_stored(row.detail) : NULL;
+        bool continues = before && is_continued(api, &row, before, what, key, first);
+        json_int_t all = (json_int_t)n + (continues ? integer_of(before, "n") : 0);
+        json_t *detail = json_pack("{s:I, s:I, s:I}", "n", all, "first", continues ? integer_of(before, "first") : (json_int_t)first, "last",
+                                   (json_int_t)last);
+        if (detail && stem_of(key) > 0)
+                json_put(&detail, "key", json_stringn(key, stem_of(key)));
+        if (continues) {
+                char *text = detail ? json_text(detail) : NULL;
+                json_decref(detail);
+                free(row.detail);
+                row.detail = text;
+                row.at_ms = api_wall(api);
+                r = text ? store_change_update(api->store, &row) : -ENOMEM;
+        } else
+                r = detail ? change_note(api, sweep, what, detail) : -ENOMEM;
+        change_row_fini(&row);
+        return r;
+}
+
 json_t *change_of(const char *pointer, json_t *before, json_t *after) {
         return json_pack("{s:[{s:s, s:o, s:o}]}", "changes", "pointer", pointer, "before", before, "after", after);
 }

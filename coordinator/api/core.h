@@ -309,6 +309,9 @@ int warm_import(struct api *api, struct live *live, const json_t *found);
 int edit_spec(struct api *api, struct api_call *call, const json_t *patch, struct live **live);
 /* In the running unit, by api->who; takes detail, which may be NULL: {"changes":[…]}, {"n","first","last"}, {"trial"}, {"why"}. */
 int change_note(struct api *api, int64_t sweep, const char *what, json_t *detail);
+/* Of n trials, created by a request with this Idempotency-Key (or NULL). One change with the last one when that is of the trials before
+ * these, by the same person with a key that differs behind its last dot alone: a piece of the same import. */
+int change_note_trials(struct api *api, int64_t sweep, const char *what, const char *key, uint64_t n, uint64_t first, uint64_t last);
 json_t *change_of(const char *pointer, json_t *before, json_t *after); /* a detail of one change; takes both */
 int change_compare(const json_t *before, const json_t *after, json_t **ret); /* [{"pointer","before","after"}] */
 int change_recent(struct api *api, int64_t sweep, size_t max, json_t *ret_list); /* the first so many, as the contract shows them */

@@ -291,13 +291,13 @@ static int create_all(struct api *api, struct live *live, const struct enqueue_r
         return 0;
 }
 
-static int note_created(struct api *api, struct live *live, const json_t *items) {
+static int note_created(struct api *api, struct live *live, const char *key, const json_t *items) {
         size_t n = json_array_size(items), n_queued = 0;
         for (size_t i = 0; i < n; i++)
                 n_queued += json_is_null(json_object_get(json_array_get(items, i), "value"));
-        return change_note(api, live->row.id, n_queued == n ? "enqueued" : n_queued == 0 ? "imported" : "enqueued and imported",
-                           json_pack("{s:I, s:O, s:O}", "n", (json_int_t)n, "first", json_object_get(json_array_get(items, 0), "number"), "last",
-                                     json_object_get(json_array_get(items, n - 1), "number")));
+        json_int_t first = json_integer_value(json_object_get(json_array_get(items, 0), "number"));
+        return change_note_trials(api, live->row.id, n_queued == n ? "enqueued" : n_queued == 0 ? "imported" : "enqueued and imported", key,
+                                  n, (uint64_t)first, (uint64_t)first + n - 1);
 }
 
 static int enqueue(struct api *api, struct api_call *call, struct live *live, const struct enqueue_request *message) {
@@ -311,7 +311,7 @@ static int enqueue(struct api *api, struct api_call *call, struct live *live, co
                 return r < 0 ? r : 0;
         r = create_all(api, live, message, completed, items);
         if (r == 0)
-                r = note_created(api, live, items);
+                r = note_created(api, live, call->request.idempotency_key, items);
         if (r == 0 && live->row.state == SWEEP_FINISHED && live->n_queued > 0)
                 r = live_set_state(api, live, SWEEP_RUNNING);
         return r < 0 ? r : reply_json(call, 201, json_pack("{s:O}", "items", items));

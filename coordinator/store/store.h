@@ -320,6 +320,8 @@ struct change_row {
 };
 void change_row_fini(struct change_row *row);
 int store_change_add(struct store *store, const struct change_row *row);
+int store_change_last(struct store *store, int64_t sweep, struct change_row *ret); /* or STORE_NONE */
+int store_change_update(struct store *store, const struct change_row *row); /* at_ms, detail and, as store_change_add writes it, last_number */
 /* Oldest first, up to max after the row id `after`. */
 int store_change_list(struct store *store, int64_t sweep, int64_t after, size_t max, struct change_row *rows, size_t *ret_n);
 

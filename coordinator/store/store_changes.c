@@ -38,6 +38,22 @@ int store_change_add(struct store *store, const struct change_row *row) {
                              bind_i(row->sweep), bind_i(row->at_ms), bind_t(row->who), bind_t(row->what), bind_t(row->detail));
 }
 
+int store_change_last(struct store *store, int64_t sweep, struct change_row *ret) {
+        sqlite3_stmt *s = NULL;
+        int r = store_query(store,
+                            "SELECT id, sweep, at_ms, who, what, last_number, detail FROM changes WHERE sweep = ?1 "
+                            "ORDER BY id DESC LIMIT 1",
+                            &s, bind_i(sweep));
+        return r < 0 ? r : one_change(store, s, ret);
+}
+
+int store_change_update(struct store *store, const struct change_row *row) {
+        return store_execute(store,
+                             "UPDATE changes SET at_ms = ?2, detail = ?3, "
+                             "last_number = (SELECT next_number - 1 FROM sweeps WHERE id = changes.sweep) WHERE id = ?1",
+                             bind_i(row->id), bind_i(row->at_ms), bind_t(row->detail));
+}
+
 int store_change_list(struct store *store, int64_t sweep, int64_t after, size_t max, struct change_row *rows, size_t *ret_n) {
         sqlite3_stmt *s = NULL;
         int r = store_query(store,

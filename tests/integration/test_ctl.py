@@ -393,3 +393,99 @@ def test_an_export_is_written_as_it_comes_and_one_that_is_cut_off_is_told():
         connection.close()
         rest, why = told.communicate(timeout=PATIENCE_S)
         assert told.returncode == 1 and rest == 99 * line and b"cut off after 10000 bytes" in why
+
+
+MANY_SPEC = {"method": "random", "trainer": "external", "metric": {"name": "m"}, "parameters": {"a": {"min": 0.0, "max": 1.0}}}
+MANY = 1100
+
+
+def many(server):
+    return server.post("/v1/sweeps", MANY_SPEC, expect=201)["id"]
+
+
+def enqueued(server, id):
+    items, after = [], ""
+    while after is not None:
+        page = server.get(f"/v1/sweeps/{id}/trials?limit=1000" + (f"&after={after}" if after else ""))
+        items, after = items + page["items"], page["next"]
+    return [trial["params"]["a"] for trial in items]
+
+
+def test_many_trials_go_in_several_requests_and_keep_their_order(server, ctl, tmp_path):
+    values = [number / 2000 for number in range(MANY)]
+    for document in ([{"params": {"a": value}} for value in values], {"trials": [{"params": {"a": value}} for value in values]}):
+        id = many(server)
+        (tmp_path / "many.json").write_text(json.dumps(document))
+        items = json.loads(ctl("enqueue", id, "many.json", "--json", url=server.url).stdout)["items"]
+        assert [item["number"] for item in items] == list(range(1, MANY + 1))
+        assert enqueued(server, id) == values
+        assert [change["text"] for change in server.get(f"/v1/sweeps/{id}/history")["items"]][1:] == [f"enqueued {MANY} trials (numbers 1 to {MANY})"]
+    id = many(server)
+    (tmp_path / "many.csv").write_text("a,m\n" + "".join(f"{value},{-value}\n" for value in values))
+    assert ctl("import", id, "many.csv", url=server.url).stdout == f"{MANY} trials imported\n"
+    assert enqueued(server, id) == values and server.get(f"/v1/sweeps/{id}")["counts"]["completed"] == MANY
+
+
+@pytest.mark.parametrize("command", ["enqueue", "import"])
+def test_a_fault_among_many_trials_says_where_to_go_on(server, ctl, tmp_path, command):
+    def write(values):
+        if command == "enqueue":
+            (tmp_path / "many").write_text("".join(f"- params:\n    a: {value}\n" for value in values))
+        else:
+            (tmp_path / "many").write_text("a,m\n" + "".join(f"{value},1\n" for value in values))
+
+    id, values = many(server), [number / 2000 for number in range(MANY)]
+    write(values[:700] + ["none"] + values[701:])
+    told = ctl(command, id, "many", url=server.url, expect=1).stderr
+    assert ("many:1402: /700/params/a: " if command == "enqueue" else "many:702: /params/a: ") in told
+    assert f"700 of {MANY} trials were taken, and none from there on" in told
+    assert enqueued(server, id) == values[:700]
+    key = re.search(r"--key (\S+)", told).group(1)
+    write(values)
+    ctl(command, id, "many", "--key", key, url=server.url)
+    assert enqueued(server, id) == values
+    ctl(command, id, "many", "--key", key, url=server.url)  # once more
+    assert enqueued(server, id) == values
+    write([0.9] + values[1:])
+    assert "with another body" in ctl(command, id, "many", "--key", key, url=server.url, expect=1).stderr
+    assert "--key is up to" in ctl(command, id, "many", "--key", "a b", url=server.url, expect=2).stderr
+    assert enqueued(server, id) == values
+
+
+def test_a_line_that_is_cut_among_many_trials_says_how_to_go_on(server, ctl, tmp_path):
+    """The second request is carried out, but neither its answer nor any later try comes through."""
+    import http.server
+    import requests
+
+    class Proxy(http.server.BaseHTTPRequestHandler):
+        n = 0
+
+        def do_POST(self):
+            Proxy.n += 1
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            headers = {name: self.headers[name] for name in ("Content-Type", "Idempotency-Key")}
+            answer = requests.post(server.url + self.path, data=body, headers=headers, timeout=PATIENCE_S) if Proxy.n <= 2 else None
+            if Proxy.n > 1:
+                self.connection.close()
+                return
+            self.send_response(answer.status_code)
+            self.send_header("Content-Length", str(len(answer.content)))
+            self.end_headers()
+            self.wfile.write(answer.content)
+
+        def log_message(self, *ignored):
+            pass
+
+    id, values = many(server), [number / 2000 for number in range(250)]
+    (tmp_path / "many.json").write_text(json.dumps([{"params": {"a": value}} for value in values]))
+    with http.server.HTTPServer(("127.0.0.1", 0), Proxy) as proxy:
+        thread = threading.Thread(target=proxy.serve_forever, daemon=True)
+        thread.start()
+        told = ctl("enqueue", id, "many.json", url=f"http://127.0.0.1:{proxy.server_port}", expect=1).stderr
+        proxy.shutdown()
+        thread.join()
+    assert "100 of 250 trials were taken; what became of the next ones is not known" in told
+    assert len(enqueued(server, id)) == 200
+    ctl("enqueue", id, "many.json", "--key", re.search(r"--key (\S+)", told).group(1), url=server.url)
+    assert enqueued(server, id) == values
+    assert "--key" not in ctl("enqueue", id, "many.json", url="http://127.0.0.1:1", expect=1).stderr  # nothing can have come there

@@ -378,6 +378,36 @@ static void the_history_tells_what_happened_and_outlives_a_restart(void **state)
         free(sweep);
 }
 
+static void enqueue_two(struct house *house, const char *sweep, const char *key) {
+        struct ask *ask = house_ask_keyed(house, ROUTE_TRIAL_CREATE, sweep, "{'trials':[{'params':{'lr':0.1,'opt':'sgd'}},{'params':{'lr':0.2,'opt':'sgd'}}]}", key);
+        assert_int_equal(ask->status, 201);
+        ask_free(ask);
+}
+
+static void the_pieces_of_one_import_are_one_change(void **state) {
+        static const char *const texts[] = {"created", "enqueued 4 trials (numbers 1 to 4)", "enqueued 2 trials (numbers 5 to 6)",
+                                            "imported 1 trial (number 7)", "enqueued 2 trials (numbers 8 to 9)", "enqueued 2 trials (numbers 10 to 11)",
+                                            "enqueued 2 trials (numbers 12 to 13)"};
+        struct house *house = *state;
+        char *sweep = house_sweep(house, SPEC("random", ""));
+        enqueue_two(house, sweep, "a.b.0");
+        house_reopen(house);
+        enqueue_two(house, sweep, "a.b.100");
+        enqueue_two(house, sweep, "a.b.100"); /* a retry */
+        enqueue_two(house, sweep, "a.c.200");
+        json_decref(house_must(house, 201, ROUTE_TRIAL_CREATE, sweep, "{'params':{'lr':0.1,'opt':'sgd'},'value':0.2}"));
+        enqueue_two(house, sweep, "a.c.300");
+        enqueue_two(house, sweep, "ac");
+        enqueue_two(house, sweep, "ad");
+        json_t *list = house_get(house, ROUTE_SWEEP_HISTORY, sweep), *items = json_object_get(list, "items");
+        assert_int_equal(json_array_size(items), sizeof texts / sizeof *texts);
+        for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+                assert_string_equal(text_of(json_array_get(items, i), "text"), texts[i]);
+        assert_int_equal(number_of(json_array_get(items, 1), "trials"), 4);
+        json_decref(list);
+        free(sweep);
+}
+
 static void the_history_of_what_is_nested_as_deeply_as_can_be_can_be_read(void **state) {
         struct house *house = *state;
         char *sweep = house_sweep(house, SPEC("random", "")), opening[2045 * 5 + 1], closing[2045 + 1], *body = NULL;
@@ -420,6 +450,7 @@ int main(void) {
                 TEST(evidence_outside_of_the_new_space_still_counts),
                 TEST(a_question_that_waits_is_not_answered_from_before_the_edit_for_those_after_it),
                 TEST(the_history_tells_what_happened_and_outlives_a_restart),
+                TEST(the_pieces_of_one_import_are_one_change),
                 TEST(the_history_of_what_is_nested_as_deeply_as_can_be_can_be_read),
                 TEST(the_coordinator_signs_its_own_doings_with_nobody),
         };
