@@ -51,7 +51,10 @@ static int propose(struct api *api, struct live *live, enum pick *ret, struct tr
         case PLAN_PAUSE:
                 return live_pause_after_stage(api, live);
         default:
-                live->is_idle = live->n_queued == 0;
+                if (live->job)
+                        *ret = PICK_COMPUTING;
+                else
+                        live->is_idle = live->n_queued == 0;
                 return 0;
         }
 }
@@ -65,10 +68,6 @@ static int pick_from(struct api *api, struct live *live, const struct peer *peer
                 *ret = PICK_TRIAL;
         if (r != STORE_NONE)
                 return r;
-        if (live->job) {
-                *ret = PICK_COMPUTING;
-                return 0;
-        }
         return propose(api, live, ret, ret_row);
 }
 

@@ -314,12 +314,12 @@ int live_unplanned(const struct live *live, const struct error *err) {
         return err->code == -EINVAL || err->code == -E2BIG ? 0 : err->code;
 }
 
-/* The worker whose trial has just ended asks for the next one soon. */
+/* The worker whose trial has just ended asks for the next one soon; after that a later result is prepared for. */
 static int prepare_ahead(struct api *api, struct live *live) {
         struct plan_job *job = NULL;
-        if (!order_has_room(live->spec->parallelism, live->n_running))
-                return 0;
-        int r = plan_ahead(live->plan, &job);
+        int r = order_has_room(live->spec->parallelism, live->n_running) ? plan_ahead(live->plan, &job) : 0;
+        if (r == 0 && !job)
+                r = plan_prepare(live->plan, &job);
         if (job)
                 live_submit(api, live, job);
         return r;

@@ -61,5 +61,5 @@ struct acquire_result {
         bool is_repeat;  /* every point of the space was tried: the best of them again */
 };
 
-/* 0 or -ENOMEM. */
+/* 0, -ENOMEM or -ECANCELED (gp_data's stop). */
 int acquire_maximise(const struct acquire_problem *problem, struct acquire_result *ret);

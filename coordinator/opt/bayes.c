@@ -8,6 +8,7 @@
  *   is evident, expected improvement counts as far as one more trial would teach: else the search stays where trials were lucky.
  * - Trials of another sweep make a process of their own, whose mean guides the one of this sweep's trials as far as these
  *   bear it out (gp.h): alike tasks help at once, and what has nothing to do with this one, or says the opposite, does not harm.
+ * - From 30 trials on hyperparameters are those of all ended trials but the latest: they can be found while it runs (opt_prepare).
  * - The cost is bounded: beyond 700 trials the best and the latest are kept, and hyperparameters are fitted on at
  *   most 100 of these.
  * - The same history gives the same proposal: what is remembered between calls could be computed again. */
@@ -184,6 +185,7 @@ static int propose(const struct opt_space *space, const struct opt_history *hist
                 return -ENOMEM;
         evidence.guide = guidance->gp;
         evidence.guide_key = guidance->gp ? guidance->evidence->guide_key : 0;
+        evidence.stop = options->stop;
         size_t n_initial = options->n_initial ? options->n_initial : space->n_dims <= 3 ? 4 : 6;
         if (guidance->gp) {
                 n_initial = GUIDED_INITIAL;
@@ -208,35 +210,62 @@ static int propose(const struct opt_space *space, const struct opt_history *hist
         return r;
 }
 
-int opt_bayes(const struct opt_space *space, const struct opt_history *history, const struct opt_bayes_options *options,
-              struct opt_proposal *ret) {
+/* The history apart: own trials, and the guide that others make. */
+struct parts {
+        struct opt_trial *trials;
+        struct opt_history own, foreign;
+        struct evidence evidence; /* the guide's */
+        struct gp *gp;
+        struct guidance guidance;
+};
+
+static void parts_fini(struct parts *parts) {
+        gp_free(parts->gp);
+        evidence_fini(&parts->evidence);
+        free(parts->trials);
+}
+
+static int divide(const struct opt_space *space, const struct opt_history *history, const struct opt_bayes_options *options, struct parts *ret) {
         size_t n_foreign = 0, n_own = 0, n_observed = 0;
-        struct guidance guidance = {0};
         for (size_t i = 0; i < history->n; i++)
                 n_foreign += history->trials[i].is_foreign;
+        ret->own = *history;
         if (n_foreign == 0)
-                return propose(space, history, options, &guidance, ret);
-        _cleanup_free_ struct opt_trial *trials = malloc(history->n * sizeof *trials);
-        __attribute__((cleanup(evidence_fini))) struct evidence evidence = {0};
-        struct gp *gp = NULL;
-        if (!trials)
+                return 0;
+        ret->trials = malloc(history->n * sizeof *ret->trials);
+        if (!ret->trials)
                 return -ENOMEM;
-        struct opt_trial *next_foreign = trials + history->n - n_foreign;
+        struct opt_trial *next_foreign = ret->trials + history->n - n_foreign;
         for (size_t i = 0; i < history->n; i++) {
                 const struct opt_trial *trial = &history->trials[i];
-                *(trial->is_foreign ? next_foreign++ : &trials[n_own++]) = *trial;
+                *(trial->is_foreign ? next_foreign++ : &ret->trials[n_own++]) = *trial;
                 n_observed += trial->is_foreign && trial->status == OPT_OBSERVED;
         }
-        const struct opt_history own = {trials, n_own}, foreign = {trials + n_own, n_foreign};
+        ret->own = (struct opt_history){ret->trials, n_own};
+        ret->foreign = (struct opt_history){ret->trials + n_own, n_foreign};
+        ret->evidence.stop = options->stop;
         int r = n_observed < MIN_OBSERVED ? GP_NOT_FITTED
-                                          : evidence_make_guide(&evidence, space, &foreign, options->maximize, options->seed, options->memory, &gp);
-        if (r < 0)
-                return r;
+                                          : evidence_make_guide(&ret->evidence, space, &ret->foreign, options->maximize, options->seed, options->memory, &ret->gp);
         if (r == 0)
-                guidance = (struct guidance){gp, &evidence, &foreign};
-        r = propose(space, &own, options, &guidance, ret);
-        gp_free(gp);
-        return r;
+                ret->guidance = (struct guidance){ret->gp, &ret->evidence, &ret->foreign};
+        return r < 0 ? r : 0;
+}
+
+int opt_bayes(const struct opt_space *space, const struct opt_history *history, const struct opt_bayes_options *options,
+              struct opt_proposal *ret) {
+        __attribute__((cleanup(parts_fini))) struct parts parts = {0};
+        int r = divide(space, history, options, &parts);
+        return r == 0 ? propose(space, &parts.own, options, &parts.guidance, ret) : r;
+}
+
+int opt_prepare(const struct opt_space *space, const struct opt_history *history, const struct opt_bayes_options *options) {
+        __attribute__((cleanup(parts_fini))) struct parts parts = {0};
+        int r = divide(space, history, options, &parts);
+        if (r != 0)
+                return r;
+        struct evidence like = {.has_trend = true, .guide = parts.gp, .guide_key = parts.gp ? parts.evidence.guide_key : 0, .stop = options->stop};
+        r = evidence_fit_ahead(&like, space, &parts.own, options->maximize, options->seed, options->memory);
+        return r < 0 ? r : 0;
 }
 
 const char *opt_source_name(enum opt_source source) {

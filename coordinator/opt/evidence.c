@@ -87,7 +87,7 @@ static int standardise(struct evidence *evidence, const struct opt_history *hist
 
 int evidence_init(struct evidence *evidence, const struct opt_space *space, const struct opt_history *history) {
         size_t n = history->n, d = space->n_dims;
-        *evidence = (struct evidence){.n_dims = d};
+        *evidence = (struct evidence){.n_dims = d, .stop = evidence->stop};
         evidence->features = malloc((n * (2 * d + 1) + 1) * sizeof *evidence->features);
         evidence->is_categorical = malloc(d + 1);
         evidence->chosen = malloc((n + 1) * sizeof *evidence->chosen);
@@ -124,7 +124,8 @@ int evidence_choose(struct evidence *evidence, const struct opt_history *history
 struct gp_data evidence_data(const struct evidence *evidence, size_t n) {
         return (struct gp_data){
                 .n = n, .n_dims = evidence->n_dims, .x = evidence->x, .y = evidence->y, .is_categorical = evidence->is_categorical,
-                .expects_noise = evidence->expects_noise, .has_trend = evidence->has_trend, .guide = evidence->guide, .guided = evidence->guided};
+                .expects_noise = evidence->expects_noise, .has_trend = evidence->has_trend, .guide = evidence->guide, .guided = evidence->guided,
+                .stop = evidence->stop};
 }
 
 /* What hyperparameters are learned from: of many trials, MAX_FIT evenly over their order. */
@@ -187,7 +188,7 @@ int evidence_condition(struct evidence *evidence, const double *theta, struct gp
 
 /* --- a growing history ------------------------------------------------------------------------------ */
 
-#define ALWAYS_BELOW 30    /* trials: a whole fit costs little */
+#define ALWAYS_BELOW (OPT_PREPARED_FROM + 1) /* trials: a whole fit costs little */
 #define GROWTH 1.25        /* from one whole fit to the next */
 #define REFINE_STEPS 12
 
@@ -199,7 +200,7 @@ struct found {
 };
 
 struct opt_memory {
-        struct found whole, guide;
+        struct found whole, refined, guide;
 };
 
 struct opt_memory *opt_memory_new(void) {
@@ -209,6 +210,7 @@ struct opt_memory *opt_memory_new(void) {
 void opt_memory_free(struct opt_memory *memory) {
         if (memory) {
                 free(memory->whole.theta);
+                free(memory->refined.theta);
                 free(memory->guide.theta);
         }
         free(memory);
@@ -263,33 +265,58 @@ static uint64_t history_key(const struct opt_space *space, const struct opt_hist
         return key ? key : 1;
 }
 
-/* A whole fit of the first n ended trials, in order of creation; by the same model as `like`. */
-static int fit_first(const struct evidence *like, const struct opt_space *space, const struct opt_history *history, size_t n, bool maximize, uint64_t seed,
-                     struct opt_memory *memory, double *theta) {
-        size_t n_theta = space->n_dims + 2 + like->has_trend, count = 0;
-        _cleanup_free_ struct opt_trial *trials = malloc((n + 1) * sizeof *trials);
+/* The first n ended trials, in order of creation. */
+struct beginning {
+        struct opt_trial *trials;
+        struct opt_history history;
+        bool is_observed; /* any of them */
+};
+
+static int begin(const struct opt_history *history, size_t n, struct beginning *ret) {
+        struct opt_trial *trials = malloc((n + 1) * sizeof *trials);
         if (!trials)
                 return -ENOMEM;
-        bool is_observed = false;
+        *ret = (struct beginning){.trials = trials};
+        size_t count = 0;
         for (size_t i = 0; i < history->n && count < n; i++)
                 if (history->trials[i].status != OPT_PENDING) {
                         trials[count++] = history->trials[i];
-                        is_observed |= history->trials[i].status == OPT_OBSERVED;
+                        ret->is_observed |= history->trials[i].status == OPT_OBSERVED;
                 }
-        if (!is_observed)
+        ret->history = (struct opt_history){trials, count};
+        return 0;
+}
+
+static void beginning_fini(struct beginning *beginning) {
+        free(beginning->trials);
+}
+
+/* By the same model as `like`. */
+static int take_evidence(const struct evidence *like, const struct opt_space *space, const struct opt_history *history, bool maximize, struct evidence *ret) {
+        int r = evidence_init(ret, space, history);
+        ret->expects_noise = like->expects_noise;
+        ret->has_trend = like->has_trend;
+        ret->guide = like->guide;
+        ret->stop = like->stop;
+        return r == 0 ? evidence_choose(ret, history, maximize) : r;
+}
+
+/* A whole fit of the first n ended trials. */
+static int fit_first(const struct evidence *like, const struct opt_space *space, const struct opt_history *history, size_t n, bool maximize, uint64_t seed,
+                     struct opt_memory *memory, double *theta) {
+        size_t n_theta = space->n_dims + 2 + like->has_trend;
+        __attribute__((cleanup(beginning_fini))) struct beginning first = {0};
+        int r = begin(history, n, &first);
+        if (r < 0)
+                return r;
+        if (!first.is_observed)
                 return GP_NOT_FITTED;
-        const struct opt_history first = {trials, count};
-        uint64_t key = history_key(space, &first, maximize, seed) ^ like->guide_key;
+        uint64_t key = history_key(space, &first.history, maximize, seed) ^ like->guide_key;
         struct found *found = memory ? &memory->whole : NULL;
         if (recall(found, key, n_theta, theta))
                 return 0;
         __attribute__((cleanup(evidence_fini))) struct evidence evidence = {0};
-        int r = evidence_init(&evidence, space, &first);
-        evidence.expects_noise = like->expects_noise;
-        evidence.has_trend = like->has_trend;
-        evidence.guide = like->guide;
-        if (r == 0)
-                r = evidence_choose(&evidence, &first, maximize);
+        r = take_evidence(like, space, &first.history, maximize, &evidence);
         if (r == 0)
                 r = evidence_fit(&evidence, seed, theta);
         if (r == 0)
@@ -297,24 +324,59 @@ static int fit_first(const struct evidence *like, const struct opt_space *space,
         return r;
 }
 
-int evidence_fit_growing(const struct evidence *evidence, const struct opt_space *space, const struct opt_history *history, bool maximize,
-                         uint64_t seed, struct opt_memory *memory, double *theta) {
-        size_t n = 0;
-        for (size_t i = 0; i < history->n; i++)
-                n += history->trials[i].status != OPT_PENDING;
-        if (n < ALWAYS_BELOW)
-                return evidence_fit(evidence, seed, theta);
-        int r = fit_first(evidence, space, history, last_whole_fit(n), maximize, seed, memory, theta);
-        if (r == GP_NOT_FITTED)
-                return evidence_fit(evidence, seed, theta);
+/* From there a few steps for the first n ended trials. */
+static int refine_first(const struct evidence *like, const struct opt_space *space, const struct opt_history *history, size_t n, bool maximize, uint64_t seed,
+                        struct opt_memory *memory, double *theta) {
+        size_t n_theta = space->n_dims + 2 + like->has_trend;
+        __attribute__((cleanup(beginning_fini))) struct beginning first = {0};
+        int r = begin(history, n, &first);
         if (r < 0)
                 return r;
+        if (!first.is_observed)
+                return GP_NOT_FITTED;
+        uint64_t key = history_key(space, &first.history, maximize, seed) ^ like->guide_key;
+        struct found *found = memory ? &memory->refined : NULL;
+        if (recall(found, key, n_theta, theta))
+                return 0;
+        r = fit_first(like, space, &first.history, last_whole_fit(n), maximize, seed, memory, theta);
+        if (r != 0)
+                return r;
+        __attribute__((cleanup(evidence_fini))) struct evidence evidence = {0};
         struct thinned thinned = {0};
-        r = thin(evidence, &thinned);
+        r = take_evidence(like, space, &first.history, maximize, &evidence);
+        if (r == 0)
+                r = thin(&evidence, &thinned);
         if (r == 0)
                 r = gp_refine(&thinned.data, REFINE_STEPS, theta);
         free(thinned.memory);
+        if (r == 0)
+                remember(found, key, n_theta, theta);
         return r;
+}
+
+static size_t count_ended(const struct opt_history *history) {
+        size_t n = 0;
+        for (size_t i = 0; i < history->n; i++)
+                n += history->trials[i].status != OPT_PENDING;
+        return n;
+}
+
+int evidence_fit_ahead(const struct evidence *like, const struct opt_space *space, const struct opt_history *history, bool maximize, uint64_t seed,
+                       struct opt_memory *memory) {
+        size_t n = count_ended(history);
+        _cleanup_free_ double *theta = malloc((space->n_dims + 3) * sizeof *theta);
+        if (!theta)
+                return -ENOMEM;
+        return n + 1 < ALWAYS_BELOW ? 0 : refine_first(like, space, history, n, maximize, seed, memory, theta);
+}
+
+int evidence_fit_growing(const struct evidence *evidence, const struct opt_space *space, const struct opt_history *history, bool maximize,
+                         uint64_t seed, struct opt_memory *memory, double *theta) {
+        size_t n = count_ended(history);
+        if (n < ALWAYS_BELOW)
+                return evidence_fit(evidence, seed, theta);
+        int r = refine_first(evidence, space, history, n - 1, maximize, seed, memory, theta);
+        return r == GP_NOT_FITTED ? evidence_fit(evidence, seed, theta) : r;
 }
 
 /* --- another sweep's trials -------------------------------------------------------------------------- */

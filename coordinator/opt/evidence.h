@@ -26,9 +26,10 @@ struct evidence {
         const struct gp *guide; /* see gp.h; NULL = none. Set before evidence_choose */
         uint64_t guide_key;     /* of what it was made from */
         double *guided;
+        const atomic_bool *stop; /* see gp.h */
 };
 
-/* Features of the whole history. 0 or -ENOMEM; evidence_fini in any case. */
+/* Features of the whole history. evidence is zeroed, but for stop. 0 or -ENOMEM; evidence_fini in any case. */
 int evidence_init(struct evidence *evidence, const struct opt_space *space, const struct opt_history *history);
 void evidence_fini(struct evidence *evidence);
 
@@ -42,13 +43,18 @@ int evidence_make_guide(struct evidence *evidence, const struct opt_space *space
 /* The first n of the chosen. */
 struct gp_data evidence_data(const struct evidence *evidence, size_t n);
 
-/* Maximum a posteriori theta (gp_n_theta). 0, -ENOMEM, GP_NOT_FITTED. */
+/* Maximum a posteriori theta (gp_n_theta). 0, -ENOMEM, -ECANCELED, GP_NOT_FITTED; the same of those below. */
 int evidence_fit(const struct evidence *evidence, uint64_t seed, double *theta);
 
-/* The same for a growing history: a whole fit at some lengths of it only, of the trials that were there, and from its theta a few
- * steps for all of them. A function of the history alone: memory (may be NULL) only spares repeating the whole fit. */
+/* The same for a growing history: a whole fit at some lengths of it only, of the trials that were there, and from its theta a few steps
+ * for all but the latest of them, so that it can be done before that one ends (the posterior is of all). A function of the history alone:
+ * memory (may be NULL) only spares repeating it. */
 int evidence_fit_growing(const struct evidence *evidence, const struct opt_space *space, const struct opt_history *history, bool maximize,
                          uint64_t seed, struct opt_memory *memory, double *theta);
+
+/* What that needs once one more trial than in this history has ended. like: says which model; nothing was chosen. */
+int evidence_fit_ahead(const struct evidence *like, const struct opt_space *space, const struct opt_history *history, bool maximize, uint64_t seed,
+                       struct opt_memory *memory);
 
 /* The posterior of the ended trials; with pending ones, conditioned also on what it expects of them. The evidence outlives it. */
 int evidence_condition(struct evidence *evidence, const double *theta, struct gp **ret);

@@ -60,6 +60,10 @@ CLEANUP_DEFINE(nlopt_opt, cleanup_nlopt, nlopt_destroy)
 #define VECTORISED
 #endif
 
+static bool is_stopped(const struct gp_data *data) {
+        return data->stop && atomic_load_explicit(data->stop, memory_order_relaxed);
+}
+
 static pthread_once_t blas_once = PTHREAD_ONCE_INIT;
 
 static void set_blas_threads(void) {
@@ -404,6 +408,7 @@ double gp_objective(const struct gp_data *data, const double *theta, double *scr
 struct fit {
         const struct gp_data *data;
         double *scratch; /* prepared */
+        nlopt_opt optimizer; /* of the descent that is under way */
         double best_value, *best_theta; /* quasi-Newton may stop on a failed line search: the best point seen counts */
 };
 
@@ -419,6 +424,8 @@ void gp_initial_theta(const struct gp_data *data, double *ret_theta) {
 
 static double fit_objective(unsigned n_theta, const double *theta, double *gradient, void *user) {
         struct fit *fit = user;
+        if (is_stopped(fit->data))
+                nlopt_force_stop(fit->optimizer);
         double value = objective(fit->data, theta, fit->scratch, gradient);
         if (!isfinite(value)) {
                 if (gradient)
@@ -464,7 +471,9 @@ static int descend(struct fit *fit, int max_evaluations, double *start) {
         nlopt_set_min_objective(optimizer, fit_objective, fit);
         nlopt_set_maxeval(optimizer, max_evaluations);
         nlopt_set_ftol_abs(optimizer, 1e-4);
-        return nlopt_optimize(optimizer, start, &value) == NLOPT_OUT_OF_MEMORY ? -ENOMEM : 0;
+        fit->optimizer = optimizer;
+        nlopt_result ended = nlopt_optimize(optimizer, start, &value);
+        return ended == NLOPT_OUT_OF_MEMORY ? -ENOMEM : is_stopped(fit->data) ? -ECANCELED : 0;
 }
 
 int gp_fit(const struct gp_data *data, uint64_t seed, int n_restarts, int max_evaluations, double *ret_theta) {
@@ -575,7 +584,7 @@ static int allocate(const struct gp_data *data, const double *theta, struct gp *
 
 int gp_new(const struct gp_data *data, const double *theta, struct gp **ret) {
         _cleanup_(cleanup_gp) struct gp *gp = NULL;
-        int r = allocate(data, theta, &gp);
+        int r = is_stopped(data) ? -ECANCELED : allocate(data, theta, &gp);
         if (r == 0)
                 r = factorise(gp, exp(theta[data->n_dims + 1]));
         if (r != 0)
@@ -696,6 +705,8 @@ int gp_predict(const struct gp *gp, size_t m, const double *points, double *ret_
         double guided[BLOCK];
         for (size_t first = 0; first < m; first += BLOCK) {
                 size_t count = m - first < BLOCK ? m - first : BLOCK;
+                if (is_stopped(&gp->data))
+                        return -ECANCELED;
                 for (size_t c = 0; c < count; c++) {
                         double *row = rows + c * n;
                         guided[c] = ask_guide(gp, points + (first + c) * d);
@@ -815,6 +826,8 @@ int gp_predict_best(const struct gp *gp, size_t m, const double *points, size_t 
         }
         for (size_t end = m; end > 0; end -= end < BLOCK ? end : BLOCK) { /* the last are near good trials: most of the best are among them */
                 size_t first = end < BLOCK ? 0 : end - BLOCK;
+                if (is_stopped(&gp->data))
+                        return -ECANCELED;
                 contest.n_left = end - first;
                 enter(&contest, points, first, ret_mean);
                 narrow(&contest, worth, data, ret_mean, ret_sd, ret_worth);

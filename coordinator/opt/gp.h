@@ -10,6 +10,7 @@
  * theta = log of (length scale per dimension …, signal variance, noise variance[, trend variance]): gp_n_theta numbers.
  * Matrices are column-major; x is n rows of n_dims features, row after row. Pure; any thread; one gp by one thread. */
 #pragma once
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -28,6 +29,7 @@ struct gp_data {
         bool has_trend;             /* and shorter length scales are expected beside it */
         const struct gp *guide;     /* NULL = none; outlives what is made of the data, and works for one thread */
         const double *guided;       /* n: what the guide expects (gp_predict_mean) */
+        const atomic_bool *stop;    /* may be NULL; once it is set, what takes long gives up: -ECANCELED */
 };
 
 /* Negative log posterior of theta (without constants) and its gradient (may be NULL):
@@ -44,18 +46,18 @@ size_t gp_scratch_size(size_t n, size_t n_dims);
 void gp_initial_theta(const struct gp_data *data, double *ret_theta);
 
 /* Maximum a posteriori theta: bounded quasi-Newton from the initial theta and n_restarts draws of (seed) around it, at most
- * max_evaluations each. Always leaves a finite theta; 0, -ENOMEM, or GP_NOT_FITTED when no start gave a finite objective
+ * max_evaluations each. Always leaves a finite theta; 0, -ENOMEM, -ECANCELED, or GP_NOT_FITTED when no start gave a finite objective
  * (then ret_theta is the initial one). */
 #define GP_NOT_FITTED 1
 int gp_fit(const struct gp_data *data, uint64_t seed, int n_restarts, int max_evaluations, double *ret_theta);
 
-/* Goes on from a theta that was good for similar data, at most max_evaluations; what it finds is never worse. 0 or -ENOMEM. */
+/* Goes on from a theta that was good for similar data, at most max_evaluations; what it finds is never worse. 0, -ENOMEM or -ECANCELED. */
 int gp_refine(const struct gp_data *data, int max_evaluations, double *theta);
 
 struct gp;
 
 /* Conditions on the data, which is borrowed and must outlive the gp. Adds jitter up to 1e-2 of the signal variance where
- * that is needed. 0, -ENOMEM, or GP_NOT_FITTED when even that does not help. */
+ * that is needed. 0, -ENOMEM, -ECANCELED, or GP_NOT_FITTED when even that does not help. */
 int gp_new(const struct gp_data *data, const double *theta, struct gp **ret);
 void gp_free(struct gp *gp);
 
@@ -65,7 +67,7 @@ int gp_grow(const struct gp *smaller, const struct gp_data *data, const double *
 /* Posterior mean at the n points of the data itself. */
 void gp_fitted_mean(const struct gp *gp, double *ret_mean);
 
-/* Posterior of the noise-free function at m points (m × n_dims). -ENOMEM or 0. */
+/* Posterior of the noise-free function at m points (m × n_dims). -ENOMEM, -ECANCELED or 0. */
 int gp_predict(const struct gp *gp, size_t m, const double *points, double *ret_mean, double *ret_sd);
 
 /* The same where only the best are looked for: what each of the m points is worth, which grows with the deviation. At least the n_best best

@@ -4,6 +4,7 @@
  * A point is n_dims doubles in natural units: the number itself for a numeric dimension, the index of the choice for
  * a categorical one. Constants are no dimensions. */
 #pragma once
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -122,10 +123,17 @@ struct opt_bayes_options {
         unsigned repeats;   /* trials that each configuration gets; 0 and 1 are the same */
         struct opt_memory *memory; /* may be NULL */
         size_t n_initial;   /* quasi-random points before the model; 0 = the default for the dimension */
+        const atomic_bool *stop; /* may be NULL. Once another thread has set it, the computation soon gives up: -ECANCELED */
 };
 
 /* Matérn-5/2 ARD GP with learned noise, log expected improvement, pending trials taken into account; never an exact
  * duplicate of a trial while the space holds an untried point. Always gives a point of the space: on numerical trouble
- * or while there is too little evidence it is quasi-random and says so. 0, or -ENOMEM. */
+ * or while there is too little evidence it is quasi-random and says so. 0, -ENOMEM or -ECANCELED. */
 int opt_bayes(const struct opt_space *space, const struct opt_history *history, const struct opt_bayes_options *options,
               struct opt_proposal *ret);
+
+#define OPT_PREPARED_FROM 29 /* ended trials: with fewer there is nothing to prepare */
+
+/* Ahead of the next trial's end: what the proposal after it needs of the trials that have ended so far goes into options->memory.
+ * Proposals are the same without. 0, -ENOMEM or -ECANCELED. */
+int opt_prepare(const struct opt_space *space, const struct opt_history *history, const struct opt_bayes_options *options);

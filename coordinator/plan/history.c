@@ -140,6 +140,7 @@ int plan_trial_added(struct plan *plan, uint64_t number, unsigned stage, enum tr
         plan->counts[stage].unended++;
         count_added(plan, stage, origin, 1);
         plan->version++;
+        job_overtaken(plan);
         return 0;
 }
 
@@ -167,6 +168,7 @@ void plan_trial_state(struct plan *plan, uint64_t number, enum trial_state state
         if (was_ended != is_ended || trial->has_value != has_value || (has_value && trial->value != value)) {
                 plan->version++;
                 plan->evidence++;
+                job_overtaken(plan);
         }
         trial->state = state;
         trial->has_value = has_value;

@@ -11,6 +11,8 @@
  *   explain.c   a question to the model, as such a computation, and its answer
  *   plan.c      walks the stages           describe.c  tells people where it stands */
 #pragma once
+#include <stdatomic.h>
+
 #include "plan/axes.h"
 #include "plan/domain.h"
 #include "plan/plan.h"
@@ -92,9 +94,11 @@ struct plan {
 
         struct plan_points points;
         struct opt_memory *memory; /* goes with the job that is out, and comes back */
-        bool job_out;
+        struct plan_job *out; /* being computed: of it only `stop` may be touched; NULL = none */
+        bool is_awaited; /* somebody asked for what is being computed */
         uint64_t modelled_evidence; /* that a proposal was last computed for, ahead or not */
-        unsigned n_stale; /* proposals in a row that new evidence overtook */
+        uint64_t prepared_evidence; /* that the proposal after the next result was last prepared from */
+        unsigned n_stale; /* awaited proposals in a row that new evidence overtook */
         json_t *ready_params, *ready_proposal; /* a finished job's, valid for ready_version */
         uint64_t ready_version;
         unsigned ready_stage;
@@ -104,6 +108,9 @@ struct plan {
 /* Of a sweep: questions about more get no model, so that one about a million costs nobody else time; a plan that does not
  * propose from its trials then keeps none. */
 #define TRIALS_MODELLED_MAX 20000
+
+/* job.c */
+void job_overtaken(struct plan *plan); /* the history went on: a job that is out gives up, if nothing of it can be used */
 
 /* history.c */
 int history_need(struct plan *plan); /* trials and by_key are there when it returns 0; may move the trials */
@@ -186,6 +193,9 @@ struct plan_job {
         struct opt_proposal proposal;
         int result; /* of the computation */
         struct question *question; /* NULL = a proposal */
+        bool is_preparation; /* it only fills the memory (plan_prepare) */
+        uint64_t evidence; /* the plan's when the job was made */
+        atomic_bool stop; /* what it computes is not wanted any more: it soon gives up. Set by the plan's thread while another computes */
         unsigned before; /* only trials of stages before this (confirm) one are evidence, as they were when it began; 0 = all */
 };
 

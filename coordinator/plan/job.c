@@ -330,6 +330,13 @@ int job_add_evidence(struct plan *plan, struct plan_job *job, unsigned stage) {
         return 0;
 }
 
+/* What a job prepares serves the next result; after the one after that it is too old. Finalists are chosen by what was known once. */
+void job_overtaken(struct plan *plan) {
+        struct plan_job *job = plan->out;
+        if (job && !job->question && (!job->is_preparation || plan->evidence > job->evidence + 1))
+                atomic_store_explicit(&job->stop, true, memory_order_relaxed);
+}
+
 int job_new(struct plan *plan, unsigned stage, struct plan_job **ret) {
         int needed = history_need(plan);
         if (needed < 0)
@@ -339,7 +346,7 @@ int job_new(struct plan *plan, unsigned stage, struct plan_job **ret) {
                 return -ENOMEM;
         job->stage = stage;
         job->version = plan->version;
-        plan->modelled_evidence = plan->evidence;
+        job->evidence = plan->evidence;
         const struct parameter_list *parameters = stage_parameters(plan, stage);
         int r = 0;
         for (size_t i = 0; r == 0 && i < parameters->n; i++)
@@ -357,7 +364,7 @@ int job_new(struct plan *plan, unsigned stage, struct plan_job **ret) {
         }
         job->options = (struct opt_bayes_options){
                 .maximize = plan->spec->metric.maximize, .seed = plan->seed, .number = plan->counts[stage].proposed / plan->spec->repeats + 1,
-                .repeats = plan->spec->repeats};
+                .repeats = plan->spec->repeats, .stop = &job->stop};
         job->options.memory = job->memory = plan->memory ? TAKE(plan->memory) : opt_memory_new();
         *ret = job;
         return 0;
@@ -366,6 +373,10 @@ int job_new(struct plan *plan, unsigned stage, struct plan_job **ret) {
 void plan_job_compute(struct plan_job *job) {
         if (job->question) {
                 question_compute(job);
+                return;
+        }
+        if (job->is_preparation) {
+                job->result = opt_prepare(&job->space, &job->history, &job->options);
                 return;
         }
         job->proposal = (struct opt_proposal){.x = job->proposed, .lengths = job->proposed + job->space.n_dims};
@@ -434,13 +445,23 @@ static json_t *params_of(const struct plan *plan, const struct plan_job *job) {
         return params;
 }
 
+static void take_memory(struct plan *plan, struct plan_job *job) {
+        opt_memory_free(plan->memory);
+        plan->memory = TAKE(job->memory);
+}
+
 void plan_job_finish(struct plan *plan, struct plan_job *job) {
-        plan->job_out = false;
-        if (job->question) {
-                question_take_finalists(plan, job);
+        if (plan->out == job)
+                plan->out = NULL;
+        if (job->question || job->is_preparation) {
+                if (job->question)
+                        question_take_finalists(plan, job);
+                else
+                        take_memory(plan, job);
                 plan_job_free(job);
                 return;
         }
+        plan->n_stale += job->version != plan->version && plan->is_awaited;
         json_decref(plan->ready_params);
         json_decref(plan->ready_proposal);
         plan->ready_params = plan->ready_proposal = NULL;
@@ -454,7 +475,6 @@ void plan_job_finish(struct plan *plan, struct plan_job *job) {
                 plan->ready_version = job->version;
                 plan->ready_stage = job->stage;
         }
-        opt_memory_free(plan->memory);
-        plan->memory = TAKE(job->memory);
+        take_memory(plan, job);
         plan_job_free(job);
 }

@@ -14,6 +14,9 @@
  * computed on the spot, so that a busy sweep neither starves nor ever gets a proposal that depends on timing. */
 #define MAX_STALE 3
 
+/* Trials of a sweep for which work is done ahead of results: with many more, gathering them costs the core thread more than the work. */
+#define PREPARED_MAX 5000
+
 int plan_new(const struct sweep_spec *spec, uint64_t seed, uint64_t run_cap, struct plan **ret, struct error *err) {
         struct plan *plan = calloc(1, sizeof *plan);
         if (!plan)
@@ -398,11 +401,12 @@ int plan_check(struct plan *plan, const char *pointer, struct faults *faults) {
 #define NEEDS_JOB 2
 
 static int next_modelled(struct plan *plan, json_t **ret_params, json_t **ret_proposal) {
-        if (plan->ready_params && plan->ready_version != plan->version && plan->n_stale++ >= MAX_STALE) {
+        if (plan->n_stale >= MAX_STALE && !plan->out) {
                 struct plan_job *job;
                 int r = job_new(plan, plan->stage, &job);
                 if (r < 0)
                         return r;
+                plan->modelled_evidence = plan->evidence;
                 plan_job_compute(job);
                 plan_job_finish(plan, job);
         }
@@ -452,7 +456,8 @@ int plan_next(struct plan *plan, enum plan_answer *ret, json_t **ret_params, jso
                 *ret = PLAN_EXHAUSTED;
                 return 0;
         }
-        if (plan->job_out) {
+        plan->is_awaited = true;
+        if (plan->out && !plan->out->is_preparation) {
                 *ret = PLAN_WAIT;
                 return 0;
         }
@@ -468,10 +473,15 @@ int plan_next(struct plan *plan, enum plan_answer *ret, json_t **ret_params, jso
                         *ret_stage = plan->stage;
                         return 0;
                 }
+                if (r == NEEDS_JOB && plan->out) {
+                        *ret = PLAN_WAIT;
+                        return 0;
+                }
                 if (r == NEEDS_JOB) {
+                        plan->modelled_evidence = plan->evidence;
                         r = plan->spec->stages[plan->stage].method == METHOD_CONFIRM ? question_finalists(plan, plan->stage, ret_job)
                                                                                      : job_new(plan, plan->stage, ret_job);
-                        plan->job_out = r == 0;
+                        plan->out = r == 0 ? *ret_job : NULL;
                         *ret = PLAN_JOB;
                         return r < 0 ? error_set(err, r, "cannot prepare a proposal: %s", strerror(-r)) : 0;
                 }
@@ -501,7 +511,7 @@ int plan_ahead(struct plan *plan, struct plan_job **ret_job) {
         const struct stage_spec *spec = &plan->spec->stages[plan->stage];
         const struct stage_counts *counts = &plan->counts[plan->stage];
         *ret_job = NULL;
-        if (plan->load || plan->closed || plan->job_out || plan->modelled_evidence == plan->evidence || spec->method != METHOD_BAYES ||
+        if (plan->load || plan->closed || plan->out || plan->modelled_evidence == plan->evidence || spec->method != METHOD_BAYES ||
             (plan->run_cap > 0 && plan->n_counted >= plan->run_cap) ||
             (plan->spec->method == METHOD_STAGED && spec->run_cap > 0 && counts->proposed + counts->enqueued >= spec->run_cap) ||
             (plan->ready_params && plan->ready_version == plan->version && plan->ready_stage == plan->stage))
@@ -511,6 +521,23 @@ int plan_ahead(struct plan *plan, struct plan_job **ret_job) {
         if (r != CONFIRM_NOTHING) /* a repeat is due, which needs no model */
                 return r < 0 ? r : 0;
         r = job_new(plan, plan->stage, ret_job);
-        plan->job_out = r == 0;
+        plan->out = r == 0 ? *ret_job : NULL;
+        plan->modelled_evidence = plan->evidence;
+        plan->is_awaited = false;
         return r;
+}
+
+int plan_prepare(struct plan *plan, struct plan_job **ret_job) {
+        stage_unwind(plan);
+        *ret_job = NULL;
+        if (plan->load || plan->closed || plan->out || plan->prepared_evidence == plan->evidence || plan->n_trials < OPT_PREPARED_FROM ||
+            plan->n_trials > PREPARED_MAX || plan->spec->stages[plan->stage].method != METHOD_BAYES || (plan->run_cap > 0 && plan->n_counted >= plan->run_cap))
+                return 0;
+        int r = job_new(plan, plan->stage, ret_job);
+        if (r < 0)
+                return r;
+        (*ret_job)->is_preparation = true;
+        plan->out = *ret_job;
+        plan->prepared_evidence = plan->evidence;
+        return 0;
 }

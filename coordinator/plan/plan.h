@@ -73,13 +73,18 @@ enum plan_answer {
 };
 
 /* Asks for the next configuration. New references: params as a trial stores them, proposal = {"source",…}.
- * While a job is out for this plan, a second call answers PLAN_WAIT. Negative errno on failure. */
+ * While a job is out that has to be computed first, a second call answers PLAN_WAIT. What a result overtakes gives up by itself.
+ * Negative errno on failure. */
 int plan_next(struct plan *plan, enum plan_answer *ret, json_t **ret_params, json_t **ret_proposal, unsigned *ret_stage,
               struct plan_job **ret_job, struct error *err);
 
 /* While trials run: the job whose proposal the next plan_next may give at once, when results came since one was last prepared; else
  * NULL. Computed or not, proposals are the same. 0 or negative errno. */
 int plan_ahead(struct plan *plan, struct plan_job **ret_job);
+
+/* While trials run and nothing else is to be computed: the job that does ahead what the proposal after the next result will need of those
+ * before it; else NULL. A ready proposal is given meanwhile. 0 or negative errno. */
+int plan_prepare(struct plan *plan, struct plan_job **ret_job);
 
 /* A pause_after was taken note of; the next plan_next goes on with the next stage. Kept by the store as the number of
  * stages that may start, so that it survives a restart: plan_allow_stage(stage) with the first stage that may start. */

@@ -1,4 +1,5 @@
 #include "harness.h"
+#include "plan/plan.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -356,6 +357,50 @@ static void with_one_trial_at_a_time_no_proposal_is_computed_in_vain(void **stat
         free(sweep);
 }
 
+/* A claim is followed by work for the result to come: who needs a proposal computed waits for it, who can have a ready one does not. */
+static void what_is_prepared_ahead_holds_up_no_ready_proposal(void **state) {
+        struct house *house = *state;
+        char *worker = house_worker(house, "w"), *sweep = house_sweep(house, BAYES(""));
+        for (int i = 0; i < 40; i++) {
+                char body[96];
+                snprintf(body, sizeof body, "{'params':{'lr':%g},'value':%d}", i / 40.0, i * 7 % 11);
+                json_decref(house_must(house, 201, ROUTE_TRIAL_CREATE, sweep, body));
+        }
+        house->hold_jobs = true;
+        json_t *first = house_claim(house, worker, "c1");
+        assert_non_null(first);
+        assert_int_equal(house->n_jobs, 1);
+        struct ask *ask = wait_for_work(house, worker, "c2", NULL, 0);
+        assert_false(ask->is_done);
+        house_complete(house, first, 1); /* while it is prepared for */
+        assert_int_equal(house->n_jobs, 1);
+        house->hold_jobs = false;
+        house_turn(house);
+        assert_int_equal(ask->status, 200);
+        json_t *second = json_incref(json_array_get(json_object_get(ask->body, "trials"), 0)), *third = house_claim(house, worker, "c3");
+        ask_free(ask);
+        assert_non_null(third);
+
+        house->hold_jobs = true;
+        house_complete(house, second, 2);
+        assert_int_equal(house->n_jobs, 1); /* the next proposal, and then what comes after it */
+        struct plan_job *job = house->jobs[--house->n_jobs];
+        plan_job_compute(job);
+        api_job_done(house->api, job);
+        house_turn(house);
+        assert_int_equal(house->n_jobs, 1);
+        json_t *fourth = house_claim(house, worker, "c4");
+        assert_non_null(fourth);
+        house->hold_jobs = false;
+        house_turn(house);
+        json_decref(first);
+        json_decref(second);
+        json_decref(third);
+        json_decref(fourth);
+        free(worker);
+        free(sweep);
+}
+
 static void a_worker_waits_for_the_proposal_of_a_higher_priority_but_not_of_an_equal_one(void **state) {
         struct house *house = *state;
         char *worker = house_worker(house, "w");
@@ -521,6 +566,7 @@ int main(void) {
                 behaviour(a_claim_without_waiting_still_computes_a_proposal),
                 behaviour(a_result_starts_the_next_proposal_before_anybody_asks),
                 behaviour(with_one_trial_at_a_time_no_proposal_is_computed_in_vain),
+                behaviour(what_is_prepared_ahead_holds_up_no_ready_proposal),
                 behaviour(a_worker_waits_for_the_proposal_of_a_higher_priority_but_not_of_an_equal_one),
                 behaviour(workers_that_cannot_evaluate_a_sweep_get_none_and_are_told_why),
                 behaviour(a_draining_worker_waits_in_vain),

@@ -1,10 +1,14 @@
+#include <errno.h>
 #include <math.h>
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <cmocka.h>
 
 #include "common/rng.h"
@@ -120,6 +124,54 @@ static void the_same_history_gives_the_same_proposal(void **state) {
         assert_int_equal(first.source, OPT_SOURCE_GP);
 }
 
+struct stopping {
+        atomic_bool stop, ready;
+        unsigned after_us;
+};
+
+static void *stop_soon(void *data) {
+        struct stopping *stopping = data;
+        atomic_store(&stopping->ready, true);
+        nanosleep(&(struct timespec){.tv_nsec = (long)stopping->after_us * 1000}, NULL);
+        atomic_store(&stopping->stop, true);
+        return NULL;
+}
+
+/* Whenever it is stopped, there is no proposal or the right one, and what is remembered of it serves the next. */
+static void a_stopped_computation_leaves_nothing_wrong(void **state) {
+        (void)state;
+        struct study study = {.space = {.dims = plane, .n_dims = 2}};
+        struct opt_memory *memory = opt_memory_new();
+        double x[MAX_DIMS], y[MAX_DIMS];
+        unsigned n_stopped = 0;
+        fill_branin(&study, 70);
+        struct opt_history history = {study.trials, study.n};
+        struct opt_bayes_options options = {.seed = 4, .number = 71};
+        struct opt_proposal expected = {.x = x}, proposal = {.x = y};
+        assert_int_equal(opt_bayes(&study.space, &history, &options, &expected), 0);
+        for (unsigned i = 0; i < 40; i++) {
+                struct stopping stopping = {.after_us = i * 100};
+                pthread_t thread;
+                assert_int_equal(pthread_create(&thread, NULL, stop_soon, &stopping), 0);
+                while (!atomic_load(&stopping.ready))
+                        sched_yield();
+                options.stop = &stopping.stop;
+                options.memory = i % 2 ? memory : NULL;
+                int r = i % 8 == 7 ? opt_prepare(&study.space, &history, &options) : opt_bayes(&study.space, &history, &options, &proposal);
+                pthread_join(thread, NULL);
+                n_stopped += r == -ECANCELED;
+                assert_true(r == 0 || r == -ECANCELED);
+                if (r == 0 && i % 8 != 7)
+                        assert_memory_equal(x, y, 2 * sizeof *x);
+        }
+        assert_true(n_stopped > 0);
+        options.stop = NULL;
+        options.memory = memory;
+        assert_int_equal(opt_bayes(&study.space, &history, &options, &proposal), 0);
+        assert_memory_equal(x, y, 2 * sizeof *x);
+        opt_memory_free(memory);
+}
+
 /* Trials end out of order, one fails, and an old value changes: what is remembered must not show. */
 static void proposals_are_the_same_without_memory(void **state) {
         (void)state;
@@ -132,6 +184,10 @@ static void proposals_are_the_same_without_memory(void **state) {
                 struct opt_proposal without = {.x = x}, with = {.x = y};
                 assert_int_equal(opt_bayes(&study.space, &history, &options, &without), 0);
                 options.memory = memory;
+                if (n % 3 == 0 && n > 0) { /* what was known before the latest result */
+                        struct opt_history before = {study.trials, study.n - 1};
+                        assert_int_equal(opt_prepare(&study.space, &before, &options), 0);
+                }
                 assert_int_equal(opt_bayes(&study.space, &history, &options, &with), 0);
                 assert_memory_equal(x, y, 2 * sizeof *x);
                 assert_true(without.source == with.source && without.mean == with.mean && without.acquisition == with.acquisition);
@@ -486,7 +542,7 @@ int main(void) {
                 cmocka_unit_test(evidence_from_outside_the_bounds_does_not_count_at_the_bound),
                 cmocka_unit_test(thirty_trials_beat_random_on_smooth_functions),
                 cmocka_unit_test(the_same_history_gives_the_same_proposal),
-                cmocka_unit_test(proposals_are_the_same_without_memory),
+                cmocka_unit_test(proposals_are_the_same_without_memory), cmocka_unit_test(a_stopped_computation_leaves_nothing_wrong),
                 cmocka_unit_test(the_first_point_is_the_middle),
                 cmocka_unit_test(the_first_points_are_quasi_random_and_say_so),
                 cmocka_unit_test(pending_trials_push_the_next_away),

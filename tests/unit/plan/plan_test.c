@@ -10,7 +10,7 @@
 
 #include "common/cleanup.h"
 #include "common/json.h"
-#include "plan/plan.h"
+#include "plan/internal.h"
 
 struct bench {
         json_t *document;
@@ -300,6 +300,116 @@ static void a_stale_job_is_computed_again(void **state) {
         plan_job_finish(b.plan, job);
         assert_int_equal(plan_next(b.plan, &answer, &params, &proposal, &stage, &job, &err), 0);
         assert_int_equal(answer, PLAN_JOB);
+        plan_job_free(job);
+        close_bench(&b);
+}
+
+static enum plan_answer ask(struct bench *b, struct plan_job **ret_job) {
+        json_t *params = NULL, *proposal = NULL;
+        unsigned stage;
+        enum plan_answer answer;
+        struct error err;
+        assert_int_equal(plan_next(b->plan, &answer, &params, &proposal, &stage, ret_job, &err), 0);
+        json_decref(params);
+        json_decref(proposal);
+        return answer;
+}
+
+/* Two trials for the model, one that runs. */
+static void open_modelled_bench(struct bench *b) {
+        open_bench(b, "{\"method\":\"bayes\",\"trainer\":\"external\",\"metric\":{\"name\":\"m\"},\"parameters\":{\"a\":{\"min\":0.0,\"max\":1.0}}}");
+        char source[32];
+        enum plan_answer answer;
+        for (uint64_t i = 1; i <= 40; i++) {
+                json_decref(propose(b, &answer, source, NULL));
+                if (i < 40)
+                        plan_trial_state(b->plan, i, TRIAL_COMPLETED, true, (double)(i * 7 % 11));
+        }
+}
+
+static void what_a_result_overtakes_gives_up(void **state) {
+        (void)state;
+        struct bench b, other;
+        open_modelled_bench(&b);
+        open_modelled_bench(&other);
+        struct plan_job *job;
+        for (int overtaken = 0; overtaken < 3; overtaken++) {
+                assert_int_equal(ask(&b, &job), PLAN_JOB);
+                assert_false(atomic_load(&job->stop));
+                plan_trial_state(b.plan, 40, TRIAL_COMPLETED, true, overtaken);
+                assert_true(atomic_load(&job->stop));
+                plan_job_compute(job);
+                assert_int_equal(job->result, -ECANCELED);
+                plan_job_finish(b.plan, job);
+        }
+        assert_int_equal(ask(&b, &job), PLAN_TRIAL); /* that often in a row: computed at once, so that it comes to an end */
+        plan_trial_state(other.plan, 40, TRIAL_COMPLETED, true, 2);
+        char source[32];
+        enum plan_answer answer;
+        _cleanup_json_ json_t *one = propose(&b, &answer, source, NULL), *two = propose(&other, &answer, source, NULL);
+        assert_true(one && json_equal(one, two));
+        close_bench(&b);
+        close_bench(&other);
+}
+
+static void what_is_prepared_between_results_changes_no_proposal(void **state) {
+        (void)state;
+        struct bench plain, prepared;
+        open_modelled_bench(&plain);
+        open_modelled_bench(&prepared);
+        struct plan_job *job, *again;
+        for (uint64_t i = 40; i < 46; i++) {
+                char source[32];
+                enum plan_answer answer;
+                assert_int_equal(plan_prepare(prepared.plan, &job), 0);
+                assert_non_null(job);
+                assert_int_equal(plan_prepare(prepared.plan, &again), 0);
+                assert_null(again);
+                if (i == 44) { /* a proposal that is ready is given meanwhile */
+                        assert_int_equal(ask(&prepared, &again), PLAN_WAIT);
+                        plan_job_finish(prepared.plan, job);
+                        assert_int_equal(plan_ahead(prepared.plan, &job), 0);
+                        assert_null(job); /* no result since the last one was made */
+                        assert_int_equal(ask(&prepared, &job), PLAN_JOB);
+                        plan_job_compute(job);
+                        plan_job_finish(prepared.plan, job);
+                        plan_trial_state(prepared.plan, i - 1, TRIAL_COMPLETED, true, (double)((i - 1) * 5 % 11)); /* told again: nothing new */
+                        assert_int_equal(ask(&prepared, &job), PLAN_TRIAL);
+                } else {
+                        if (i % 2)
+                                plan_trial_state(prepared.plan, i, TRIAL_COMPLETED, true, (double)(i * 5 % 11)); /* while it computes: it still serves */
+                        assert_false(atomic_load(&job->stop));
+                        plan_job_compute(job);
+                        assert_int_equal(job->result, 0);
+                        plan_job_finish(prepared.plan, job);
+                }
+                plan_trial_state(prepared.plan, i, TRIAL_COMPLETED, true, (double)(i * 5 % 11));
+                plan_trial_state(plain.plan, i, TRIAL_COMPLETED, true, (double)(i * 5 % 11));
+                _cleanup_json_ json_t *one = propose(&plain, &answer, source, NULL), *other = propose(&prepared, &answer, source, NULL);
+                assert_true(one && json_equal(one, other));
+        }
+        close_bench(&plain);
+        close_bench(&prepared);
+}
+
+static void a_preparation_two_results_old_gives_up(void **state) {
+        (void)state;
+        struct bench b;
+        open_modelled_bench(&b);
+        char source[32];
+        enum plan_answer answer;
+        json_decref(propose(&b, &answer, source, NULL));
+        struct plan_job *job, *other;
+        assert_int_equal(plan_prepare(b.plan, &job), 0);
+        plan_trial_state(b.plan, 40, TRIAL_COMPLETED, true, 1);
+        assert_false(atomic_load(&job->stop));
+        assert_int_equal(ask(&b, &other), PLAN_WAIT);
+        plan_trial_state(b.plan, 41, TRIAL_FAILED, false, 0);
+        assert_true(atomic_load(&job->stop));
+        plan_job_compute(job);
+        assert_int_equal(job->result, -ECANCELED);
+        plan_job_finish(b.plan, job);
+        assert_int_equal(ask(&b, &job), PLAN_JOB);
         plan_job_free(job);
         close_bench(&b);
 }
@@ -785,6 +895,9 @@ int main(void) {
                 cmocka_unit_test(a_failed_level_counts_as_the_worst_seen),
                 cmocka_unit_test(a_rebuilt_plan_proposes_the_same),
                 cmocka_unit_test(a_stale_job_is_computed_again),
+                cmocka_unit_test(what_a_result_overtakes_gives_up),
+                cmocka_unit_test(what_is_prepared_between_results_changes_no_proposal),
+                cmocka_unit_test(a_preparation_two_results_old_gives_up),
                 cmocka_unit_test(proposals_computed_ahead_are_the_ones_that_would_have_been_made),
                 cmocka_unit_test(pause_after_waits_for_permission),
                 cmocka_unit_test(completing_names_every_fault_and_fills_in_the_baseline),
