@@ -19,7 +19,9 @@
 #include "opt/sobol.h"
 #include "opt/space.h"
 
-#define MAX_EXPLAINED 400 /* trials behind sample paths */
+#define MAX_EXPLAINED 700 /* trials behind sample paths */
+#define MAX_TESTED 240    /* trials that likelihoods are compared on */
+#define MANY_DIMS 12      /* with more, half as many: each dimension costs a fit */
 #define N_THETAS 6        /* draws of the hyperparameters */
 #define N_PATHS 12        /* functions for each of them */
 #define N_SAMPLES (N_THETAS * N_PATHS)
@@ -37,6 +39,7 @@ struct opt_model {
         double *theta; /* n_dims + 2 */
         double *ranking; /* by it the ended trials are ranked */
         uint64_t seed;
+        bool maximize;
 };
 
 CLEANUP_DEFINE(struct opt_model *, cleanup_model, opt_model_free)
@@ -96,6 +99,7 @@ int opt_model_new(const struct opt_space *space, const struct opt_history *histo
                 return -ENOMEM;
         model->history = history;
         model->seed = rng_mix(seed);
+        model->maximize = maximize;
         model->dims = malloc((space->n_dims + 1) * sizeof *model->dims);
         model->theta = malloc((space->n_dims + 2) * sizeof *model->theta);
         if (!model->dims || !model->theta)
@@ -350,6 +354,79 @@ void opt_chances(size_t n, const double *mean, const size_t *count, double varia
         }
 }
 
+/* --- which trials importance is about ------------------------------------------------------------------ */
+
+/* max of n positions, ascending: one drawn from each of as many equal parts. Evenly spaced ones would all have the same level of a
+ * grid's last parameter. All of them where there are no more. Returns how many. */
+static size_t pick(size_t n, size_t max, uint64_t seed, size_t *ret) {
+        struct rng rng;
+        rng_init(&rng, seed, 0x7069636b);
+        size_t count = n < max ? n : max;
+        for (size_t i = 0; i < count; i++) {
+                size_t from = i * n / count, to = (i + 1) * n / count;
+                ret[i] = from + (to - from > 1 ? (size_t)rng_below(&rng, to - from) : 0);
+        }
+        return count;
+}
+
+static size_t max_tested(const struct evidence *evidence) {
+        return evidence->n_dims > MANY_DIMS ? MAX_TESTED / 2 : MAX_TESTED;
+}
+
+/* Up to max trials of the evidence. x: max × n_dims, y: max. */
+static struct gp_data picked_data(const struct evidence *evidence, size_t max, uint64_t seed, double *x, double *y) {
+        size_t d = evidence->n_dims, chosen[MAX_EXPLAINED], n = pick(evidence->n_ended, max < MAX_EXPLAINED ? max : MAX_EXPLAINED, seed, chosen);
+        for (size_t i = 0; i < n; i++) {
+                memcpy(x + i * d, evidence->x + chosen[i] * d, d * sizeof *x);
+                y[i] = evidence->y[chosen[i]];
+        }
+        return (struct gp_data){.n = n, .n_dims = d, .x = x, .y = y, .is_categorical = evidence->is_categorical, .expects_noise = true};
+}
+
+/* Proposals want the best trials of a long history, and the values warped as among these. Shares of variance over the space are about all of
+ * it: here as many trials count, from the whole history. */
+struct overview {
+        struct opt_trial *trials;
+        struct evidence evidence;
+        double *theta;
+};
+
+static void overview_fini(struct overview *overview) {
+        free(overview->trials);
+        evidence_fini(&overview->evidence);
+        free(overview->theta);
+}
+
+static bool is_ended(const struct opt_model *model, const struct opt_trial *trial) {
+        return trial->status != OPT_PENDING && !(model->evidence.skips_foreign && trial->is_foreign);
+}
+
+static int overview_init(struct overview *overview, const struct opt_model *model) {
+        const struct opt_history *history = model->history;
+        size_t n = 0, max = model->evidence.n_ended;
+        *overview = (struct overview){.theta = malloc((model->space.n_dims + 2) * sizeof *overview->theta)};
+        overview->trials = malloc((history->n + 1) * sizeof *overview->trials);
+        _cleanup_free_ size_t *chosen = malloc((max + 1) * sizeof *chosen);
+        if (!overview->trials || !overview->theta || !chosen)
+                return -ENOMEM;
+        for (size_t i = 0; i < history->n; i++)
+                if (is_ended(model, &history->trials[i]))
+                        overview->trials[n++] = history->trials[i];
+        size_t count = pick(n, max, model->seed, chosen), n_observed = 0;
+        for (size_t i = 0; i < count; i++) {
+                overview->trials[i] = overview->trials[chosen[i]]; /* chosen[i] ≥ i */
+                n_observed += overview->trials[i].status == OPT_OBSERVED;
+        }
+        if (n_observed < OPT_MODEL_TRIALS)
+                return OPT_NO_MODEL;
+        const struct opt_history picked = {overview->trials, count};
+        int r = evidence_init(&overview->evidence, &model->space, &picked);
+        overview->evidence.expects_noise = true;
+        if (r == 0)
+                r = evidence_choose(&overview->evidence, &picked, model->maximize);
+        return r == 0 ? evidence_fit(&overview->evidence, model->seed, overview->theta) : r;
+}
+
 /* --- does a dimension matter? ----------------------------------------------------------------------- */
 
 /* Log posterior density that is lost when the model does without dimension k, everything else fitted anew. With its priors: the
@@ -377,20 +454,13 @@ static int lost_without(const struct gp_data *full, size_t k, uint64_t seed, dou
         return 0;
 }
 
-#define MAX_TESTED 120 /* trials that the likelihoods are compared on */
-
-static int weigh(const struct opt_model *model, struct opt_effect *effects) {
-        const struct evidence *evidence = &model->evidence;
-        size_t n = evidence->n_ended, d = evidence->n_dims, stride = (n + MAX_TESTED - 1) / MAX_TESTED, count = 0;
-        _cleanup_free_ double *memory = malloc((n * (d + 1) + gp_scratch_size(MAX_TESTED, d) + d + 2) * sizeof *memory);
+static int weigh(const struct opt_model *model, const struct evidence *evidence, struct opt_effect *effects) {
+        size_t d = evidence->n_dims;
+        _cleanup_free_ double *memory = malloc((MAX_TESTED * (d + 1) + gp_scratch_size(MAX_TESTED, d) + d + 2) * sizeof *memory);
         if (!memory)
                 return -ENOMEM;
-        double *x = memory, *y = x + n * d, *theta = y + n, *scratch = theta + d + 2;
-        for (size_t i = (n - 1) % stride; i < n; i += stride, count++) {
-                memcpy(x + count * d, evidence->x + i * d, d * sizeof *x);
-                y[count] = evidence->y[i];
-        }
-        struct gp_data data = {.n = count, .n_dims = d, .x = x, .y = y, .is_categorical = evidence->is_categorical, .expects_noise = true};
+        double *x = memory, *y = x + MAX_TESTED * d, *theta = y + MAX_TESTED, *scratch = theta + d + 2;
+        struct gp_data data = picked_data(evidence, max_tested(evidence), model->seed, x, y);
         int r = gp_fit(&data, model->seed, 1, 40, theta);
         double with = gp_objective(&data, theta, scratch, NULL);
         for (size_t k = 0; r == 0 && k < d; k++) {
@@ -404,14 +474,14 @@ static int weigh(const struct opt_model *model, struct opt_effect *effects) {
 /* --- variance shares -------------------------------------------------------------------------------- */
 
 /* Draws of theta around its mode (Metropolis), for the doubt about the hyperparameters. Row 0 is the mode. */
-static int draw_thetas(const struct opt_model *model, const struct gp_data *data, double *ret) {
+static int draw_thetas(const struct opt_model *model, const struct gp_data *data, const double *mode, double *ret) {
         size_t n_theta = model->space.n_dims + 2;
         _cleanup_free_ double *memory = malloc((gp_scratch_size(data->n, data->n_dims) + 2 * n_theta) * sizeof *memory);
         if (!memory)
                 return -ENOMEM;
         double *now = memory, *next = now + n_theta, *scratch = next + n_theta;
-        memcpy(ret, model->theta, n_theta * sizeof *ret);
-        memcpy(now, model->theta, n_theta * sizeof *now);
+        memcpy(ret, mode, n_theta * sizeof *ret);
+        memcpy(now, mode, n_theta * sizeof *now);
         struct rng rng;
         rng_init(&rng, model->seed, 0x746874);
         double value = gp_objective(data, now, scratch, NULL), width = 1.2 / sqrt((double)n_theta);
@@ -575,31 +645,17 @@ struct shares {
         double *thetas;       /* N_THETAS × (n_dims + 2) */
 };
 
-/* The latest trials and the better half of them, as everywhere; sample paths need fewer. */
-static struct gp_data explained_data(const struct opt_model *model, double *x, double *y) {
-        const struct evidence *evidence = &model->evidence;
-        size_t n = evidence->n_ended, d = evidence->n_dims, stride = (n + MAX_EXPLAINED - 1) / MAX_EXPLAINED, count = 0;
-        for (size_t i = (n - 1) % stride; i < n; i += stride, count++) {
-                memcpy(x + count * d, evidence->x + i * d, d * sizeof *x);
-                y[count] = evidence->y[i];
-        }
-        return (struct gp_data){
-                .n = count, .n_dims = d, .x = x, .y = y, .is_categorical = evidence->is_categorical, .expects_noise = true};
-}
-
-static int sample_shares(const struct opt_model *model, const struct gp_data *data, const struct opt_pair *pairs, size_t n_pairs,
-                         struct shares *ret) {
+static int sample_shares(const struct opt_model *model, const struct gp_data *data, const struct gp_data *few, const double *mode,
+                         const struct opt_pair *pairs, size_t n_pairs, struct shares *ret) {
         size_t d = model->space.n_dims;
-        struct gp_data few = *data; /* for the draws of theta */
-        few.n = data->n > MAX_TESTED ? MAX_TESTED : data->n;
-        int r = draw_thetas(model, &few, ret->thetas);
+        int r = draw_thetas(model, few, mode, ret->thetas);
         for (size_t t = 0; r == 0 && t < N_THETAS; t++) {
                 const double *theta = ret->thetas + t * (d + 2);
                 _cleanup_(cleanup_gp) struct gp *gp = NULL;
                 _cleanup_(cleanup_paths) struct paths *paths = NULL;
                 r = gp_new(data, theta, &gp);
                 if (r == GP_NOT_FITTED)
-                        r = gp_new(data, model->theta, &gp);
+                        r = gp_new(data, mode, &gp);
                 if (r == 0)
                         r = paths_new(&model->space, data, gp, theta, N_PATHS, model->seed + t, &paths);
                 if (r == 0)
@@ -617,24 +673,25 @@ static int by_share(const void *a, const void *b) {
         return x->a != y->a ? (x->a > y->a ? 1 : -1) : (x->b > y->b) - (x->b < y->b);
 }
 
-int opt_model_importance(const struct opt_model *model, struct opt_effect *ret_effects, size_t max_pairs, struct opt_pair *ret_pairs,
-                         size_t *ret_n_pairs) {
-        size_t d = model->space.n_dims, n = model->evidence.n_ended;
+static int explain(const struct opt_model *model, const struct evidence *evidence, const double *mode, struct opt_effect *ret_effects,
+                   size_t max_pairs, struct opt_pair *ret_pairs, size_t *ret_n_pairs) {
+        size_t d = model->space.n_dims, n_points = MAX_EXPLAINED + MAX_TESTED;
         struct opt_pair pairs[MAX_PAIRS];
-        _cleanup_free_ double *memory = calloc(N_SAMPLES * (2 * d + MAX_PAIRS + 1) + N_THETAS * (d + 2) + n * (d + 1), sizeof *memory);
+        _cleanup_free_ double *memory = calloc(N_SAMPLES * (2 * d + MAX_PAIRS + 1) + N_THETAS * (d + 2) + n_points * (d + 1), sizeof *memory);
         if (!memory)
                 return -ENOMEM;
         struct shares shares = {.main = memory, .total = memory + N_SAMPLES * d};
         shares.pairs = shares.total + N_SAMPLES * d;
         shares.thetas = shares.pairs + MAX_PAIRS * N_SAMPLES;
-        double *sorted = shares.thetas + N_THETAS * (d + 2), *x = sorted + N_SAMPLES, unused_low, unused_high;
+        double *sorted = shares.thetas + N_THETAS * (d + 2), *x = sorted + N_SAMPLES, *few_x = x + MAX_EXPLAINED * (d + 1), unused_low, unused_high;
         memset(ret_effects, 0, d * sizeof *ret_effects);
-        int r = weigh(model, ret_effects);
+        int r = weigh(model, evidence, ret_effects);
         if (r < 0)
                 return r;
-        struct gp_data data = explained_data(model, x, x + n * d);
+        struct gp_data data = picked_data(evidence, MAX_EXPLAINED, model->seed, x, x + MAX_EXPLAINED * d);
+        struct gp_data few = picked_data(evidence, max_tested(evidence), model->seed, few_x, few_x + MAX_TESTED * d); /* for the draws of theta */
         size_t n_pairs = choose_pairs(ret_effects, d, pairs);
-        r = sample_shares(model, &data, pairs, n_pairs, &shares);
+        r = sample_shares(model, &data, &few, mode, pairs, n_pairs, &shares);
         if (r < 0)
                 return r;
         for (size_t k = 0; k < d; k++) {
@@ -651,4 +708,18 @@ int opt_model_importance(const struct opt_model *model, struct opt_effect *ret_e
         *ret_n_pairs = n_pairs < max_pairs ? n_pairs : max_pairs;
         memcpy(ret_pairs, pairs, *ret_n_pairs * sizeof *ret_pairs);
         return 0;
+}
+
+int opt_model_importance(const struct opt_model *model, struct opt_effect *ret_effects, size_t max_pairs, struct opt_pair *ret_pairs,
+                         size_t *ret_n_pairs) {
+        size_t n_ended = 0;
+        for (size_t i = 0; i < model->history->n; i++)
+                n_ended += is_ended(model, &model->history->trials[i]);
+        if (n_ended == model->evidence.n_ended)
+                return explain(model, &model->evidence, model->theta, ret_effects, max_pairs, ret_pairs, ret_n_pairs);
+        __attribute__((cleanup(overview_fini))) struct overview overview;
+        int r = overview_init(&overview, model);
+        if (r > 0) /* hardly a value among those */
+                return explain(model, &model->evidence, model->theta, ret_effects, max_pairs, ret_pairs, ret_n_pairs);
+        return r < 0 ? r : explain(model, &overview.evidence, overview.theta, ret_effects, max_pairs, ret_pairs, ret_n_pairs);
 }

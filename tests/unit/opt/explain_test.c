@@ -132,6 +132,72 @@ static void a_choice_that_matters_is_found(void **state) {
         assert_false(effects[1].is_distinguishable || effects[2].is_distinguishable);
 }
 
+#define N_LONG 5000
+
+/* Σ (a_k (x_k − 0.3)²): of the variance each dimension has the part a_k² of Σ a². */
+static const double amplitude[] = {1, 0.7, 0.45, 0};
+#define N_AMPLITUDES (sizeof amplitude / sizeof *amplitude)
+
+static void shares_of_a_long_history_are_those_of_the_whole_space(void **state) {
+        (void)state;
+        struct study study = {0};
+        struct opt_effect effects[MAX_DIMS];
+        struct opt_pair pairs[3];
+        size_t n_pairs;
+        struct rng rng;
+        double *x = malloc(N_LONG * N_AMPLITUDES * sizeof *x);
+        struct opt_trial *trials = calloc(N_LONG, sizeof *trials);
+        assert_true(x && trials);
+        study_init(&study, N_AMPLITUDES, 0, 0, NULL, 0);
+        rng_init(&rng, 11, 1);
+        for (size_t i = 0; i < N_LONG; i++) {
+                double *at = x + i * N_AMPLITUDES, y = 0.05 * rng_normal(&rng);
+                opt_random(&study.space, 11, i, at);
+                for (size_t k = 0; k < N_AMPLITUDES; k++)
+                        y += amplitude[k] * (at[k] - 0.3) * (at[k] - 0.3);
+                trials[i] = (struct opt_trial){.x = at, .y = y, .status = OPT_OBSERVED};
+        }
+        study.history = (struct opt_history){trials, N_LONG};
+        importance(&study, effects, pairs, &n_pairs);
+        for (size_t k = 0; k < N_AMPLITUDES; k++) {
+                double share = amplitude[k] * amplitude[k] / (1 + 0.49 + 0.2025);
+                assert_true(effects[k].is_distinguishable == (share > 0));
+                assert_true(fabs(effects[k].share - share) < 0.06); /* with the worse half pulled in by rank */
+                assert_true(effects[k].low - 0.04 < share && share < effects[k].high + 0.04);
+                assert_true(effects[k].high - effects[k].low < 0.15);
+        }
+        free(x);
+        free(trials);
+}
+
+/* In the order of a grid every second trial has the same level of the last parameter. */
+static void a_grids_last_parameter_of_two_levels_matters_as_any_other(void **state) {
+        (void)state;
+        for (size_t n = 128; n <= 512; n *= 2) {
+                struct study study = {0};
+                struct opt_effect effects[MAX_DIMS];
+                struct opt_pair pairs[3];
+                size_t n_pairs;
+                struct opt_trial *trials = calloc(n, sizeof *trials);
+                double *x = malloc(3 * n * sizeof *x);
+                assert_true(trials && x);
+                study_init(&study, 3, 0, 0, NULL, 0);
+                for (size_t i = 0; i < n; i++) {
+                        double *at = x + 3 * i;
+                        at[0] = (double)(i / 16) / (double)(n / 16);
+                        at[1] = (double)(i / 2 % 8) / 7;
+                        at[2] = (double)(i % 2);
+                        trials[i] = (struct opt_trial){.x = at, .y = at[0] + at[2], .status = OPT_OBSERVED};
+                }
+                study.history = (struct opt_history){trials, n};
+                importance(&study, effects, pairs, &n_pairs);
+                assert_true(effects[0].is_distinguishable && effects[2].is_distinguishable);
+                assert_true(fabs(effects[0].share - 0.5) < 0.1 && fabs(effects[2].share - 0.5) < 0.1);
+                free(x);
+                free(trials);
+        }
+}
+
 /* --- the incumbent --------------------------------------------------------------------------------- */
 
 static double bowl(const double *x) {
@@ -262,6 +328,8 @@ int main(void) {
                 cmocka_unit_test(pure_noise_has_no_important_dimension),
                 cmocka_unit_test(a_constant_metric_explains_nothing),
                 cmocka_unit_test(a_choice_that_matters_is_found),
+                cmocka_unit_test(shares_of_a_long_history_are_those_of_the_whole_space),
+                cmocka_unit_test(a_grids_last_parameter_of_two_levels_matters_as_any_other),
                 cmocka_unit_test(the_incumbent_is_no_lucky_trial),
                 cmocka_unit_test(a_decided_configuration_is_the_incumbent),
                 cmocka_unit_test(repeats_are_recommended_where_noise_hides_the_best),
