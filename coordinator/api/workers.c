@@ -293,8 +293,9 @@ static bool is_other_process(const char *before, const char *now) {
 static int register_again(struct api *api, struct peer *peer, const struct worker_registration *message) {
         bool other = is_other_process(peer->row.instance, message->instance);
         if (other && peer_state(api, peer) != WORKER_GONE)
-                log_warning("another process took over this worker's name: was it started again, or do two hosts use one name?", log_s("worker", peer->row.public_id),
-                            log_s("name", peer->row.name), log_i("last_seen_s", (int64_t)((api_now(api) - peer->seen_ms) / 1000)));
+                /* a restart looks like this; hosts that share a name are told apart by going on both */
+                log_info("another process took over this worker's name", log_s("worker", peer->row.public_id), log_s("name", peer->row.name),
+                         log_i("last_seen_s", (int64_t)((api_now(api) - peer->seen_ms) / 1000)));
         int r = other ? lose_leases(api, peer->row.id) : 0;
         if (r < 0)
                 return r;

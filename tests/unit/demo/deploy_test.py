@@ -29,6 +29,7 @@ def check_units(paths):
             text = path.read_text()
             if path.suffix == ".service":
                 assert re.search(r"^ExecStart=.*/\S+/(sweepd|sweep-worker) ", text, re.MULTILINE), f"{path}: no program with its whole path"
+                assert "Restart=" not in text or "RestartPreventExitStatus=2" in text, f"{path}: a wrong option would be tried for ever"
             unit.write_text(re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", text, flags=re.MULTILINE))
         for path in map(pathlib.Path, paths):
             unit = pathlib.Path(folder) / path.name
