@@ -19,7 +19,15 @@ ip link set lo up
 cd "$1"
 mount -t proc proc proc
 mount -t sysfs sysfs sys
-mount -t cgroup2 cgroup2 sys/fs/cgroup
+if [ -z "$2" ]; then
+        mount -t cgroup2 cgroup2 sys/fs/cgroup
+else    # the older hierarchies hold the controllers
+        mount -t tmpfs -o mode=755 tmpfs sys/fs/cgroup
+        for name in unified systemd $2; do mkdir sys/fs/cgroup/$name; done
+        mount -t cgroup2 cgroup2 sys/fs/cgroup/unified
+        mount -t cgroup -o none,name=systemd cgroup sys/fs/cgroup/systemd
+        for name in $2; do mount -t cgroup -o $name cgroup sys/fs/cgroup/$name; done
+fi
 mount -t tmpfs -o mode=755 tmpfs dev
 for device in null:3 zero:5 full:7 random:8 urandom:9; do mknod -m 666 dev/${device%:*} c 1 ${device#*:}; done
 mknod -m 666 dev/tty c 5 0
@@ -39,10 +47,16 @@ exec env -i container=sweepd-test PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/system
 """
 
 
-def unified_cgroups():
-    """Where the unified hierarchy is mounted."""
-    found = re.search(r"^\S+ (\S+) cgroup2 ", pathlib.Path("/proc/mounts").read_text(), re.M)
-    return pathlib.Path(found[1]) if found else pytest.skip("no unified hierarchy of cgroups is mounted here")
+CONTROLLERS = ("memory", "pids")  # that the units have limits for
+
+
+def hierarchies():
+    """Where cgroups are mounted here: the unified hierarchy, and by name those of the controllers that have one of their own, and systemd's."""
+    mounts = re.findall(r"^\S+ (\S+) (cgroup2?) (\S+) ", pathlib.Path("/proc/mounts").read_text(), re.M)
+    unified = [pathlib.Path(place) for place, kind, _ in mounts if kind == "cgroup2"]
+    older = {name: pathlib.Path(place) for place, kind, options in mounts if kind == "cgroup"
+             for name in (*CONTROLLERS, "systemd") if name in re.split("[,=]", options)}
+    return (unified[0], older) if unified else pytest.skip("no unified hierarchy of cgroups is mounted here")
 
 
 class Machine:
@@ -51,23 +65,31 @@ class Machine:
     def __init__(self, root):
         self.root = root
         self.init = None  # the first process, as it is numbered outside
-        self.cgroup = unified_cgroups() / f"sweepd-machine-{os.getpid()}"
+        unified, older = hierarchies()
+        self.cgroup = unified / f"sweepd-machine-{os.getpid()}"
+        self.older = {name: place / self.cgroup.name for name, place in older.items()} if "systemd" in older else {}
 
     def __enter__(self):
-        self.cgroup.mkdir()
+        for cgroup in self.cgroups():
+            cgroup.mkdir()
         return self.boot()
 
     def __exit__(self, *_):
         if self.init:
             self.off("poweroff")
         self.clear()
-        for folder, _, _ in os.walk(self.cgroup, topdown=False):
-            os.rmdir(folder)
+        for cgroup in self.cgroups():
+            for folder, _, _ in os.walk(cgroup, topdown=False):
+                os.rmdir(folder)
+
+    def cgroups(self):
+        return [self.cgroup, *self.older.values()]
 
     def boot(self):
-        enter_and_boot = 'echo $$ > "$1/cgroup.procs"; shift; exec "$@"'
-        self.shell = subprocess.Popen(["sh", "-ec", enter_and_boot, "sh", self.cgroup, "unshare", "--mount", "--pid", "--cgroup", "--uts", "--ipc", "--net",
-                                       "--fork", "--kill-child", "sh", "-ec", BOOT, "sh", self.root.folder], env=ENV, stdout=subprocess.DEVNULL)
+        enter_and_boot = 'for cgroup in $1; do echo $$ > "$cgroup/cgroup.procs"; done; shift; exec "$@"'
+        own = " ".join(name for name in self.older if name in CONTROLLERS)
+        self.shell = subprocess.Popen(["sh", "-ec", enter_and_boot, "sh", " ".join(map(str, self.cgroups())), "unshare", "--mount", "--pid", "--cgroup", "--uts", "--ipc", "--net",
+                                       "--fork", "--kill-child", "sh", "-ec", BOOT, "sh", self.root.folder, own], env=ENV, stdout=subprocess.DEVNULL)
         for _ in range(600):
             children = subprocess.run(["pgrep", "-P", str(self.shell.pid), "-x", "systemd"], capture_output=True, text=True).stdout.split()
             self.init = int(children[0]) if children else None

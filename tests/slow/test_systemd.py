@@ -164,6 +164,29 @@ def test_nothing_is_lost_over_a_reboot(machine):
     machine("sweepd", "check", "/var/lib/sweepd/sweepd.db")
 
 
+def test_a_program_that_eats_the_memory_is_ended_alone(machine):
+    if "memory" not in machine.older and "memory" not in (machine.cgroup / "cgroup.controllers").read_text():
+        pytest.skip("no controller of memory for this machine")
+    machine.root.write("/usr/local/bin/glutton", "#!/bin/sh\nexec tail /dev/zero\n", 0o755)
+    conf = (machine.root.folder / "etc/sweepd/sweep-worker.conf").read_text()
+    machine.root.write("/etc/sweepd/sweep-worker.conf", conf + "\ntrainer = distilbert-mrpc\ntrainer = command\nallow-command = glutton=/usr/local/bin/glutton\n")
+    machine.root.write("/etc/systemd/system/sweep-worker@.service.d/memory.conf", "[Service]\nMemoryMax=300M\nMemorySwapMax=0\n")
+    machine("systemctl", "daemon-reload")
+    machine("systemctl", "restart", "sweep-worker@1")
+    worker, coordinator = machine.show("sweep-worker@1", "MainPID"), machine.show("sweepd", "MainPID")
+    machine.root.write("/root/glutton.yaml", "method: random\ntrainer: command\nprogram: glutton\nrun_cap: 1\nmetric: {name: loss}\nparameters: {x: {min: 0.0, max: 1.0}}\n")
+    sweep = ctl(machine, "create", "/root/glutton.yaml")["id"]
+    machine.wait("the trial has failed", lambda: ctl(machine, "trials", sweep, "--state", "failed")["items"], 300)
+    trial = ctl(machine, "trials", sweep)["items"][0]
+    print("\n", trial["reason"], trial["detail"])
+    assert trial["reason"] == "out_of_memory" and "signal 9" in trial["detail"]
+    assert (machine.show("sweep-worker@1", "MainPID"), machine.show("sweepd", "MainPID")) == (worker, coordinator)
+    (machine.root.folder / "etc/systemd/system/sweep-worker@.service.d/memory.conf").unlink()
+    machine.root.write("/etc/sweepd/sweep-worker.conf", conf)
+    machine("systemctl", "daemon-reload")
+    machine("systemctl", "restart", "sweep-worker@1")
+
+
 def test_a_backup_by_its_unit(machine):
     machine("systemctl", "start", "sweepd-backup.service")
     assert machine.show("sweepd-backup", "Result") == "success"
