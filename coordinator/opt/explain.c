@@ -135,17 +135,29 @@ double opt_model_noise(const struct opt_model *model) {
         return sqrt(exp(model->theta[model->space.n_dims + 1])) * model->evidence.warp.slope;
 }
 
-int opt_model_predict(const struct opt_model *model, size_t m, const double *x, double *ret_mean, double *ret_sd) {
+/* 95 % of a prediction in z, in units of the metric. */
+static void invert_interval(const struct warp *warp, double mean, double sd, double *ret_low, double *ret_high) {
+        double worse, better, unused;
+        warp_invert(warp, mean - 1.96 * sd, 0, &worse, &unused);
+        warp_invert(warp, mean + 1.96 * sd, 0, &better, &unused);
+        *ret_low = fmin(worse, better);
+        *ret_high = fmax(worse, better);
+}
+
+int opt_model_predict(const struct opt_model *model, size_t m, const double *x, struct opt_prediction *ret) {
         size_t d = model->space.n_dims;
-        _cleanup_free_ double *features = calloc(m * d + 1, sizeof *features);
+        _cleanup_free_ double *features = calloc(m * (d + 2) + 1, sizeof *features);
         if (!features)
                 return -ENOMEM;
+        double *mean = features + m * d, *sd = mean + m;
         for (size_t i = 0; i < m; i++)
                 for (size_t k = 0; k < d; k++)
                         features[i * d + k] = dim_feature(&model->dims[k], x[i * d + k]);
-        int r = gp_predict(model->gp, m, features, ret_mean, ret_sd);
-        for (size_t i = 0; r == 0 && i < m; i++)
-                warp_invert(&model->evidence.warp, ret_mean[i], ret_sd[i], &ret_mean[i], &ret_sd[i]);
+        int r = gp_predict(model->gp, m, features, mean, sd);
+        for (size_t i = 0; r == 0 && i < m; i++) {
+                warp_invert(&model->evidence.warp, mean[i], sd[i], &ret[i].mean, &ret[i].sd);
+                invert_interval(&model->evidence.warp, mean[i], sd[i], &ret[i].low, &ret[i].high);
+        }
         return r;
 }
 
@@ -303,15 +315,8 @@ int opt_model_incumbent(const struct opt_model *model, const double *decided, st
         sd = sqrt(fmax(covariance[0], 0));
         struct contest contest = draw_contest(rival_mean, covariance, n_rivals, model->seed);
         const struct warp *warp = &evidence->warp;
-        double unused;
         warp_invert(warp, rival_mean[0], sd, &incumbent.mean, &incumbent.sd);
-        warp_invert(warp, rival_mean[0] - 1.96 * sd, 0, &incumbent.low, &unused);
-        warp_invert(warp, rival_mean[0] + 1.96 * sd, 0, &incumbent.high, &unused);
-        if (incumbent.low > incumbent.high) {
-                unused = incumbent.low;
-                incumbent.low = incumbent.high;
-                incumbent.high = unused;
-        }
+        invert_interval(warp, rival_mean[0], sd, &incumbent.low, &incumbent.high);
         incumbent.chance_of_best = contest.chance_of_best;
         double noise = sqrt(gp_noise(model->gp));
         incumbent.recommends_repeats = incumbent.n_within_noise > 0 && contest.chance_of_best < 0.9 && contest.loss > 0.1 * noise && noise > 0.05;

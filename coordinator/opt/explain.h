@@ -24,8 +24,13 @@ size_t opt_model_n(const struct opt_model *model);
 /* Standard deviation between runs of one configuration, near the better half of the values, in units of the metric. */
 double opt_model_noise(const struct opt_model *model);
 
-/* Posterior of the noise-free function at m points of the space, in units of the metric. 0 or -ENOMEM. */
-int opt_model_predict(const struct opt_model *model, size_t m, const double *x, double *ret_mean, double *ret_sd);
+/* Posterior of the noise-free function at a point, in units of the metric. */
+struct opt_prediction {
+        double mean, sd;  /* the deviation towards better values, as everywhere (warp.h) */
+        double low, high; /* 95 %; farther from the mean where the worse values are far apart */
+};
+/* At m points of the space. 0 or -ENOMEM. */
+int opt_model_predict(const struct opt_model *model, size_t m, const double *x, struct opt_prediction *ret);
 
 /* Up to max values of a dimension in order: all of few, else evenly spaced in its own scale. Returns how many. */
 size_t opt_dim_grid(const struct opt_dim *dim, size_t max, double *ret);

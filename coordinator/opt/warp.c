@@ -119,8 +119,7 @@ double warp_worst(const struct warp *warp) {
 }
 
 void warp_invert(const struct warp *warp, double mean, double sd, double *ret_mean, double *ret_sd) {
-        double low = interpolate(warp->z, warp->raw, warp->n, warp->slope, mean - sd);
-        double high = interpolate(warp->z, warp->raw, warp->n, warp->slope, mean + sd);
-        *ret_mean = warp->sign * interpolate(warp->z, warp->raw, warp->n, warp->slope, mean);
-        *ret_sd = 0.5 * (high - low);
+        double at = interpolate(warp->z, warp->raw, warp->n, warp->slope, mean);
+        *ret_mean = warp->sign * at;
+        *ret_sd = interpolate(warp->z, warp->raw, warp->n, warp->slope, mean + sd) - at;
 }

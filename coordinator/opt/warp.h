@@ -18,5 +18,6 @@ void warp_fini(struct warp *warp);
 double warp_apply(const struct warp *warp, double y); /* metric units → z, also for values not seen */
 double warp_worst(const struct warp *warp);           /* z of the worst observation */
 
-/* A prediction in z back in metric units; the deviation follows the local stretch of the warp. */
+/* A prediction in z back in metric units. The deviation is that towards better values: towards worse ones the warp may be as steep as
+ * outliers are far away, and half of the way to a diverged trial is no deviation of a good one. */
 void warp_invert(const struct warp *warp, double mean, double sd, double *ret_mean, double *ret_sd);

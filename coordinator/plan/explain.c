@@ -36,7 +36,8 @@ struct question {
         struct opt_effect *effects; /* n_dims */
         struct opt_pair pairs[MAX_SHOWN_PAIRS];
         size_t n_pairs;
-        double *at, *mean, *sd; /* of a slice: n_points × n_sliced, n_points, n_points */
+        double *at; /* of a slice: n_points × n_sliced */
+        struct opt_prediction *predicted; /* n_points */
         size_t n_points;
 };
 
@@ -46,6 +47,7 @@ void question_free(struct question *question) {
         json_decref(question->ofat);
         free(question->effects);
         free(question->at);
+        free(question->predicted);
         free(question);
 }
 
@@ -229,11 +231,10 @@ static int compute_slice(struct plan_job *job, const struct opt_model *model) {
         size_t n_first = opt_dim_grid(&job->dims[q->sliced[0]], max, grid[0]);
         size_t n_second = q->n_sliced == 2 ? opt_dim_grid(&job->dims[q->sliced[1]], max, grid[1]) : 1;
         _cleanup_free_ double *x = calloc(n_first * n_second * d + 1, sizeof *x);
-        q->at = calloc(MAX_SLICE * 4, sizeof *q->at);
-        if (!x || !q->at)
+        q->at = calloc(MAX_SLICE * 2, sizeof *q->at);
+        q->predicted = calloc(MAX_SLICE, sizeof *q->predicted);
+        if (!x || !q->at || !q->predicted)
                 return -ENOMEM;
-        q->mean = q->at + 2 * (size_t)MAX_SLICE;
-        q->sd = q->mean + MAX_SLICE;
         for (size_t i = 0; i < n_first; i++)
                 for (size_t k = 0; k < n_second; k++, n++) {
                         memcpy(x + n * d, job->trials[q->incumbent.index].x, d * sizeof *x);
@@ -242,7 +243,7 @@ static int compute_slice(struct plan_job *job, const struct opt_model *model) {
                                 x[n * d + q->sliced[1]] = q->at[n * q->n_sliced + 1] = grid[1][k];
                 }
         q->n_points = n;
-        return opt_model_predict(model, n, x, q->mean, q->sd);
+        return opt_model_predict(model, n, x, q->predicted);
 }
 
 static const double *confirmed_point(const struct plan_job *job) {
@@ -387,7 +388,9 @@ static json_t *point_json(const struct plan_job *job, size_t i) {
                 json_put(&params, job->names[k].name,
                                     domain_value(&job->dims[k], job->names[k].choices, job->names[k].integer, q->at[i * q->n_sliced + s]));
         }
-        return json_pack("{s:o, s:o, s:o}", "params", params, "mean", json_real_or_null(q->mean[i]), "sd", json_real_or_null(q->sd[i]));
+        const struct opt_prediction *at = &q->predicted[i];
+        return json_pack("{s:o, s:o, s:o, s:o, s:o}", "params", params, "mean", json_real_or_null(at->mean), "sd", json_real_or_null(at->sd), "low",
+                         json_real_or_null(at->low), "high", json_real_or_null(at->high));
 }
 
 static json_t *slice_json(const struct plan_job *job, struct plan *plan) {

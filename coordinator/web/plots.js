@@ -192,9 +192,13 @@ export function importance(answer) {
   };
 }
 
+// Ends of a prediction's 95 %; servers of earlier versions tell the deviation alone.
+const intervalOf = (point) => typeof point.low === "number" ? [point.low, point.high] : [point.mean - 2 * point.sd, point.mean + 2 * point.sd];
+const intervalText = (point) => intervalOf(point).map((end) => num(end, 4)).join(" to ");
+
 function gaussianTip(study, name, item, points) {
   const point = points[item.dataIndex];
-  return rows(`${name} ${num(point.params[name])}`, [["predicted", num(point.mean)], ["± sd", num(point.sd, 2)]]);
+  return rows(`${name} ${num(point.params[name])}`, [["predicted", num(point.mean)], ["95 %", intervalText(point)]]);
 }
 
 export function slice(study, answer) {
@@ -213,14 +217,14 @@ function curve(study, answer, points, theme, note) {
   const name = answer.parameters[0], known = study.axes.find((one) => one.name === name), value = (point) => point.params[name];
   const numeric = points.every((point) => typeof value(point) === "number"), x = points.map((point) => numeric ? value(point) : String(value(point)));
   const seen = study.valued.filter((trial) => flat(trial)[name] !== undefined).map((trial) => ({value: [numeric ? flat(trial)[name] : String(flat(trial)[name]), trial.value], trial}));
-  const [low, high] = robustRange([...points.flatMap((point) => [point.mean - 2 * point.sd, point.mean + 2 * point.sd])]);
+  const ends = points.map(intervalOf), [low, high] = robustRange([...ends.flat(), ...points.map((point) => point.mean)]);
   const common = {type: "line", silent: true, showSymbol: false, stack: "sd", stackStrategy: "all", lineStyle: {opacity: 0}}, many = seen.length > 500;
   const predicted = {name: "predicted", itemStyle: {color: theme.accent}, data: points.map((point, place) => [x[place], point.mean]), z: 4};
-  const model = numeric ? [{...common, data: points.map((point, place) => [x[place], point.mean - 2 * point.sd])}, {...common, areaStyle: {color: theme.accent, opacity: .18}, data: points.map((point, place) => [x[place], 4 * point.sd])},
+  const model = numeric ? [{...common, data: ends.map((end, place) => [x[place], end[0]])}, {...common, areaStyle: {color: theme.accent, opacity: .18}, data: ends.map((end, place) => [x[place], end[1] - end[0]])},
     {...predicted, type: "line", showSymbol: false, lineStyle: {color: theme.accent, width: 2}}]
-    : [{...predicted, type: "scatter", symbolSize: 11, symbol: "diamond"}, {type: "custom", silent: true, z: 3, renderItem: whisker(theme, false), encode: {x: 0, y: [1, 2]}, data: points.map((point, place) => [place, point.mean - 2 * point.sd, point.mean + 2 * point.sd])}];
+    : [{...predicted, type: "scatter", symbolSize: 11, symbol: "diamond"}, {type: "custom", silent: true, z: 3, renderItem: whisker(theme, false), encode: {x: 0, y: [1, 2]}, data: ends.map((end, place) => [place, ...end])}];
   return {
-    words: `${study.metricName} predicted over ${name}`, note: `${note} ${numeric ? "Band" : "Diamonds with bars: predicted"}${numeric ? ":" : ","} two standard deviations${numeric ? "" : " around"}. Dots: evaluated trials.`.trim(),
+    words: `${study.metricName} predicted over ${name}`, note: `${note} ${numeric ? "Band: 95 % of what the model expects" : "Diamonds with bars: predicted, with 95 %"}. Dots: evaluated trials.`.trim(),
     tooltip: {trigger: "item", formatter: (item) => item.data.trial ? trialTip(study, item.data.trial) : gaussianTip(study, name, item, points)},
     grid: {left: 14, right: 24, top: 30, bottom: 30, containLabel: true},
     xAxis: axis(theme, {...(numeric ? {type: known?.kind === "log" ? "log" : "value", min: Math.min(...x), max: Math.max(...x)} : {type: "category", data: x}), name, nameLocation: "middle", nameGap: 26, splitLine: {show: false}, axisLabel: {formatter: (v) => num(v, 3)}}),
@@ -247,9 +251,9 @@ function cells(theme, study, {size, columns, lines, data, names, tip, note, word
 
 function surface(study, answer, points, theme, note, size) {
   const [a, b] = answer.parameters, columns = sortedValues(points.map((point) => point.params[a])), lines = sortedValues(points.map((point) => point.params[b]));
-  const data = points.map((point) => [columns.indexOf(point.params[a]), lines.indexOf(point.params[b]), point.mean, point.sd]);
+  const data = points.map((point) => [columns.indexOf(point.params[a]), lines.indexOf(point.params[b]), point.mean, intervalText(point)]);
   return cells(theme, study, {size, columns, lines, data, names: [a, b], note, words: `${study.metricName} predicted over ${a} and ${b}`,
-    tip: ({value}) => rows("predicted", [[a, num(columns[value[0]])], [b, num(lines[value[1]])], [study.metricName, num(value[2])], ["± sd", num(value[3], 2)]])});
+    tip: ({value}) => rows("predicted", [[a, num(columns[value[0]])], [b, num(lines[value[1]])], [study.metricName, num(value[2])], ["95 %", value[3]]])});
 }
 
 // --- one factor at a time, and grids ------------------------------------------------------------------------------------

@@ -1,4 +1,6 @@
 """What the model makes of a sweep, over HTTP: best, importance, slice."""
+import random
+
 import pytest
 from daemon import Daemon
 from schema import Validator
@@ -75,6 +77,32 @@ def test_a_stage_of_single_factors_shows_its_effects(server):
     body = check(server, study.path + "/importance", "/v1/sweeps/{id}/importance")
     assert [(one["parameter"], one["impact"]) for one in body["ofat"]] == [("lr", 0.4), ("wd", 0.05)]
     assert body["ofat"][0]["levels"] == [{"value": 1e-5, "metric": 0.5}, {"value": 1e-4, "metric": 0.6}, {"value": 1e-3, "metric": 0.9}]
+
+
+def test_a_slice_beside_diverged_trials_can_be_read(server):
+    study = Study(server, method="random", parameters=SPACE, metric={"name": "loss"}, seed=3)
+    values = points(60, lambda lr, opt, i: 2 + 0.1 * (lr + 3.5) ** 2 + 0.01 * noise(i) if lr < -2 else 1000 * 10 ** (lr + 3))
+    server.post(study.path + "/trials", {"trials": [{"params": params, "value": value} for params, value in values]}, expect=201)
+    line = check(server, study.path + "/slice?parameter=lr", "/v1/sweeps/{id}/slice")["points"]
+    good = [point for point in line if 5e-5 < point["params"]["lr"] < 3e-3]
+    assert len(good) > 10 and all(1.9 < point["low"] <= point["mean"] <= 3 and 0 < point["sd"] < 0.5 for point in good)
+    assert all(point["low"] <= point["mean"] <= point["high"] for point in line) and line[-1]["mean"] > 100
+
+
+def test_imported_trials_of_one_configuration_are_evidence_of_noise(server):
+    """Each of 12 configurations came in five times, with values that differ by chance alone: what repeats tell of noise is believed."""
+    def repeated(deviation):
+        draw = random.Random(7)
+        values = [(params, value + deviation * draw.gauss(0, 1)) for params, value in points(12, lambda lr, opt, i: 0.01 * lr) for _ in range(5)]
+        study = imported(server, values)
+        trials = server.get(study.path + "/trials?limit=1000")["items"]
+        assert len(trials) == 60 and {trial["state"] for trial in trials} == {"completed"}
+        return server.get(study.path + "/importance"), server.get(study.path + "/best")
+
+    importance, best = repeated(0.1)
+    assert importance["n"] == 60 and 0.05 < importance["noise"]["sd"] < 0.2
+    assert best["within_noise"] >= 3
+    assert repeated(0.0005)[0]["noise"]["sd"] < 0.01
 
 
 def test_slices_name_parameters_that_the_sweep_varies(server):

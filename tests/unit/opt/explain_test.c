@@ -262,10 +262,35 @@ static void repeats_are_recommended_where_noise_hides_the_best(void **state) {
         assert_int_equal(opt_model_new(&study.space, &study.history, false, 1, &model), 0);
         assert_int_equal(opt_model_incumbent(model, NULL, &incumbent), 0);
         assert_false(incumbent.recommends_repeats);
-        double mean, sd;
-        assert_int_equal(opt_model_predict(model, 1, study.trials[incumbent.index].x, &mean, &sd), 0);
-        assert_true(fabs(mean - incumbent.mean) < 1e-3 && fabs(mean - study.trials[incumbent.index].y) < 0.02);
+        struct opt_prediction there;
+        assert_int_equal(opt_model_predict(model, 1, study.trials[incumbent.index].x, &there), 0);
+        assert_true(fabs(there.mean - incumbent.mean) < 1e-3 && fabs(there.mean - study.trials[incumbent.index].y) < 0.02);
         opt_model_free(model);
+}
+
+static double cliff(const double *x) {
+        return x[0] < 0.6 ? 2 + pow(x[0] - 0.3, 2) : 1000 * exp(8 * x[0]); /* diverged: 1e5 and more */
+}
+
+static void beside_diverged_trials_good_ones_are_predicted_with_sober_deviations(void **state) {
+        (void)state;
+        for (uint64_t seed = 0; seed < 5; seed++) {
+                struct study study = {0};
+                struct opt_model *model;
+                study_init(&study, 2, 40, 20 + seed, cliff, 0.02);
+                assert_int_equal(opt_model_new(&study.space, &study.history, false, 1, &model), 0);
+                for (size_t i = 0; i <= 50; i++) {
+                        const double x[] = {0.02 * (double)i, 0.5};
+                        struct opt_prediction at;
+                        assert_int_equal(opt_model_predict(model, 1, x, &at), 0);
+                        assert_true(at.low <= at.mean && at.mean <= at.high && at.sd > 0);
+                        if (at.mean < 2.5) /* nothing that is believed to be good is told with a deviation that holds what diverged */
+                                assert_true(at.sd < 0.5);
+                        if (x[0] < 0.4)
+                                assert_true(at.mean < 2.5 && at.low > 1.5);
+                }
+                opt_model_free(model);
+        }
 }
 
 static void few_or_failed_trials_give_no_model(void **state) {
@@ -333,6 +358,7 @@ int main(void) {
                 cmocka_unit_test(the_incumbent_is_no_lucky_trial),
                 cmocka_unit_test(a_decided_configuration_is_the_incumbent),
                 cmocka_unit_test(repeats_are_recommended_where_noise_hides_the_best),
+                cmocka_unit_test(beside_diverged_trials_good_ones_are_predicted_with_sober_deviations),
                 cmocka_unit_test(few_or_failed_trials_give_no_model),
                 cmocka_unit_test(sample_paths_follow_the_posterior),
         };
