@@ -250,7 +250,7 @@ static double prior(const struct gp_data *data, const double *theta, double *gra
         return sum;
 }
 
-#define STRIP 32 /* columns solved together */
+#define STRIP 16 /* columns solved together: the widest that leaves few zeros among the numbers multiplied */
 
 /* L becomes L⁻¹, and ret the lower triangle of K⁻¹ = L⁻ᵀ L⁻¹. In strips of matrix products: LAPACK's dpotri works column by column at
  * these sizes. */
@@ -264,10 +264,10 @@ static void invert_factor(double *factor, size_t n, double *ret) {
                             factor + j * n + j, (int)n, ret + j * n + j, (int)n);
         }
         memcpy(factor, ret, n * n * sizeof *ret);
-        for (size_t j = 0; j < n; j += STRIP) { /* rows above j of these columns of L⁻¹ are 0 */
-                size_t count = n - j < STRIP ? n - j : STRIP;
-                cblas_dgemm(CblasColMajor, CblasTrans, CblasNoTrans, (int)(n - j), (int)count, (int)(n - j), 1, factor + j * n + j, (int)n,
-                            factor + j * n + j, (int)n, 0, ret + j * n + j, (int)n);
+        for (size_t i = 0; i < n; i += STRIP) { /* rows above i of these columns of L⁻¹ are 0 */
+                size_t count = n - i < STRIP ? n - i : STRIP;
+                cblas_dgemm(CblasColMajor, CblasTrans, CblasNoTrans, (int)count, (int)(i + count), (int)(n - i), 1, factor + i * n + i, (int)n,
+                            factor + i, (int)n, 0, ret + i, (int)n);
         }
 }
 

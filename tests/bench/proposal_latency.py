@@ -1,9 +1,10 @@
 """How long a claim of a model-based sweep takes, through HTTP, with a history of so many trials: report, then claim at once.
 
-    proposal_latency.py [--n 100,1000,5000] [--dims 7] [--claims 60]
+    proposal_latency.py [--n 100,1000,5000] [--dims 7] [--claims 60] [--trial-ms 0]
 
-One trial in flight: every claim needs a proposal that the result before it could change, so nothing can be prepared ahead. The first claim after
-the import is the cold one and is shown by itself. Prints milliseconds, and what memory the coordinator holds then, of it by this sweep.
+One trial in flight: every claim needs a proposal that the result before it could change. Trials take --trial-ms: with 0 the next claim also waits
+for what a coordinator does while a trial runs. The first claim after the import is the cold one and is shown by itself. Prints milliseconds, and
+what memory the coordinator holds then, of it by this sweep.
 """
 import argparse
 import pathlib
@@ -25,7 +26,7 @@ def resident_mib(server):
         return next(int(line.split()[1]) for line in status if line.startswith("VmRSS")) / 1024
 
 
-def measure(server, n, dims, claims):
+def measure(server, n, dims, claims, trial_s):
     before = resident_mib(server)
     rng = random.Random(n)
     names = [f"x{i:02d}" for i in range(dims)]
@@ -41,6 +42,7 @@ def measure(server, n, dims, claims):
         trial = server.post("/v1/claims", {"worker": worker, "claim_id": f"c{n}-{i}", "wait_s": 60, "sweep": sweep})["trials"][0]
         times.append((time.perf_counter() - begin) * 1000)
         value = loss(trial["params"], rng.gauss(0, 1))
+        time.sleep(trial_s)
         server.post(f"/v1/trials/{trial['id']}/report", {"lease": trial["lease"], "seq": 1, "outcome": {"state": "completed", "value": value}})
     cold, rest = times[0], sorted(times[1:])
     print(f"n = {n:5d}, {dims} parameters: cold {cold:6.1f}  p50 {rest[len(rest) // 2]:6.1f}  p95 {rest[int(len(rest) * 0.95)]:6.1f}  "
@@ -52,10 +54,11 @@ def main():
     parser.add_argument("--n", default="100,1000,5000")
     parser.add_argument("--dims", type=int, default=7)
     parser.add_argument("--claims", type=int, default=60)
+    parser.add_argument("--trial-ms", type=float, default=0)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, Daemon(folder) as server:
         for n in args.n.split(","):
-            measure(server, int(n), args.dims, args.claims)
+            measure(server, int(n), args.dims, args.claims, args.trial_ms / 1000)
 
 
 if __name__ == "__main__":
