@@ -1,5 +1,6 @@
 """The model-based method over HTTP: what it proposes depends on the history alone."""
 import itertools
+import time
 
 import pytest
 from daemon import Daemon
@@ -48,6 +49,24 @@ def test_a_coordinator_that_was_killed_proposes_what_it_would_have(server):
 def test_the_number_of_threads_changes_nothing(server, tmp_path):
     with Daemon(tmp_path, env={"OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "4"}) as other:
         assert proposals(other, 40) == proposals(server, 40)
+
+
+def after_results(server, pause_s):
+    """Results come one after the other, each with something new for the model to compute; what is proposed after them."""
+    study, params = Study(server, method="bayes", parameters=SPACE, seed=5, run_cap=None, metric={"name": "loss"}), []
+    points = [{"lr": 10 ** -(1 + i % 5), "x": i / 60, "n": 1 + i, "opt": SPACE["opt"]["values"][i % 3]} for i in range(60)]
+    server.post(f"/v1/sweeps/{study.id}/trials", {"trials": [{"params": one, "value": value(one)} for one in points]}, expect=201)
+    for _ in range(4):
+        trials = [study.claim(wait_s=30) for _ in range(6)]
+        for trial in trials:
+            study.end(trial, value=value(trial["params"]))
+            time.sleep(pause_s)
+        params += [trial["params"] for trial in trials]
+    return params
+
+
+def test_results_that_overtake_each_others_computations_change_nothing(server):
+    assert after_results(server, 0) == after_results(server, 0.1)
 
 
 def test_another_sweep_guides_and_a_restart_does_not_forget_that(server):
