@@ -5,6 +5,7 @@
  * trials already give useful proposals; the learned noise keeps the model from chasing the seed noise of short trainings.
  * For proposals the prior's mean is −½ + ½ ln d: at the mode of the longer one a few trials make a plane of the function, and the
  * search goes on where that plane is high. Regret after 20 and 50 trials fell by a third on problems that nothing was tuned on (SPEED.md).
+ * There the length scales of numbers are expected to be alike, but for a few: one scale is learned from fewer trials than one of each.
  * Without a trend the longer one stays: it is for telling effects from noise, and short ones explain noise.
  * An evaluation of the objective costs one Cholesky and one inverse, whatever the number of dimensions: the gradient of
  * every length scale is a weighted sum over pairs. */
@@ -32,6 +33,9 @@ extern void dpotrf_(const char *uplo, const int *n, double *a, const int *lda, i
 
 /* Priors on log scale: length scales above, signal variance N(0, 1), noise variance N(-5, 1.5²) with a floor. */
 #define LOG_LENGTH_VARIANCE 3.0
+#define ALIKE_VARIANCE 1.5 /* with a trend: of the length scales' mean */
+#define APART_VARIANCE 0.3 /* and of each one around it, the square of the t distribution's scale */
+#define APART_FREEDOM 3.0
 #define LOG_TREND_MEAN (-3.0)
 #define LOG_TREND_VARIANCE 2.0
 #define LOG_NOISE_MEAN (-5.0)
@@ -236,12 +240,46 @@ static void add_guide(const struct gp_data *data, double *kernel) {
                         kernel[j * n + i] += GP_GUIDE_VARIANCE * data->guided[j] * data->guided[i] + GP_OFFSET_VARIANCE;
 }
 
+static bool is_alike(const struct gp_data *data, size_t k) {
+        return data->has_trend && !data->is_categorical[k];
+}
+
+/* Length scales each for itself, or, with a trend, those of numbers alike: their mean is normal, and how far each one is from that mean follows
+ * Student's t. */
+static double length_prior(const struct gp_data *data, const double *theta, double *gradient) {
+        size_t d = data->n_dims, n_alike = 0;
+        double sum = 0, mean = 0, pull = 0, expected = log_length_mean(data);
+        for (size_t k = 0; k < d; k++)
+                if (is_alike(data, k)) {
+                        mean += theta[k] - expected;
+                        n_alike++;
+                }
+        mean /= n_alike ? (double)n_alike : 1;
+        for (size_t k = 0; k < d; k++) {
+                double distance = theta[k] - expected, slope = distance / LOG_LENGTH_VARIANCE;
+                if (is_alike(data, k)) {
+                        double apart = distance - mean, reach = APART_FREEDOM * APART_VARIANCE + apart * apart;
+                        slope = (APART_FREEDOM + 1) * apart / reach;
+                        sum += 0.5 * (APART_FREEDOM + 1) * log(reach / (APART_FREEDOM * APART_VARIANCE));
+                        pull += slope / (double)n_alike;
+                } else {
+                        sum += 0.5 * distance * slope;
+                }
+                if (gradient)
+                        gradient[k] = slope;
+        }
+        for (size_t k = 0; gradient && k < d; k++)
+                if (is_alike(data, k))
+                        gradient[k] += mean / (ALIKE_VARIANCE * (double)n_alike) - pull;
+        return sum + mean * mean / (2 * ALIKE_VARIANCE);
+}
+
 static double prior(const struct gp_data *data, const double *theta, double *gradient) {
         size_t d = data->n_dims;
-        double sum = 0;
-        for (size_t k = 0; k < gp_n_theta(data); k++) {
-                double mean = k < d ? log_length_mean(data) : k == d ? 0 : k == d + 2 ? LOG_TREND_MEAN : data->expects_noise ? WIDE_NOISE_MEAN : LOG_NOISE_MEAN;
-                double variance = k < d ? LOG_LENGTH_VARIANCE : k == d ? 1 : k == d + 2 ? LOG_TREND_VARIANCE : data->expects_noise ? WIDE_NOISE_VARIANCE : LOG_NOISE_VARIANCE;
+        double sum = length_prior(data, theta, gradient);
+        for (size_t k = d; k < gp_n_theta(data); k++) {
+                double mean = k == d ? 0 : k == d + 2 ? LOG_TREND_MEAN : data->expects_noise ? WIDE_NOISE_MEAN : LOG_NOISE_MEAN;
+                double variance = k == d ? 1 : k == d + 2 ? LOG_TREND_VARIANCE : data->expects_noise ? WIDE_NOISE_VARIANCE : LOG_NOISE_VARIANCE;
                 double distance = theta[k] - mean;
                 sum += distance * distance / (2 * variance);
                 if (gradient)

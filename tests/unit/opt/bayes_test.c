@@ -92,17 +92,17 @@ static void thirty_trials_beat_random_on_smooth_functions(void **state) {
         struct opt_dim cube[3];
         for (int k = 0; k < 3; k++)
                 cube[k] = (struct opt_dim){.kind = OPT_UNIFORM, .low = 0, .high = 1};
-        double model[2] = {0}, random[2] = {0};
+        double model[2] = {0}, random[2] = {0}; /* geometric means: one run that stays at another of Branin's optima is not all */
         for (uint64_t seed = 0; seed < N_SEEDS; seed++) {
-                model[0] += (best_by_model(plane, 2, branin, false, seed) - 0.397887) / N_SEEDS;
-                random[0] += (best_by_random(plane, 2, branin, false, seed) - 0.397887) / N_SEEDS;
-                model[1] += (3.86278 - best_by_model(cube, 3, hartmann3, true, seed)) / N_SEEDS;
-                random[1] += (3.86278 - best_by_random(cube, 3, hartmann3, true, seed)) / N_SEEDS;
+                model[0] += log10(fmax(best_by_model(plane, 2, branin, false, seed) - 0.397887, 1e-6)) / N_SEEDS;
+                random[0] += log10(best_by_random(plane, 2, branin, false, seed) - 0.397887) / N_SEEDS;
+                model[1] += log10(fmax(3.86278 - best_by_model(cube, 3, hartmann3, true, seed), 1e-6)) / N_SEEDS;
+                random[1] += log10(3.86278 - best_by_random(cube, 3, hartmann3, true, seed)) / N_SEEDS;
         }
-        print_message("regret after 30: branin %.4f (random %.4f), hartmann3 %.4f (random %.4f)\n", model[0], random[0], model[1],
+        print_message("log10 of the regret after 30: branin %.2f (random %.2f), hartmann3 %.2f (random %.2f)\n", model[0], random[0], model[1],
                       random[1]);
-        assert_true(model[0] < 0.1 * random[0]);
-        assert_true(model[1] < 0.2 * random[1]);
+        assert_true(model[0] < random[0] - 1);
+        assert_true(model[1] < random[1] - 1);
 }
 
 static void fill_branin(struct study *study, size_t n) {

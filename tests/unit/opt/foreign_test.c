@@ -14,7 +14,7 @@
 #define DIMS 4
 #define N_FOREIGN 40
 #define N_OWN 20
-#define N_SEEDS 6
+#define N_SEEDS 12
 
 enum other { NONE, ALIKE, INVERTED, SHUFFLED, N_OTHERS };
 
