@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/utf8.h"
+
 #define WIDTH 860
 #define LEFT 70.0
 #define RIGHT 20.0
@@ -24,13 +26,24 @@ static int end(struct buf *svg) {
         return buf_puts(svg, "</svg>");
 }
 
-static int text(struct buf *svg, double x, double y, const char *anchor, const char *words) {
-        int r = buf_printf(svg, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\" fill=\"#333\">", x, y, anchor);
+static int escaped(struct buf *svg, const char *words) {
+        int r = 0;
         for (; *words && r == 0; words++)
                 r = *words == '<'   ? buf_puts(svg, "&lt;")
                     : *words == '&' ? buf_puts(svg, "&amp;")
                                     : buf_append(svg, (unsigned char)*words < ' ' ? " " : words, 1);
+        return r;
+}
+
+static int coloured(struct buf *svg, double x, double y, const char *anchor, const char *colour, const char *words) {
+        int r = buf_printf(svg, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\" fill=\"%s\">", x, y, anchor, colour);
+        if (r == 0)
+                r = escaped(svg, words);
         return r < 0 ? r : buf_puts(svg, "</text>\n");
+}
+
+static int text(struct buf *svg, double x, double y, const char *anchor, const char *words) {
+        return coloured(svg, x, y, anchor, "#333", words);
 }
 
 static int number(struct buf *svg, double x, double y, const char *anchor, double value) {
@@ -256,5 +269,104 @@ int plot_parallel(struct buf *svg, const struct plot_axis *axes, size_t n_axes, 
                 if (r == 0)
                         r = text(svg, x + 4, top + 10, "start", axes[k].high);
         }
+        return r < 0 ? r : end(svg);
+}
+
+#define MAP_LEFT 110.0   /* of each map: its lines' labels */
+#define MAP_TOP 44.0     /* title and the name of the lines */
+#define MAP_BOTTOM 46.0  /* columns' labels and their name */
+#define MAP_ROW 32.0
+#define CELL_OF_NUMBER 50.0 /* a cell so wide tells its value */
+#define SCALE_STEPS 24
+#define LETTER 7.0 /* width of one, about */
+#define FEW_COLUMNS 8
+
+static double share_of(const struct span *span, double value, bool maximize) {
+        double part = span_part(span, value);
+        return maximize ? part : 1 - part;
+}
+
+/* What a pointer or a screen reader is told of a cell. */
+static int cell_words(struct buf *svg, const struct plot_map *map, size_t column, size_t line, double value) {
+        int r = buf_puts(svg, "<title>");
+        for (int axis = 0; axis < 2 && r == 0; axis++) {
+                r = escaped(svg, map->names[axis]);
+                if (r == 0)
+                        r = buf_puts(svg, " ");
+                if (r == 0)
+                        r = escaped(svg, map->labels[axis][axis == 0 ? column : line]);
+                if (r == 0)
+                        r = buf_puts(svg, axis == 0 ? ", " : ": ");
+        }
+        return r < 0 ? r : buf_printf(svg, "%.6g</title>", value);
+}
+
+static int draw_cell(struct buf *svg, const struct plot_map *map, size_t column, size_t line, double x, double y, double wide, double share) {
+        double value = map->value[line * map->n[0] + column];
+        char colour[8], words[40];
+        if (!isfinite(value))
+                return buf_printf(svg, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"none\" stroke=\"#ccc\" stroke-dasharray=\"3\"/>\n",
+                                  x + 1, y + 1, wide - 2, MAP_ROW - 2);
+        shade(share, colour);
+        int r = buf_printf(svg, "<g><rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"%s\"/>", x + 1, y + 1, wide - 2, MAP_ROW - 2, colour);
+        if (r == 0)
+                r = cell_words(svg, map, column, line, value);
+        snprintf(words, sizeof words, "%.4g", value);
+        if (r == 0 && wide >= CELL_OF_NUMBER)
+                r = coloured(svg, x + wide / 2, y + MAP_ROW / 2 + 4, "middle", share > 0.45 ? "#fff" : "#222", words);
+        return r < 0 ? r : buf_puts(svg, "</g>\n");
+}
+
+static int draw_map(struct buf *svg, const struct plot_map *map, double left, double top, double wide, const struct span *span, bool maximize) {
+        double cell = (wide - MAP_LEFT) / (double)map->n[0], bottom = top + MAP_TOP + MAP_ROW * (double)map->n[1];
+        int r = map->title ? text(svg, left + MAP_LEFT, top + 16, "start", map->title) : 0;
+        if (r == 0)
+                r = text(svg, left + 8, top + MAP_TOP - 10, "start", map->names[1]);
+        for (size_t line = 0; line < map->n[1] && r == 0; line++) {
+                double y = bottom - MAP_ROW * (double)(line + 1);
+                r = text(svg, left + MAP_LEFT - 8, y + MAP_ROW / 2 + 4, "end", map->labels[1][line]);
+                for (size_t column = 0; column < map->n[0] && r == 0; column++)
+                        r = draw_cell(svg, map, column, line, left + MAP_LEFT + cell * (double)column, y, cell,
+                                      share_of(span, map->value[line * map->n[0] + column], maximize));
+        }
+        size_t longest = 0;
+        for (size_t column = 0; column < map->n[0]; column++)
+                longest = strlen(map->labels[0][column]) > longest ? strlen(map->labels[0][column]) : longest;
+        /* Of many labels those that fit beside each other; of few all, cut. */
+        bool is_cut = map->n[0] <= FEW_COLUMNS;
+        size_t every = is_cut ? 1 : 1 + (size_t)(LETTER * (double)longest / cell), room = is_cut ? (size_t)(cell / LETTER) : longest;
+        for (size_t column = 0; column < map->n[0] && r == 0; column += every) {
+                char label[40];
+                utf8_copy(label, room + 1 < sizeof label ? room + 1 : sizeof label, map->labels[0][column]);
+                r = text(svg, left + MAP_LEFT + cell * ((double)column + 0.5), bottom + 16, "middle", label);
+        }
+        return r < 0 ? r : text(svg, left + MAP_LEFT + (wide - MAP_LEFT) / 2, bottom + 34, "middle", map->names[0]);
+}
+
+int plot_maps(struct buf *svg, const char *metric, const struct plot_map *maps, size_t n, bool maximize) {
+        size_t columns = n < 3 ? n : 3, lines = (n + columns - 1) / columns, n_rows = 0;
+        struct span span = SPAN_EMPTY;
+        for (size_t i = 0; i < n; i++) {
+                n_rows = maps[i].n[1] > n_rows ? maps[i].n[1] : n_rows;
+                for (size_t k = 0; k < maps[i].n[0] * maps[i].n[1]; k++)
+                        span_take(&span, maps[i].value[k]);
+        }
+        span_close(&span);
+        double wide = (WIDTH - RIGHT) / (double)columns, high = MAP_TOP + MAP_BOTTOM + MAP_ROW * (double)n_rows, height = high * (double)lines + 40;
+        int r = begin(svg, height, "heat maps of the grid: value for each pair of levels");
+        for (size_t i = 0; i < n && r == 0; i++)
+                r = draw_map(svg, &maps[i], wide * (double)(i % columns), high * (double)(i / columns), wide, &span, maximize);
+        for (int step = 0; step < SCALE_STEPS && r == 0; step++) { /* from low to high values */
+                double part = (step + 0.5) / SCALE_STEPS;
+                char colour[8];
+                shade(maximize ? part : 1 - part, colour);
+                r = buf_printf(svg, "<rect x=\"%.1f\" y=\"%.1f\" width=\"8.5\" height=\"12\" fill=\"%s\"/>\n", MAP_LEFT + 60 + 8 * step, height - 24, colour);
+        }
+        if (r == 0)
+                r = number(svg, MAP_LEFT + 52, height - 14, "end", span.low);
+        if (r == 0)
+                r = number(svg, MAP_LEFT + 68 + 8 * SCALE_STEPS, height - 14, "start", span.high);
+        if (r == 0)
+                r = text(svg, WIDTH - RIGHT, height - 14, "end", metric);
         return r < 0 ? r : end(svg);
 }

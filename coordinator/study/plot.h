@@ -24,6 +24,17 @@ struct plot_bar {
 };
 int plot_bars(struct buf *svg, const char *metric, const struct plot_bar *bars, size_t n, double at);
 
+/* Heat maps over two parameters, side by side, all with one scale: the better the darker. Labels in order of the levels, the first ones on the left and at
+ * the bottom. */
+struct plot_map {
+        const char *title;                  /* "c 3", or NULL */
+        const char *names[2];               /* of columns and lines */
+        const char *const *labels[2];
+        size_t n[2];
+        const double *value; /* n[1] × n[0], NAN = none */
+};
+int plot_maps(struct buf *svg, const char *metric, const struct plot_map *maps, size_t n, bool maximize);
+
 /* One axis a parameter and one for the metric, a line a trial, the better the darker and the nearer to the eye. Positions are 0 … 1; labels stand at
  * both ends. */
 struct plot_axis {

@@ -119,6 +119,54 @@ def test_curves_of_the_best_trials_and_what_a_grid_found(tmp_path):
         assert re.search(r"^\| x 0\.25 \| 2 \| 2\.75 \| 2\.25 \|$", text, re.M) and re.search(r"^\| n 3 \| 2 \| 3\.375 \| 3\.25 \|$", text, re.M), text
 
 
+def grid_maps(server, sweep):
+    html = server.request("GET", f"/v1/sweeps/{sweep}/report", expect=200).text
+    maps = [plot for plot in re.findall(r"<svg.*?</svg>", html, re.S) if "heat maps of the grid" in plot]
+    for plot in maps:
+        ElementTree.fromstring(plot)
+    return maps
+
+
+def finish_all(server, sweep, value, fails=lambda params: False):
+    worker = server.register()["id"]
+    for number in range(200):
+        trials = server.claim(worker, f"{sweep}-{number}", sweep=sweep)
+        if not trials:
+            break
+        params = trials[0]["params"]
+        failed = {"state": "failed", "reason": "diverged", "detail": ""}
+        server.report(trials[0], 1, outcome=failed if fails(params) else {"state": "completed", "value": value(params)})
+
+
+def test_a_grid_of_two_parameters_is_drawn_as_a_heat_map(tmp_path):
+    with Daemon(tmp_path) as server:
+        sweep = server.create_sweep(method="grid", run_cap=None, parameters={"a": {"values": [3.0, 1.0, 20.0]}, "b": {"values": ["x<&y", "z"]}, "c": {"value": 5}})["id"]
+        finish_all(server, sweep, lambda params: params["a"] + (0.5 if params["b"] == "z" else 0), fails=lambda params: params["a"] == 20 and params["b"] == "z")
+        plot, = grid_maps(server, sweep)
+        assert sorted(re.findall(r"<title>(.*?)</title>", plot)) == ["a 1, b x&lt;&amp;y: 1", "a 1, b z: 1.5", "a 20, b x&lt;&amp;y: 20", "a 3, b x&lt;&amp;y: 3", "a 3, b z: 3.5"]
+        assert plot.count("stroke-dasharray") == 1  # the failed one
+        columns = {float(x): word for x, word in re.findall(r'<text x="([\d.]+)" y="[\d.]+" text-anchor="middle" fill="#333">(1|3|20)</text>', plot)}
+        assert [columns[x] for x in sorted(columns)] == ["1", "3", "20"]  # by size, not as they stand in the spec
+        assert len(set(re.findall(r'fill="(#\w+)"/><title>', plot))) == 5  # each value its shade
+
+
+def test_a_grid_of_three_parameters_is_drawn_as_several_heat_maps_and_a_larger_one_not(tmp_path):
+    with Daemon(tmp_path) as server:
+        three = {"a": {"values": [1, 2]}, "b": {"values": [0.1, 0.2, 0.3]}, "c": {"values": [1, 2, 3]}}
+        sweep = server.create_sweep(method="grid", run_cap=None, parameters=three)["id"]
+        server.post(f"/v1/sweeps/{sweep}/trials", {"params": {"a": 1, "b": 0.1, "c": 1}, "value": 0.125}, expect=201)  # not run again, and drawn
+        finish_all(server, sweep, lambda params: params["a"] + params["b"] + params["c"])
+        plot, = grid_maps(server, sweep)
+        titles = re.findall(r"<title>(.*?)</title>", plot)
+        assert len(titles) == 18 and ">a 1</text>" in plot and ">a 2</text>" in plot and any(title.endswith(": 0.125") for title in titles)
+        sweep = server.create_sweep(method="grid", run_cap=None, parameters={**three, "d": {"values": [1, 2]}})["id"]
+        finish_all(server, sweep, lambda params: params["a"])
+        assert grid_maps(server, sweep) == []
+        sweep = server.create_sweep(method="grid", run_cap=None, parameters={"a": {"values": [1, 2]}, "b": {"values": list(range(40))}})["id"]
+        finish_all(server, sweep, lambda params: params["b"])
+        assert grid_maps(server, sweep) == []
+
+
 @pytest.mark.parametrize("values", [[1e17] * 50, [1.7e308, -1.7e308] * 25, [1e308] * 50, [-5e-324, 5e-324] * 25])
 def test_numbers_at_the_ends_of_what_there_is_are_drawn_and_averaged(tmp_path, values):
     with Daemon(tmp_path) as server:
