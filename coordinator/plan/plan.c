@@ -15,7 +15,7 @@
 #define MAX_STALE 3
 
 /* Trials of a sweep for which work is done ahead of results: with many more, gathering them costs the core thread more than the work. */
-#define PREPARED_MAX 5000
+#define PREPARED_MAX 10000
 
 int plan_new(const struct sweep_spec *spec, uint64_t seed, uint64_t run_cap, struct plan **ret, struct error *err) {
         struct plan *plan = calloc(1, sizeof *plan);
