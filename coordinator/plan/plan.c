@@ -400,8 +400,12 @@ int plan_check(struct plan *plan, const char *pointer, struct faults *faults) {
 
 #define NEEDS_JOB 2
 
+static bool is_ready(const struct plan *plan) {
+        return plan->ready_params && plan->ready_version == plan->version && plan->ready_stage == plan->stage;
+}
+
 static int next_modelled(struct plan *plan, json_t **ret_params, json_t **ret_proposal) {
-        if (plan->n_stale >= MAX_STALE && !plan->out) {
+        if (plan->n_stale >= MAX_STALE && !plan->out && !is_ready(plan)) {
                 struct plan_job *job;
                 int r = job_new(plan, plan->stage, &job);
                 if (r < 0)
@@ -410,7 +414,7 @@ static int next_modelled(struct plan *plan, json_t **ret_params, json_t **ret_pr
                 plan_job_compute(job);
                 plan_job_finish(plan, job);
         }
-        if (!plan->ready_params || plan->ready_version != plan->version || plan->ready_stage != plan->stage)
+        if (!is_ready(plan))
                 return NEEDS_JOB;
         if (plan->is_barren)
                 return STAGE_DONE;
@@ -420,10 +424,19 @@ static int next_modelled(struct plan *plan, json_t **ret_params, json_t **ret_pr
         return 0;
 }
 
-static int next_of_stage(struct plan *plan, json_t **ret_params, json_t **ret_proposal) {
+static bool is_stage_full(const struct plan *plan) {
         const struct stage_spec *spec = &plan->spec->stages[plan->stage];
         const struct stage_counts *counts = &plan->counts[plan->stage];
-        if (plan->spec->method == METHOD_STAGED && spec->run_cap > 0 && counts->proposed + counts->enqueued >= spec->run_cap)
+        return plan->spec->method == METHOD_STAGED && spec->run_cap > 0 && counts->proposed + counts->enqueued >= spec->run_cap;
+}
+
+static bool is_sweep_full(const struct plan *plan) {
+        return plan->closed || (plan->run_cap > 0 && plan->n_counted >= plan->run_cap);
+}
+
+static int next_of_stage(struct plan *plan, json_t **ret_params, json_t **ret_proposal) {
+        const struct stage_spec *spec = &plan->spec->stages[plan->stage];
+        if (is_stage_full(plan))
                 return STAGE_DONE;
         int r = next_repeat(plan, ret_params, ret_proposal);
         if (r != CONFIRM_NOTHING)
@@ -452,7 +465,7 @@ static bool is_stage_open(const struct plan *plan) {
 
 int plan_next(struct plan *plan, enum plan_answer *ret, json_t **ret_params, json_t **ret_proposal, unsigned *ret_stage,
               struct plan_job **ret_job, struct error *err) {
-        if (plan->closed || (plan->run_cap > 0 && plan->n_counted >= plan->run_cap)) {
+        if (is_sweep_full(plan)) {
                 *ret = PLAN_EXHAUSTED;
                 return 0;
         }
@@ -505,16 +518,16 @@ int plan_next(struct plan *plan, enum plan_answer *ret, json_t **ret_params, jso
         }
 }
 
+/* Whether something can be computed before anybody asks: a computation is at hand, and the model will be asked again. */
+static bool may_go_ahead(const struct plan *plan) {
+        return !plan->load && !plan->out && plan->spec->stages[plan->stage].method == METHOD_BAYES && !is_sweep_full(plan) && !is_stage_full(plan);
+}
+
 /* Only after a result: the next one makes it worthless, so what could be prepared after a claim seldom lives to be used. */
 int plan_ahead(struct plan *plan, struct plan_job **ret_job) {
         stage_unwind(plan);
-        const struct stage_spec *spec = &plan->spec->stages[plan->stage];
-        const struct stage_counts *counts = &plan->counts[plan->stage];
         *ret_job = NULL;
-        if (plan->load || plan->closed || plan->out || plan->modelled_evidence == plan->evidence || spec->method != METHOD_BAYES ||
-            (plan->run_cap > 0 && plan->n_counted >= plan->run_cap) ||
-            (plan->spec->method == METHOD_STAGED && spec->run_cap > 0 && counts->proposed + counts->enqueued >= spec->run_cap) ||
-            (plan->ready_params && plan->ready_version == plan->version && plan->ready_stage == plan->stage))
+        if (!may_go_ahead(plan) || plan->modelled_evidence == plan->evidence || is_ready(plan))
                 return 0;
         _cleanup_json_ json_t *params = NULL, *proposal = NULL;
         int r = next_repeat(plan, &params, &proposal);
@@ -530,8 +543,7 @@ int plan_ahead(struct plan *plan, struct plan_job **ret_job) {
 int plan_prepare(struct plan *plan, struct plan_job **ret_job) {
         stage_unwind(plan);
         *ret_job = NULL;
-        if (plan->load || plan->closed || plan->out || plan->prepared_evidence == plan->evidence || plan->n_trials < OPT_PREPARED_FROM ||
-            plan->n_trials > PREPARED_MAX || plan->spec->stages[plan->stage].method != METHOD_BAYES || (plan->run_cap > 0 && plan->n_counted >= plan->run_cap))
+        if (!may_go_ahead(plan) || plan->prepared_evidence == plan->evidence || plan->n_trials < OPT_PREPARED_FROM || plan->n_trials > PREPARED_MAX)
                 return 0;
         int r = job_new(plan, plan->stage, ret_job);
         if (r < 0)

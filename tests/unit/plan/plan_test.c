@@ -414,6 +414,53 @@ static void a_preparation_two_results_old_gives_up(void **state) {
         close_bench(&b);
 }
 
+/* After three that were overtaken, one that came in time is given as it is: nothing is computed again on the thread that answers. */
+static void a_ready_proposal_is_given_however_many_were_overtaken(void **state) {
+        (void)state;
+        struct bench b;
+        open_modelled_bench(&b);
+        struct plan_job *job;
+        for (int overtaken = 0; overtaken < 3; overtaken++) {
+                assert_int_equal(ask(&b, &job), PLAN_JOB);
+                plan_trial_state(b.plan, 40, TRIAL_COMPLETED, true, overtaken);
+                plan_job_compute(job);
+                plan_job_finish(b.plan, job);
+        }
+        assert_int_equal(plan_ahead(b.plan, &job), 0);
+        assert_non_null(job);
+        plan_job_compute(job);
+        plan_job_finish(b.plan, job);
+        _cleanup_json_ json_t *ready = json_incref(b.plan->ready_params);
+        assert_non_null(ready);
+        assert_int_equal(ask(&b, &job), PLAN_TRIAL);
+        assert_ptr_equal(b.plan->ready_params, ready);
+        close_bench(&b);
+}
+
+static void nothing_is_prepared_for_a_stage_that_proposes_no_more(void **state) {
+        (void)state;
+        struct bench b;
+        open_bench(&b, "{\"method\":\"staged\",\"trainer\":\"external\",\"metric\":{\"name\":\"m\"},\"parameters\":{\"a\":{\"min\":0.0,\"max\":1.0}},"
+                       "\"stages\":[{\"method\":\"bayes\",\"run_cap\":41},{\"method\":\"random\",\"run_cap\":3}]}");
+        char source[32];
+        enum plan_answer answer;
+        struct plan_job *job;
+        for (uint64_t i = 1; i <= 41; i++) {
+                json_decref(propose(&b, &answer, source, NULL));
+                if (i == 40) {
+                        assert_int_equal(plan_prepare(b.plan, &job), 0);
+                        assert_non_null(job);
+                        plan_job_finish(b.plan, job);
+                }
+                if (i < 41)
+                        plan_trial_state(b.plan, i, TRIAL_COMPLETED, true, (double)(i * 7 % 11));
+        }
+        assert_int_equal(plan_prepare(b.plan, &job), 0);
+        assert_null(job);
+        assert_int_equal(ask(&b, &job), PLAN_WAIT); /* for the last trial */
+        close_bench(&b);
+}
+
 static void proposals_computed_ahead_are_the_ones_that_would_have_been_made(void **state) {
         (void)state;
         static const char spec[] = "{\"method\":\"bayes\",\"trainer\":\"external\",\"metric\":{\"name\":\"m\"},\"run_cap\":14,"
@@ -898,6 +945,8 @@ int main(void) {
                 cmocka_unit_test(what_a_result_overtakes_gives_up),
                 cmocka_unit_test(what_is_prepared_between_results_changes_no_proposal),
                 cmocka_unit_test(a_preparation_two_results_old_gives_up),
+                cmocka_unit_test(a_ready_proposal_is_given_however_many_were_overtaken),
+                cmocka_unit_test(nothing_is_prepared_for_a_stage_that_proposes_no_more),
                 cmocka_unit_test(proposals_computed_ahead_are_the_ones_that_would_have_been_made),
                 cmocka_unit_test(pause_after_waits_for_permission),
                 cmocka_unit_test(completing_names_every_fault_and_fills_in_the_baseline),
