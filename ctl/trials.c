@@ -133,9 +133,9 @@ int command_retry(struct ctl *ctl) {
 /* The trials of a file: one configuration, {"trials":[…]}, or just the list. New reference; NULL for what the server will not like. */
 static json_t *list_trials(struct document *document) {
         json_t *value = document->value, *list = json_object_get(value, "trials");
-        if (json_is_array(value) && json_array_size(value) > 0) {
+        if (json_is_array(value)) {
                 document->wrapped_in = "/trials";
-                return json_incref(value);
+                return json_array_size(value) > 0 ? json_incref(value) : NULL;
         }
         if (json_is_array(list) && json_array_size(list) > 0 && json_object_size(value) == 1)
                 return json_incref(list);
@@ -160,8 +160,10 @@ int command_enqueue(struct ctl *ctl) {
                 return ctl_fail(&err);
         document_print_warnings(&document, stderr);
         _cleanup_json_ json_t *trials = list_trials(&document), *created = NULL;
-        if (!trials) /* for the server's words */
-                return ctl_call(ctl, "POST", path, document.value, true, &document, &answer);
+        if (!trials) { /* for the server's words */
+                _cleanup_json_ json_t *body = json_is_array(document.value) ? json_pack("{s:O}", "trials", document.value) : json_incref(document.value);
+                return ctl_call(ctl, "POST", path, body, true, &document, &answer);
+        }
         int code = batch_send(ctl, path, trials, tell_refusal, &document, &created);
         if (code != EXIT_FINE)
                 return code;

@@ -452,6 +452,15 @@ def test_a_fault_among_many_trials_says_where_to_go_on(server, ctl, tmp_path, co
     assert enqueued(server, id) == values
 
 
+def test_a_file_without_trials_is_refused(server, ctl, tmp_path):
+    id = many(server)
+    for text in ("[]", "trials: []"):
+        (tmp_path / "none").write_text(text + "\n")
+        assert "must have at least 1 item" in ctl("enqueue", id, "none", url=server.url, expect=1).stderr
+    (tmp_path / "none").write_text("three\n")
+    assert "must be an object" in ctl("enqueue", id, "none", url=server.url, expect=1).stderr
+
+
 def test_a_line_that_is_cut_among_many_trials_says_how_to_go_on(server, ctl, tmp_path):
     """The second request is carried out, but neither its answer nor any later try comes through."""
     import http.server
