@@ -324,7 +324,17 @@ static int fit_first(const struct evidence *like, const struct opt_space *space,
         return r;
 }
 
-/* From there a few steps for the first n ended trials. */
+/* From a theta that was found for fewer trials. */
+static int refine(const struct evidence *evidence, double *theta) {
+        struct thinned thinned = {0};
+        int r = thin(evidence, &thinned);
+        if (r == 0)
+                r = gp_refine(&thinned.data, REFINE_STEPS, theta);
+        free(thinned.memory);
+        return r;
+}
+
+/* The same for the first n ended trials. */
 static int refine_first(const struct evidence *like, const struct opt_space *space, const struct opt_history *history, size_t n, bool maximize, uint64_t seed,
                         struct opt_memory *memory, double *theta) {
         size_t n_theta = space->n_dims + 2 + like->has_trend;
@@ -342,13 +352,9 @@ static int refine_first(const struct evidence *like, const struct opt_space *spa
         if (r != 0)
                 return r;
         __attribute__((cleanup(evidence_fini))) struct evidence evidence = {0};
-        struct thinned thinned = {0};
         r = take_evidence(like, space, &first.history, maximize, &evidence);
         if (r == 0)
-                r = thin(&evidence, &thinned);
-        if (r == 0)
-                r = gp_refine(&thinned.data, REFINE_STEPS, theta);
-        free(thinned.memory);
+                r = refine(&evidence, theta);
         if (r == 0)
                 remember(found, key, n_theta, theta);
         return r;
@@ -367,7 +373,7 @@ int evidence_fit_ahead(const struct evidence *like, const struct opt_space *spac
         _cleanup_free_ double *theta = malloc((space->n_dims + 3) * sizeof *theta);
         if (!theta)
                 return -ENOMEM;
-        return n + 1 < ALWAYS_BELOW ? 0 : refine_first(like, space, history, n, maximize, seed, memory, theta);
+        return n < OPT_PREPARED_FROM || n > OPT_PREPARED_MAX ? 0 : refine_first(like, space, history, n, maximize, seed, memory, theta);
 }
 
 int evidence_fit_growing(const struct evidence *evidence, const struct opt_space *space, const struct opt_history *history, bool maximize,
@@ -375,7 +381,11 @@ int evidence_fit_growing(const struct evidence *evidence, const struct opt_space
         size_t n = count_ended(history);
         if (n < ALWAYS_BELOW)
                 return evidence_fit(evidence, seed, theta);
-        int r = refine_first(evidence, space, history, n - 1, maximize, seed, memory, theta);
+        bool is_long = n - 1 > OPT_PREPARED_MAX;
+        int r = is_long ? fit_first(evidence, space, history, last_whole_fit(n), maximize, seed, memory, theta)
+                        : refine_first(evidence, space, history, n - 1, maximize, seed, memory, theta);
+        if (r == 0 && is_long)
+                r = refine(evidence, theta);
         return r == GP_NOT_FITTED ? evidence_fit(evidence, seed, theta) : r;
 }
 

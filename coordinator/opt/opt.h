@@ -133,6 +133,7 @@ int opt_bayes(const struct opt_space *space, const struct opt_history *history, 
               struct opt_proposal *ret);
 
 #define OPT_PREPARED_FROM 29 /* ended trials: with fewer there is nothing to prepare */
+#define OPT_PREPARED_MAX 10000 /* nor with more: reading them once more costs more than it saves */
 
 /* Ahead of the next trial's end: what the proposal after it needs of the trials that have ended so far goes into options->memory.
  * Proposals are the same without. 0, -ENOMEM or -ECANCELED. */

@@ -14,9 +14,6 @@
  * computed on the spot, so that a busy sweep neither starves nor ever gets a proposal that depends on timing. */
 #define MAX_STALE 3
 
-/* Trials of a sweep for which work is done ahead of results: with many more, gathering them costs the core thread more than the work. */
-#define PREPARED_MAX 10000
-
 int plan_new(const struct sweep_spec *spec, uint64_t seed, uint64_t run_cap, struct plan **ret, struct error *err) {
         struct plan *plan = calloc(1, sizeof *plan);
         if (!plan)
@@ -543,7 +540,8 @@ int plan_ahead(struct plan *plan, struct plan_job **ret_job) {
 int plan_prepare(struct plan *plan, struct plan_job **ret_job) {
         stage_unwind(plan);
         *ret_job = NULL;
-        if (!may_go_ahead(plan) || plan->prepared_evidence == plan->evidence || plan->n_trials < OPT_PREPARED_FROM || plan->n_trials > PREPARED_MAX)
+        if (!may_go_ahead(plan) || plan->prepared_evidence == plan->evidence || plan->n_trials < OPT_PREPARED_FROM ||
+            plan->n_trials > OPT_PREPARED_MAX)
                 return 0;
         int r = job_new(plan, plan->stage, ret_job);
         if (r < 0)
