@@ -97,5 +97,8 @@ int command_drain(struct ctl *ctl);
 int command_undrain(struct ctl *ctl);
 int command_forget(struct ctl *ctl);
 
+/* Of a trial that its sweep did not run: where its value is from. "" of others. */
+const char *trial_origin(const json_t *trial, char *text, size_t size);
+
 /* Shared by commands: the lines that describe one trial. */
 void print_trial(const json_t *trial, FILE *out);

@@ -170,6 +170,8 @@ static void print_sweep(struct ctl *ctl, const json_t *sweep, FILE *out) {
         char value[CELL_BYTES];
         fprintf(out, "best         %s in trial %.0f (%s)\n", text_of_number(json_object_get(best, "value"), value, sizeof value),
                field_number(best, "number"), text_of(json_object_get(best, "id"), text, sizeof text));
+        if (*trial_origin(best, text, sizeof text))
+                fprintf(out, "             %s\n", text);
         fprintf(out, "             %s\n", text_of_params(json_object_get(best, "params"), text, sizeof text));
 }
 

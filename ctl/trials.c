@@ -86,6 +86,19 @@ static void print_params(const json_t *params, const char *prefix, FILE *out) {
         }
 }
 
+const char *trial_origin(const json_t *trial, char *text, size_t size) {
+        const json_t *proposal = json_object_get(trial, "proposal");
+        const char *source = field_text(proposal, "source"), *sweep = field_text(proposal, "sweep");
+        *text = 0;
+        if (source && strcmp(source, "import") == 0)
+                snprintf(text, size, "not run here: evaluated elsewhere and imported");
+        else if (source && strcmp(source, "warm_start") == 0 && sweep)
+                snprintf(text, size, "not run here: trial %.0f of sweep %s, brought by the warm start", field_number(proposal, "number"), sweep);
+        else if (source && strcmp(source, "warm_start") == 0)
+                snprintf(text, size, "not run here: the sweep's warm start told its value");
+        return text;
+}
+
 void print_trial(const json_t *trial, FILE *out) {
         static const char *const fields[] = {"id",     "sweep", "number",   "state",   "value",   "reason",   "detail", "attempt",
                                              "worker", "progress", "created", "started", "finished", NULL};
@@ -97,6 +110,9 @@ void print_trial(const json_t *trial, FILE *out) {
         if (seconds_between(trial, "started", "finished") >= 0)
                 fprintf(out, "%-12s %s\n", "time", text_of_seconds(seconds_between(trial, "started", "finished"), took, sizeof took));
         print_line(out, "proposal", json_object_get(trial, "proposal"));
+        char origin[160];
+        if (*trial_origin(trial, origin, sizeof origin))
+                fprintf(out, "%-12s %s\n", "origin", origin);
         fprintf(out, "params\n");
         print_params(json_object_get(trial, "params"), "", out);
 }

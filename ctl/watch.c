@@ -34,7 +34,7 @@ static double total_of(const json_t *sweep) {
 
 /* "running 2, ended 7 of 20, failed 1, best 0.85 (trial 5), eta 3m 20s" */
 static void describe(const json_t *sweep, char *ret, size_t size) {
-        char value[CELL_BYTES], eta[32] = "", of[48] = "", failed[48] = "", best[CELL_BYTES + 48] = "", left[32];
+        char value[CELL_BYTES], eta[32] = "", of[48] = "", failed[48] = "", best[CELL_BYTES + 64] = "", left[32], origin[160];
         const json_t *trial = json_object_get(sweep, "best");
         const char *state = field_text(sweep, "state");
         double total = total_of(sweep);
@@ -43,8 +43,8 @@ static void describe(const json_t *sweep, char *ret, size_t size) {
         if (count_of(sweep, "failed") > 0)
                 snprintf(failed, sizeof failed, ", failed %.0f", count_of(sweep, "failed"));
         if (json_is_object(trial))
-                snprintf(best, sizeof best, ", best %s (trial %.0f)", text_of_number(json_object_get(trial, "value"), value, sizeof value),
-                         field_number(trial, "number"));
+                snprintf(best, sizeof best, ", best %s (trial %.0f%s)", text_of_number(json_object_get(trial, "value"), value, sizeof value),
+                         field_number(trial, "number"), *trial_origin(trial, origin, sizeof origin) ? ", not run here" : "");
         if (json_is_number(json_object_get(sweep, "eta_s")))
                 snprintf(eta, sizeof eta, ", eta %s", text_of_seconds(field_number(sweep, "eta_s"), left, sizeof left));
         snprintf(ret, size, "%s: running %.0f, queued %.0f, ended %.0f%s%s%s%s", state ? state : "?", count_of(sweep, "running"),

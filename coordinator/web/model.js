@@ -232,7 +232,6 @@ export class Study {
 
 const SOURCES = {
   user: "A person enqueued this configuration.",
-  import: "It was evaluated elsewhere and imported.",
   random: "It was drawn at random from the search space.",
   sobol: "It is the next point of a Sobol sequence, which fills the space evenly.",
   grid: "It is the next point of the grid.",
@@ -241,15 +240,22 @@ const SOURCES = {
   gp: "The model expected the largest improvement here.",
   repeat: "It repeats a configuration, as each is evaluated more than once.",
   confirm: "It repeats one of the best configurations with a fresh seed.",
-  warm_start: "It was taken from another sweep.",
   exploit: "It repeats the configuration that the model holds for the best.",
   fallback: "The model could not be used, so that it was chosen without it.",
 };
 
+// Of a trial that this sweep did not run: where its value is from.
+export function elsewhere(trial) {
+  const p = trial?.proposal;
+  if (p?.source === "import") return "It was not run here: it was evaluated elsewhere and imported.";
+  if (p?.source !== "warm_start") return "";
+  return p.sweep ? `It was not run here: the warm start brought trial ${p.number} of sweep ${p.sweep}.` : "It was not run here: the sweep's warm start told its value.";
+}
+
 export function whyProposed(trial, study) {
   const p = trial.proposal;
   if (!p) return ["Nothing was recorded about where this configuration comes from."];
-  const words = [SOURCES[p.source] || `Its source is “${p.source}”.`];
+  const words = [elsewhere(trial) || SOURCES[p.source] || `Its source is “${p.source}”.`];
   if (p.source === "ofat") words.push(`The factor changed is ${p.factor}, to ${label(p.level)}.`);
   if (p.source === "grid" && p.index !== undefined) words.push(`It is number ${p.index + 1} of the grid.`);
   if (p.of !== undefined) words.push(`The configuration is that of trial ${p.of}${p.repeat === undefined ? "" : `, repeat ${p.repeat}`}.`);
@@ -260,7 +266,7 @@ export function whyProposed(trial, study) {
   }
   if (typeof p.log_ei === "number") words.push(`The expected improvement, as a logarithm: ${num(p.log_ei, 3)}.`);
   if (p.length_scales) words.push(`The model's length scales, as shares of the ranges; the shorter, the more it matters: ${Object.entries(flat({params: p.length_scales})).sort((a, b) => a[1] - b[1]).map(([name, value]) => `${name} ${num(value, 3)}`).join(", ")}.`);
-  const known = new Set(["source", "factor", "level", "index", "why", "mean", "sd", "of", "repeat", "log_ei", "length_scales"]);
+  const known = new Set(["source", ...(p.source === "warm_start" ? ["sweep", "trial", "number"] : []), "factor", "level", "index", "why", "mean", "sd", "of", "repeat", "log_ei", "length_scales"]);
   for (const [key, value] of Object.entries(flat({params: p}))) if (!known.has(key.split(".")[0])) words.push(`${key.replaceAll("_", " ")}: ${num(value)}`);
   return words;
 }

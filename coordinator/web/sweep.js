@@ -3,7 +3,7 @@ import {call, get, getIfThere, pages} from "./api.js";
 import {clock, confirmed, dialog, duration, h, num, pairs, pill, put, save, seconds, sentence, toast} from "./dom.js";
 import {Plot} from "./chart.js";
 import * as draw from "./plots.js";
-import {Study, flat, isEnded} from "./model.js";
+import {Study, elsewhere, flat, isEnded} from "./model.js";
 import {TrialTable, comparison, metricsOf} from "./trials.js";
 import {createSweep, indented, locate, mergePatch, progressBar, specDialog} from "./sweeps.js";
 import {historyView} from "./history.js";
@@ -190,6 +190,7 @@ export async function sweepPage(main, {id, tab, query}, context) {
         held.text ? h("p", {class: "note", "data-waits": ""}, h("a", {href: "#/workers"}, held.text)) : null),
       h("section", {class: "card", "data-card": "best"}, h("h2", {}, `Best ${study.metricName}`), best ? [
         h("div", {class: "stat"}, num(best.value), h("span", {class: "soft"}, "  "), h("a", {href: `#/trial/${best.id}`, class: "note"}, `trial ${best.number}`)),
+        elsewhere(best) ? h("p", {class: "note"}, elsewhere(best)) : null,
         interval ? h("p", {class: "note"}, better ? ["The model recommends ", h("a", {href: `#/trial/${better.id}`}, `trial ${better.number}`), ` (observed ${num(better.value)}). `] : "",
           `Without the noise of a single trial${better ? " that is" : ":"} ${num(interval.mean, 4)}, between ${num(interval.low, 4)} and ${num(interval.high, 4)} (95 %).`) : null,
         others ? h("p", {class: "note"}, `${others} other configuration${others === 1 ? " is" : "s are"} better with a chance of 5 % or more.${answer.best.recommend_repeats ? " Repeats would tell them apart." : ""}`) : null,

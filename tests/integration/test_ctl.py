@@ -498,3 +498,16 @@ def test_a_line_that_is_cut_among_many_trials_says_how_to_go_on(server, ctl, tmp
     ctl("enqueue", id, "many.json", "--key", re.search(r"--key (\S+)", told).group(1), url=server.url)
     assert enqueued(server, id) == values
     assert "--key" not in ctl("enqueue", id, "many.json", url="http://127.0.0.1:1", expect=1).stderr  # nothing can have come there
+
+
+def test_a_best_trial_that_did_not_run_here_says_so(server, ctl):
+    spec = {"method": "random", "trainer": "external", "run_cap": 5, "metric": {"name": "m"}, "parameters": {"a": {"min": 0.0, "max": 1.0}}}
+    old = server.post("/v1/sweeps", spec, expect=201)["id"]
+    server.post(f"/v1/sweeps/{old}/trials", {"params": {"a": 0.5}, "value": 0.25}, expect=201)
+    listed = server.post("/v1/sweeps", {**spec, "warm_start": [{"params": {"a": 0.5}, "value": 0.25}]}, expect=201)["id"]
+    guided = server.post("/v1/sweeps", {**spec, "warm_start": {"sweep": old, "top": 1}}, expect=201)["id"]
+    for id, words in ((old, "not run here: evaluated elsewhere and imported"), (listed, "not run here: the sweep's warm start told its value"),
+                      (guided, f"not run here: trial 1 of sweep {old}, brought by the warm start")):
+        assert words in ctl("show", id, url=server.url).stdout and words in ctl("best", id, url=server.url).stdout
+    complete(server, claim(server, guided, 1), 0.1)
+    assert "not run here" not in ctl("show", guided, url=server.url).stdout

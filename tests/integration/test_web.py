@@ -422,6 +422,18 @@ def test_what_the_stages_found_is_told_in_words(tmp_path):
         assert not browser.complaints()
 
 
+def test_a_best_trial_that_did_not_run_here_says_so(tmp_path):
+    with Daemon(tmp_path) as server, chromium() as browser:
+        old = server.create_sweep(method="random")["id"]
+        server.post(f"/v1/sweeps/{old}/trials", {"params": server.claim(server.register("w")["id"], "1", sweep=old)[0]["params"], "value": 0.25}, expect=201)
+        guided = server.create_sweep(method="random", warm_start={"sweep": old, "top": 1})["id"]
+        for id, words in ((old, "it was evaluated elsewhere and imported"), (guided, f"the warm start brought trial 2 of sweep {old}")):
+            browser.open(server, f"/sweep/{id}")
+            browser.wait("document.querySelector('[data-card=best]')?.textContent.includes(arguments[0])", "It was not run here: " + words)
+            browser.open(server, f"/trial/{server.get(f'/v1/sweeps/{id}')['best']['id']}")
+            browser.wait("document.body.textContent.includes(arguments[0])", "It was not run here: " + words)
+
+
 def test_workers_are_seen_as_they_come(tmp_path):
     with Daemon(tmp_path) as server, chromium() as browser:
         server.register("one")
