@@ -72,7 +72,7 @@ static void write_server(struct http *http, struct buf *buf) {
         write_gauge(buf, "sweepd_queue_calls_limit", NULL, "Requests that may wait; one more is answered 429.", (double)core.max_calls);
         write_gauge(buf, "sweepd_disk_nearly_full", NULL, "1 while no new work is taken for want of disk space.", core_is_room_short(http->config.core));
         write_gauge(buf, "sweepd_proposer_jobs", NULL, "Proposals that wait to be computed.", (double)core.n_jobs);
-        metrics_family(buf, "sweepd_proposal_seconds", "histogram", "seconds", "Computing one proposal: fit of the model and search.");
+        metrics_family(buf, "sweepd_proposal_seconds", "histogram", "seconds", "One computation for proposals: of a proposal, or ahead of a result what the next one needs of the model.");
         metrics_histogram(buf, "sweepd_proposal_seconds", "", &histogram_seconds, &core.proposal_s);
         metrics_family(buf, "sweepd_explanation_seconds", "histogram", "seconds", "Computing one answer about the model for a person.");
         metrics_histogram(buf, "sweepd_explanation_seconds", "", &histogram_seconds, &core.explanation_s);
