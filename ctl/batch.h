@@ -3,7 +3,7 @@
 #pragma once
 #include "ctl.h"
 
-#define BATCH_TRIALS 100 /* a request: a hundredth of a second of the one thread that answers everybody */
+#define BATCH_TRIALS 100 /* a request: one or two hundredths of a second of the one thread that answers everybody */
 
 /* POSTs the trials (an array) to path in order, with the key of --key or a new one, until one request is not answered with 201; then how
  * many were taken and how to go on is told on stderr. What was refused is shown to tell first, with pointers as if all had been one request
