@@ -128,13 +128,24 @@ struct gp_data evidence_data(const struct evidence *evidence, size_t n) {
                 .stop = evidence->stop};
 }
 
-/* What hyperparameters are learned from: of many trials, MAX_FIT evenly over their order. */
+size_t evidence_pick(size_t n, size_t max, uint64_t seed, size_t *ret) {
+        struct rng rng;
+        rng_init(&rng, seed, 0x7069636b);
+        size_t count = n < max ? n : max;
+        for (size_t i = 0; i < count; i++) {
+                size_t from = i * n / count, to = (i + 1) * n / count;
+                ret[i] = from + (to - from > 1 ? (size_t)rng_below(&rng, to - from) : 0);
+        }
+        return count;
+}
+
+/* What hyperparameters are learned from: of many trials, MAX_FIT from all parts of their order. */
 struct thinned {
         struct gp_data data;
         double *memory; /* NULL while it is the evidence itself */
 };
 
-static int thin(const struct evidence *evidence, struct thinned *ret) {
+static int thin(const struct evidence *evidence, uint64_t seed, struct thinned *ret) {
         size_t n = evidence->n_ended, d = evidence->n_dims;
         *ret = (struct thinned){.data = evidence_data(evidence, n)};
         if (n <= MAX_FIT)
@@ -143,8 +154,11 @@ static int thin(const struct evidence *evidence, struct thinned *ret) {
         if (!ret->memory)
                 return -ENOMEM;
         double *x = ret->memory, *y = x + MAX_FIT * d, *guided = y + MAX_FIT;
+        size_t chosen[MAX_FIT];
+        evidence_pick(n, MAX_FIT, seed, chosen);
+        chosen[MAX_FIT - 1] = n - 1; /* the latest */
         for (size_t count = 0; count < MAX_FIT; count++) {
-                size_t i = (count + 1) * n / MAX_FIT - 1; /* the latest is one of them */
+                size_t i = chosen[count];
                 memcpy(x + count * d, evidence->x + i * d, d * sizeof *x);
                 y[count] = evidence->y[i];
                 guided[count] = evidence->guide ? evidence->guided[i] : 0;
@@ -160,7 +174,7 @@ static int thin(const struct evidence *evidence, struct thinned *ret) {
 int evidence_fit(const struct evidence *evidence, uint64_t seed, double *theta) {
         size_t n = evidence->n_ended;
         struct thinned thinned;
-        int r = thin(evidence, &thinned);
+        int r = thin(evidence, seed, &thinned);
         if (r == 0)
                 r = gp_fit(&thinned.data, seed, n <= 60 ? 2 : n <= MAX_FIT ? 1 : 0, n <= 60 ? 60 : 40, theta);
         free(thinned.memory);
@@ -325,9 +339,9 @@ static int fit_first(const struct evidence *like, const struct opt_space *space,
 }
 
 /* From a theta that was found for fewer trials. */
-static int refine(const struct evidence *evidence, double *theta) {
+static int refine(const struct evidence *evidence, uint64_t seed, double *theta) {
         struct thinned thinned = {0};
-        int r = thin(evidence, &thinned);
+        int r = thin(evidence, seed, &thinned);
         if (r == 0)
                 r = gp_refine(&thinned.data, REFINE_STEPS, theta);
         free(thinned.memory);
@@ -354,7 +368,7 @@ static int refine_first(const struct evidence *like, const struct opt_space *spa
         __attribute__((cleanup(evidence_fini))) struct evidence evidence = {0};
         r = take_evidence(like, space, &first.history, maximize, &evidence);
         if (r == 0)
-                r = refine(&evidence, theta);
+                r = refine(&evidence, seed, theta);
         if (r == 0)
                 remember(found, key, n_theta, theta);
         return r;
@@ -385,7 +399,7 @@ int evidence_fit_growing(const struct evidence *evidence, const struct opt_space
         int r = is_long ? fit_first(evidence, space, history, last_whole_fit(n), maximize, seed, memory, theta)
                         : refine_first(evidence, space, history, n - 1, maximize, seed, memory, theta);
         if (r == 0 && is_long)
-                r = refine(evidence, theta);
+                r = refine(evidence, seed, theta);
         return r == GP_NOT_FITTED ? evidence_fit(evidence, seed, theta) : r;
 }
 

@@ -43,6 +43,10 @@ int evidence_make_guide(struct evidence *evidence, const struct opt_space *space
 /* The first n of the chosen. */
 struct gp_data evidence_data(const struct evidence *evidence, size_t n);
 
+/* max of n positions, ascending: one drawn from each of as many equal parts. Evenly spaced ones would all have the same level of a
+ * grid's last parameter. All of them where there are no more. Returns how many. */
+size_t evidence_pick(size_t n, size_t max, uint64_t seed, size_t *ret);
+
 /* Maximum a posteriori theta (gp_n_theta). 0, -ENOMEM, -ECANCELED, GP_NOT_FITTED; the same of those below. */
 int evidence_fit(const struct evidence *evidence, uint64_t seed, double *theta);
 

@@ -361,26 +361,13 @@ void opt_chances(size_t n, const double *mean, const size_t *count, double varia
 
 /* --- which trials importance is about ------------------------------------------------------------------ */
 
-/* max of n positions, ascending: one drawn from each of as many equal parts. Evenly spaced ones would all have the same level of a
- * grid's last parameter. All of them where there are no more. Returns how many. */
-static size_t pick(size_t n, size_t max, uint64_t seed, size_t *ret) {
-        struct rng rng;
-        rng_init(&rng, seed, 0x7069636b);
-        size_t count = n < max ? n : max;
-        for (size_t i = 0; i < count; i++) {
-                size_t from = i * n / count, to = (i + 1) * n / count;
-                ret[i] = from + (to - from > 1 ? (size_t)rng_below(&rng, to - from) : 0);
-        }
-        return count;
-}
-
 static size_t max_tested(const struct evidence *evidence) {
         return evidence->n_dims > MANY_DIMS ? MAX_TESTED / 2 : MAX_TESTED;
 }
 
 /* Up to max trials of the evidence. x: max × n_dims, y: max. */
 static struct gp_data picked_data(const struct evidence *evidence, size_t max, uint64_t seed, double *x, double *y) {
-        size_t d = evidence->n_dims, chosen[MAX_EXPLAINED], n = pick(evidence->n_ended, max < MAX_EXPLAINED ? max : MAX_EXPLAINED, seed, chosen);
+        size_t d = evidence->n_dims, chosen[MAX_EXPLAINED], n = evidence_pick(evidence->n_ended, max < MAX_EXPLAINED ? max : MAX_EXPLAINED, seed, chosen);
         for (size_t i = 0; i < n; i++) {
                 memcpy(x + i * d, evidence->x + chosen[i] * d, d * sizeof *x);
                 y[i] = evidence->y[chosen[i]];
@@ -417,7 +404,7 @@ static int overview_init(struct overview *overview, const struct opt_model *mode
         for (size_t i = 0; i < history->n; i++)
                 if (is_ended(model, &history->trials[i]))
                         overview->trials[n++] = history->trials[i];
-        size_t count = pick(n, max, model->seed, chosen), n_observed = 0;
+        size_t count = evidence_pick(n, max, model->seed, chosen), n_observed = 0;
         for (size_t i = 0; i < count; i++) {
                 overview->trials[i] = overview->trials[chosen[i]]; /* chosen[i] ≥ i */
                 n_observed += overview->trials[i].status == OPT_OBSERVED;

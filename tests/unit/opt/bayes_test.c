@@ -18,7 +18,7 @@
 #include "opt/space.h"
 #include "opt/warp.h"
 
-#define MAX_TRIALS 128
+#define MAX_TRIALS 256
 #define MAX_DIMS 8
 #define N_SEEDS 3 /* of runs that are averaged */
 
@@ -476,6 +476,31 @@ static double less_for_noise(struct study *study, double *ret_noise) {
         return proposal.acquisition - log_expected_improvement(mean, sd, incumbent, &unused, &unused);
 }
 
+/* The hyperparameters of 200 trials at two levels of b: one after the other, or by turns as a grid has them. */
+static void fit_levels(bool by_turns, double *theta) {
+        static const struct opt_dim square[2] = {{.kind = OPT_UNIFORM, .low = 0, .high = 1}, {.kind = OPT_UNIFORM, .low = 0, .high = 1}};
+        struct study study = {.space = {square, 2}};
+        for (int i = 0; i < 200; i++) {
+                double b = (by_turns ? i % 2 : i / 100) ? 0.75 : 0.25, a = ((by_turns ? i / 2 : i % 100) + 0.5) / 100;
+                add(&study, (double[]){a, b}, OPT_OBSERVED, b > 0.5 ? a : sin(7 * a));
+        }
+        const struct opt_history history = {study.trials, study.n};
+        struct evidence evidence = {0};
+        assert_int_equal(evidence_init(&evidence, &study.space, &history), 0);
+        assert_int_equal(evidence_choose(&evidence, &history, true), 0);
+        assert_int_equal(evidence_fit(&evidence, 5, theta), 0);
+        evidence_fini(&evidence);
+}
+
+static void a_grid_s_last_parameter_is_fitted_like_any_other(void **state) {
+        (void)state;
+        double in_turn[4], by_turns[4];
+        fit_levels(false, in_turn);
+        fit_levels(true, by_turns);
+        print_message("log length scale of b: %.2f, by turns %.2f\n", in_turn[1], by_turns[1]);
+        assert_true(fabs(in_turn[1] - by_turns[1]) < 0.4);
+}
+
 static void proposals_count_what_a_trial_teaches_where_noise_is_evident(void **state) {
         (void)state;
         static const struct opt_dim line = {.kind = OPT_UNIFORM, .low = 0, .high = 1};
@@ -556,6 +581,7 @@ int main(void) {
                 cmocka_unit_test(more_trials_where_they_teach_nothing_are_worth_nothing),
                 cmocka_unit_test(the_warp_keeps_order_and_goes_back),
                 cmocka_unit_test(many_trials_cost_a_bounded_time),
+                cmocka_unit_test(a_grid_s_last_parameter_is_fitted_like_any_other),
                 cmocka_unit_test(proposals_count_what_a_trial_teaches_where_noise_is_evident),
                 cmocka_unit_test(what_was_tried_is_found_however_it_is_rounded),
                 cmocka_unit_test(the_largest_of_all_values_are_told_apart_by_their_sign),
