@@ -168,11 +168,13 @@ static void log_library(void *cls, const char *format, va_list ap) {
         log_debug("http", log_s("detail", text));
 }
 
-/* %00 would cut the text short for everyone who reads it: such text stays as it came, and fits nothing. */
+/* %00 would cut the text short for everyone who reads it: another control character stands for it, which fits nothing either. */
 static size_t unescape(void *cls, struct MHD_Connection *connection, char *text) {
         (void)cls;
         (void)connection;
-        return strstr(text, "%00") ? strlen(text) : MHD_http_unescape(text);
+        for (char *nul = text; (nul = strstr(nul, "%00"));)
+                nul[2] = '1';
+        return MHD_http_unescape(text);
 }
 
 /* --- connections that wait ---------------------------------------------------------------------------

@@ -432,6 +432,13 @@ def test_queries_out_of_range_are_422(server, query, path):
     problem(server.request("GET", f"{path}?{query}"), 422)
 
 
+@pytest.mark.parametrize("name", ["", "%00", "a%00", "a%00b&limit=3", "%14%C2%998%7C%00&limit=122", "a%0Ab", "%7f", "n" * 129])
+def test_points_of_a_name_that_no_metric_can_have_are_422(server, name):
+    trial = Study(server).claim()
+    errors = problem(server.request("GET", f"/v1/trials/{trial['id']}/metrics?name={name}"), 422)["errors"]
+    assert [error["pointer"] for error in errors] == ["/name"]
+
+
 def test_a_cursor_of_another_list_is_foreign(server):
     one, two = ended(server, [1, 2, 3]), ended(server, [1, 2, 3])
     after = server.get(one.path + "/trials?limit=1")["next"]
