@@ -222,7 +222,8 @@ def test_a_worker_gives_back_its_trial_when_its_unit_is_stopped(tmp_path, manage
         try:
             manager.wait_for("READY=1")
             manager.wait_for("WATCHDOG=1")
-            server.wait_until(f"/v1/sweeps/{sweep['id']}", lambda body: body["counts"]["running"] == 1 and (tmp_path / "runs").exists(), PATIENCE_S * 2)
+            server.wait_until(f"/v1/sweeps/{sweep['id']}", lambda body: body["counts"]["running"] == 1 and (tmp_path / "runs").exists() and (tmp_path / "runs").read_text(),
+                              PATIENCE_S * 2)
             first.send_signal(signal.SIGTERM)
             manager.wait_for("STOPPING=1")
             assert first.wait(25) == 0
