@@ -315,29 +315,6 @@ static int take_evidence(const struct evidence *like, const struct opt_space *sp
         return r == 0 ? evidence_choose(ret, history, maximize) : r;
 }
 
-/* A whole fit of the first n ended trials. */
-static int fit_first(const struct evidence *like, const struct opt_space *space, const struct opt_history *history, size_t n, bool maximize, uint64_t seed,
-                     struct opt_memory *memory, double *theta) {
-        size_t n_theta = space->n_dims + 2 + like->has_trend;
-        __attribute__((cleanup(beginning_fini))) struct beginning first = {0};
-        int r = begin(history, n, &first);
-        if (r < 0)
-                return r;
-        if (!first.is_observed)
-                return GP_NOT_FITTED;
-        uint64_t key = history_key(space, &first.history, maximize, seed) ^ like->guide_key;
-        struct found *found = memory ? &memory->whole : NULL;
-        if (recall(found, key, n_theta, theta))
-                return 0;
-        __attribute__((cleanup(evidence_fini))) struct evidence evidence = {0};
-        r = take_evidence(like, space, &first.history, maximize, &evidence);
-        if (r == 0)
-                r = evidence_fit(&evidence, seed, theta);
-        if (r == 0)
-                remember(found, key, n_theta, theta);
-        return r;
-}
-
 /* From a theta that was found for fewer trials. */
 static int refine(const struct evidence *evidence, uint64_t seed, double *theta) {
         struct thinned thinned = {0};
@@ -348,9 +325,11 @@ static int refine(const struct evidence *evidence, uint64_t seed, double *theta)
         return r;
 }
 
-/* The same for the first n ended trials. */
-static int refine_first(const struct evidence *like, const struct opt_space *space, const struct opt_history *history, size_t n, bool maximize, uint64_t seed,
-                        struct opt_memory *memory, double *theta) {
+enum depth { WHOLE, REFINED };
+
+/* Hyperparameters of the first n ended trials: by a whole fit, or refined from the last whole fit before. */
+static int fit_first(enum depth depth, const struct evidence *like, const struct opt_space *space, const struct opt_history *history, size_t n, bool maximize,
+                     uint64_t seed, struct opt_memory *memory, double *theta) {
         size_t n_theta = space->n_dims + 2 + like->has_trend;
         __attribute__((cleanup(beginning_fini))) struct beginning first = {0};
         int r = begin(history, n, &first);
@@ -359,16 +338,17 @@ static int refine_first(const struct evidence *like, const struct opt_space *spa
         if (!first.is_observed)
                 return GP_NOT_FITTED;
         uint64_t key = history_key(space, &first.history, maximize, seed) ^ like->guide_key;
-        struct found *found = memory ? &memory->refined : NULL;
+        struct found *found = !memory ? NULL : depth == WHOLE ? &memory->whole : &memory->refined;
         if (recall(found, key, n_theta, theta))
                 return 0;
-        r = fit_first(like, space, &first.history, last_whole_fit(n), maximize, seed, memory, theta);
+        if (depth == REFINED)
+                r = fit_first(WHOLE, like, space, &first.history, last_whole_fit(n), maximize, seed, memory, theta);
         if (r != 0)
                 return r;
         __attribute__((cleanup(evidence_fini))) struct evidence evidence = {0};
         r = take_evidence(like, space, &first.history, maximize, &evidence);
         if (r == 0)
-                r = refine(&evidence, seed, theta);
+                r = depth == WHOLE ? evidence_fit(&evidence, seed, theta) : refine(&evidence, seed, theta);
         if (r == 0)
                 remember(found, key, n_theta, theta);
         return r;
@@ -387,7 +367,7 @@ int evidence_fit_ahead(const struct evidence *like, const struct opt_space *spac
         _cleanup_free_ double *theta = malloc((space->n_dims + 3) * sizeof *theta);
         if (!theta)
                 return -ENOMEM;
-        return n < OPT_PREPARED_FROM || n > OPT_PREPARED_MAX ? 0 : refine_first(like, space, history, n, maximize, seed, memory, theta);
+        return n < OPT_PREPARED_FROM || n > OPT_PREPARED_MAX ? 0 : fit_first(REFINED, like, space, history, n, maximize, seed, memory, theta);
 }
 
 int evidence_fit_growing(const struct evidence *evidence, const struct opt_space *space, const struct opt_history *history, bool maximize,
@@ -396,8 +376,8 @@ int evidence_fit_growing(const struct evidence *evidence, const struct opt_space
         if (n < ALWAYS_BELOW)
                 return evidence_fit(evidence, seed, theta);
         bool is_long = n - 1 > OPT_PREPARED_MAX;
-        int r = is_long ? fit_first(evidence, space, history, last_whole_fit(n), maximize, seed, memory, theta)
-                        : refine_first(evidence, space, history, n - 1, maximize, seed, memory, theta);
+        int r = is_long ? fit_first(WHOLE, evidence, space, history, last_whole_fit(n), maximize, seed, memory, theta)
+                        : fit_first(REFINED, evidence, space, history, n - 1, maximize, seed, memory, theta);
         if (r == 0 && is_long)
                 r = refine(evidence, seed, theta);
         return r == GP_NOT_FITTED ? evidence_fit(evidence, seed, theta) : r;

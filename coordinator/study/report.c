@@ -9,8 +9,10 @@
 #include "common/cleanup.h"
 #include "common/json.h"
 #include "common/utf8.h"
+#include "study/grid.h"
 #include "study/page.h"
 #include "study/plot.h"
+#include "study/trial.h"
 
 #define BEST_SHOWN 20
 #define CELL 1024
@@ -22,11 +24,6 @@
 static const char *text_at(const json_t *object, const char *key) {
         const char *text = json_string_value(json_object_get(object, key));
         return text ? text : "";
-}
-
-static double value_of(const json_t *trial) {
-        const json_t *value = json_object_get(trial, "value");
-        return json_is_number(value) ? json_number_value(value) : NAN;
 }
 
 static unsigned stage_of(const json_t *trial) {
@@ -84,7 +81,7 @@ static const json_t *find_best(const struct report *report, bool (*wanted)(const
         size_t i;
         json_t *trial;
         json_array_foreach(report->study->trials, i, trial) {
-                if (isfinite(value_of(trial)) && wanted(report, trial, stage) && (!best || is_better(report, value_of(trial), value_of(best))))
+                if (isfinite(trial_value(trial)) && wanted(report, trial, stage) && (!best || is_better(report, trial_value(trial), trial_value(best))))
                         best = trial;
         }
         return best;
@@ -133,20 +130,20 @@ static bool is_searched(const struct report *report, const json_t *trial, unsign
 static void result_row(struct report *report, const char *what, const json_t *trial, double baseline) {
         char value[40], gain[40] = "", number[32] = "–";
         _cleanup_buf_ struct buf params = BUF_INIT(CELL);
-        number_text(trial ? value_of(trial) : NAN, value);
+        number_text(trial ? trial_value(trial) : NAN, value);
         if (trial) {
                 snprintf(number, sizeof number, "%lld", (long long)json_integer_value(json_object_get(trial, "number")));
                 describe_params(json_object_get(trial, "params"), "", &params);
         }
         if (trial && isfinite(baseline))
-                snprintf(gain, sizeof gain, "%+.4g", value_of(trial) - baseline);
+                snprintf(gain, sizeof gain, "%+.4g", trial_value(trial) - baseline);
         page_row(&report->page, (const char *[]){what, value, gain, number, params.data ? params.data : ""}, 5);
 }
 
 static void write_results(struct report *report) {
         const json_t *baseline = find_best(report, is_baseline, 0), *manual = find_best(report, is_manual, 0),
                      *searched = find_best(report, is_searched, 0), *best = find_best(report, is_any, 0);
-        double base = baseline ? value_of(baseline) : NAN;
+        double base = baseline ? trial_value(baseline) : NAN;
         page_heading(&report->page, 2, "Result");
         if (!best) {
                 page_text(&report->page, "No trial has a value yet.");
@@ -228,9 +225,9 @@ static struct spread measure_spread(const struct report *report) {
         if (!tallies_init(&tallies, report))
                 return spread;
         json_array_foreach(report->study->trials, i, trial) {
-                _cleanup_free_ char *key = isfinite(value_of(trial)) && !is_imported(trial) ? json_text(json_object_get(trial, "params")) : NULL;
+                _cleanup_free_ char *key = isfinite(trial_value(trial)) && !is_imported(trial) ? json_text(json_object_get(trial, "params")) : NULL;
                 if (key)
-                        tallies_add(&tallies, report, key, value_of(trial));
+                        tallies_add(&tallies, report, key, trial_value(trial));
         }
         for (i = 0; i < json_object_size(tallies.places); i++) {
                 if (tallies.items[i].n < 2)
@@ -281,7 +278,7 @@ static void write_impacts(struct report *report, unsigned index, const json_t *i
                   report->metric, text_at(first, "parameter"), report->metric, impact_of(first, "impact"), text_at(last, "parameter"),
                   impact_of(last, "impact"));
         write_noise(report);
-        if (plot_bars(&svg, report->metric, bars, n, baseline ? value_of(baseline) : NAN) == 0)
+        if (plot_bars(&svg, report->metric, bars, n, baseline ? trial_value(baseline) : NAN) == 0)
                 page_figure(&report->page, svg.data, "What each factor alone does; the line is the baseline");
 }
 
@@ -323,15 +320,15 @@ static void write_gain(struct report *report, unsigned index) {
                 return;
         }
         describe_params(json_object_get(best, "params"), "", &params);
-        page_text(&report->page, "Its best is %.6g, trial %lld: %s.", value_of(best), (long long)json_integer_value(json_object_get(best, "number")),
+        page_text(&report->page, "Its best is %.6g, trial %lld: %s.", trial_value(best), (long long)json_integer_value(json_object_get(best, "number")),
                   params.data ? params.data : "no parameters");
         if (!before)
                 return;
-        double gain = report->maximize ? value_of(best) - value_of(before) : value_of(before) - value_of(best);
+        double gain = report->maximize ? trial_value(best) - trial_value(before) : trial_value(before) - trial_value(best);
         if (gain > 0)
-                page_text(&report->page, "That is %.4g better than anything before it (%.6g).", gain, value_of(before));
+                page_text(&report->page, "That is %.4g better than anything before it (%.6g).", gain, trial_value(before));
         else
-                page_text(&report->page, "Nothing in it was better than what was known before (%.6g).", value_of(before));
+                page_text(&report->page, "Nothing in it was better than what was known before (%.6g).", trial_value(before));
 }
 
 /* Adds to the table what each level of the factor did on average, over the levels of the others. */
@@ -346,11 +343,11 @@ static void write_levels_of(struct report *report, unsigned index, const char *n
                 const json_t *choice = json_get_dotted(json_object_get(trial, "params"), name);
                 _cleanup_buf_ struct buf text = BUF_INIT(CELL);
                 _cleanup_json_ json_t *alone = choice ? json_pack("{s:O}", name, choice) : NULL;
-                if (!alone || !isfinite(value_of(trial)) || !is_of_stage(report, trial, index))
+                if (!alone || !isfinite(trial_value(trial)) || !is_of_stage(report, trial, index))
                         continue;
                 describe_params(alone, "", &text);
                 if (text.data)
-                        tallies_add(&tallies, report, text.data, value_of(trial));
+                        tallies_add(&tallies, report, text.data, trial_value(trial));
         }
         json_object_foreach(tallies.places, level, place) {
                 const struct tally *tally = &tallies.items[json_integer_value(place)];
@@ -376,181 +373,18 @@ static void write_levels(struct report *report, unsigned index, const json_t *na
                 page_table_end(&report->page);
 }
 
-/* --- heat maps of a grid --------------------------------------------------------------------------------- */
+/* --- stages ------------------------------------------------------------------------------------------ */
 
-static void collect_names(json_t *names, const char *prefix, const json_t *params) {
-        const char *key;
-        json_t *value;
-        json_object_foreach((json_t *)params, key, value) {
-                char name[128];
-                snprintf(name, sizeof name, "%s%s%s", prefix, *prefix ? "." : "", key);
-                if (json_is_object(value) && json_object_size(value) > 0)
-                        collect_names(names, name, value);
-                else
-                        json_object_set_new(names, name, json_true());
-        }
-}
-
-#define FACTORS_MAPPED 3 /* the third is told apart by several maps */
-#define LEVELS_MAPPED 24 /* of a column or a line */
-#define MAPS_MAX 6
-
-/* A parameter that a grid varied. */
-struct factor {
-        const char *name;
-        json_t *levels; /* [value, …] in order */
-        bool are_numbers;
-        char labels[LEVELS_MAPPED][40];
-        const char *label[LEVELS_MAPPED];
-        size_t n;
-};
-
-static size_t level_of(const struct factor *factor, const json_t *value) {
-        size_t i = 0;
-        while (i < factor->n && !json_equal(json_array_get(factor->levels, i), value))
-                i++;
-        return i;
-}
-
-static void swap_levels(json_t *levels, size_t i, size_t j) {
-        json_t *a = json_incref(json_array_get(levels, i)), *b = json_incref(json_array_get(levels, j));
-        json_array_set_new(levels, i, b);
-        json_array_set_new(levels, j, a);
-}
-
-/* The levels of one parameter in a stage: numbers by size, others as they came. False with more than can be mapped, or without memory. */
-static bool factor_fill(struct factor *factor, const struct report *report, unsigned index, const char *name) {
-        size_t i;
-        json_t *trial;
-        *factor = (struct factor){.name = name, .levels = json_array(), .are_numbers = true};
-        json_array_foreach(report->study->trials, i, trial) {
-                json_t *value = is_of_stage(report, trial, index) ? json_get_dotted(json_object_get(trial, "params"), name) : NULL;
-                if (!value || level_of(factor, value) < factor->n)
-                        continue;
-                if (factor->n == LEVELS_MAPPED || json_array_append(factor->levels, value) < 0)
-                        return false;
-                factor->are_numbers = factor->are_numbers && json_is_number(value);
-                factor->n++;
-        }
-        for (size_t a = 1; factor->are_numbers && a < factor->n; a++)
-                for (size_t b = a; b > 0 && json_number_value(json_array_get(factor->levels, b)) < json_number_value(json_array_get(factor->levels, b - 1)); b--)
-                        swap_levels(factor->levels, b, b - 1);
-        for (size_t k = 0; k < factor->n; k++) {
-                const json_t *level = json_array_get(factor->levels, k);
-                _cleanup_free_ char *text = json_is_string(level) ? strdup(json_string_value(level)) : json_text(level);
-                if (json_is_real(level))
-                        snprintf(factor->labels[k], sizeof factor->labels[k], "%.4g", json_real_value(level));
-                else
-                        utf8_copy(factor->labels[k], 16, text ? text : "");
-                factor->label[k] = factor->labels[k];
-        }
-        return true;
-}
-
-/* Does the trial have what the grid held fixed? */
-static bool is_alike(const json_t *trial, const json_t *of_stage, const json_t *names, const struct factor *factors, size_t n_factors) {
-        const char *name;
-        json_t *unused;
-        json_object_foreach((json_t *)names, name, unused) {
-                bool is_varied = false;
-                for (size_t k = 0; k < n_factors; k++)
-                        is_varied |= strcmp(factors[k].name, name) == 0;
-                const json_t *mine = json_get_dotted(json_object_get(trial, "params"), name), *held = json_get_dotted(json_object_get(of_stage, "params"), name);
-                if (!is_varied && (mine ? !held || !json_equal(mine, held) : held != NULL))
-                        return false;
-        }
-        return true;
-}
-
-/* Means of the trials with each combination of levels, those of other stages and from elsewhere too: a grid runs none of them again. */
-static void fill_cells(const struct report *report, const json_t *first, const json_t *names, const struct factor *factors, size_t n_factors, double *cells,
-                       double *counts) {
-        size_t i;
-        json_t *trial;
-        json_array_foreach(report->study->trials, i, trial) {
-                size_t place = 0, stride = 1;
-                bool is_there = isfinite(value_of(trial)) && is_alike(trial, first, names, factors, n_factors);
-                for (size_t k = 0; k < n_factors && is_there; k++) {
-                        size_t level = level_of(&factors[k], json_get_dotted(json_object_get(trial, "params"), factors[k].name));
-                        is_there = level < factors[k].n;
-                        place += stride * level;
-                        stride *= factors[k].n;
-                }
-                if (!is_there)
-                        continue;
-                double share = 1 / ++counts[place];
-                cells[place] = counts[place] == 1 ? value_of(trial) : cells[place] * (1 - share) + value_of(trial) * share;
-        }
-}
-
-static void draw_maps(struct report *report, const json_t *first, const json_t *names, const struct factor *factors, size_t n_factors) {
-        size_t n_maps = n_factors == 3 ? factors[2].n : 1, n_cells = factors[0].n * factors[1].n;
-        struct plot_map maps[MAPS_MAX];
-        char titles[MAPS_MAX][200], caption[200];
-        _cleanup_buf_ struct buf svg = BUF_INIT(2u << 20);
-        _cleanup_free_ double *cells = calloc(2 * n_maps * n_cells + 1, sizeof *cells);
-        if (!cells || n_maps > MAPS_MAX)
-                return;
-        double *counts = cells + n_maps * n_cells;
-        for (size_t i = 0; i < n_maps * n_cells; i++)
-                cells[i] = NAN;
-        fill_cells(report, first, names, factors, n_factors, cells, counts);
-        for (size_t i = 0; i < n_maps; i++) {
-                if (n_factors == 3)
-                        snprintf(titles[i], sizeof titles[i], "%s %s", factors[2].name, factors[2].label[i]);
-                maps[i] = (struct plot_map){.title = n_factors == 3 ? titles[i] : NULL,
-                                            .names = {factors[0].name, factors[1].name},
-                                            .labels = {factors[0].label, factors[1].label},
-                                            .n = {factors[0].n, factors[1].n},
-                                            .value = cells + i * n_cells};
-        }
-        snprintf(caption, sizeof caption, "The grid: %.100s for each combination, the better the darker; dashed where there is no value", report->metric);
-        if (plot_maps(&svg, report->metric, maps, n_maps, report->maximize) == 0)
-                page_figure(&report->page, svg.data, caption);
-}
-
-static void swap_factors(struct factor *a, struct factor *b) {
-        struct factor kept = *a;
-        *a = *b;
-        *b = kept;
-}
-
-/* For a grid of two or three parameters with more than one level; the one with the fewest levels tells several maps apart. */
+/* The heat maps of a grid. */
 static void write_maps(struct report *report, unsigned index) {
-        struct factor factors[FACTORS_MAPPED] = {0};
-        _cleanup_json_ json_t *names = json_object();
-        const json_t *first = NULL;
-        size_t i, n = 0;
-        bool is_mapped = true;
-        json_t *trial, *unused;
-        const char *name;
+        _cleanup_json_ json_t *of_stage = json_array();
+        size_t i;
+        json_t *trial;
         json_array_foreach(report->study->trials, i, trial)
-                if (is_of_stage(report, trial, index)) {
-                        collect_names(names, "", json_object_get(trial, "params"));
-                        first = first ? first : trial;
-                }
-        json_object_foreach(names, name, unused) {
-                struct factor factor;
-                bool fits = factor_fill(&factor, report, index, name);
-                if (fits && factor.n > 1 && n < FACTORS_MAPPED && is_mapped) {
-                        factors[n++] = factor;
-                        continue;
-                }
-                is_mapped = is_mapped && fits && factor.n <= 1;
-                json_decref(factor.levels);
-        }
-        for (size_t a = 1; a < n; a++) /* columns have the most levels, of those that are short to write */
-                for (size_t b = a; b > 0 && factors[b].n > factors[b - 1].n; b--)
-                        swap_factors(&factors[b], &factors[b - 1]);
-        if (n >= 2 && factors[1].are_numbers && !factors[0].are_numbers && factors[1].n * 2 >= factors[0].n)
-                swap_factors(&factors[0], &factors[1]);
-        for (size_t k = 0; k < n; k++) /* they stand elsewhere now */
-                for (size_t l = 0; l < factors[k].n; l++)
-                        factors[k].label[l] = factors[k].labels[l];
-        if (is_mapped && n >= 2)
-                draw_maps(report, first, names, factors, n);
-        for (size_t k = 0; k < n; k++)
-                json_decref(factors[k].levels);
+                if (is_of_stage(report, trial, index))
+                        json_array_append(of_stage, trial);
+        const struct grid grid = {report->study->trials, of_stage, report->metric, report->maximize};
+        grid_draw(&grid, &report->page);
 }
 
 static void write_stage(struct report *report, unsigned index, const json_t *stage) {
@@ -571,7 +405,7 @@ static void write_stage(struct report *report, unsigned index, const json_t *sta
                 if (!is_of_stage(report, trial, index))
                         continue;
                 counts[0]++;
-                counts[1] += isfinite(value_of(trial));
+                counts[1] += isfinite(trial_value(trial));
                 counts[2] += strcmp(text_at(trial, "state"), "failed") == 0;
         }
         page_text(&report->page, "%zu trials, %zu with a value, %zu failed.", counts[0], counts[1], counts[2]);
@@ -607,7 +441,7 @@ static void write_history(struct report *report) {
                 return;
         json_t *trial;
         json_array_foreach(report->study->trials, i, trial) {
-                values[i] = value_of(trial);
+                values[i] = trial_value(trial);
                 stages[i] = stage_of(trial);
         }
         const char *names[64];
@@ -698,7 +532,7 @@ static bool axis_fill(struct axis *axis, const json_t *trials, const char *name,
                 return false;
         for (size_t i = 0; i < n; i++) {
                 const json_t *trial = json_array_get(trials, first + i);
-                double x = name ? coordinate_of(json_get_dotted(json_object_get(trial, "params"), name), choices, &is_choice) : value_of(trial);
+                double x = name ? coordinate_of(json_get_dotted(json_object_get(trial, "params"), name), choices, &is_choice) : trial_value(trial);
                 axis->position[i] = x;
                 if (isfinite(x)) {
                         low = fmin(low, x);
@@ -732,7 +566,7 @@ static void write_parallel(struct report *report) {
         _cleanup_json_ json_t *names = json_object();
         _cleanup_buf_ struct buf svg = BUF_INIT(8u << 20);
         for (size_t i = all - n; i < all; i++)
-                collect_names(names, "", json_object_get(json_array_get(trials, i), "params"));
+                trial_names(names, "", json_object_get(json_array_get(trials, i), "params"));
         const char *name;
         json_t *unused;
         json_object_foreach(names, name, unused) {
@@ -780,8 +614,8 @@ static void write_best(struct report *report) {
         _cleanup_free_ struct ranked *ranked = calloc(n + 1, sizeof *ranked);
         for (size_t i = 0; ranked && i < n; i++) {
                 const json_t *trial = json_array_get(report->study->trials, i);
-                if (isfinite(value_of(trial)))
-                        ranked[found++] = (struct ranked){trial, report->maximize ? value_of(trial) : -value_of(trial), i};
+                if (isfinite(trial_value(trial)))
+                        ranked[found++] = (struct ranked){trial, report->maximize ? trial_value(trial) : -trial_value(trial), i};
         }
         if (found == 0)
                 return;
@@ -792,7 +626,7 @@ static void write_best(struct report *report) {
         for (size_t i = 0; i < found && i < BEST_SHOWN; i++) {
                 char value[40], number[32], stage[32];
                 _cleanup_buf_ struct buf params = BUF_INIT(CELL);
-                number_text(value_of(ranked[i].trial), value);
+                number_text(trial_value(ranked[i].trial), value);
                 snprintf(number, sizeof number, "%lld", (long long)json_integer_value(json_object_get(ranked[i].trial, "number")));
                 snprintf(stage, sizeof stage, "%u", stage_of(ranked[i].trial) + 1);
                 describe_params(json_object_get(ranked[i].trial, "params"), "", &params);
