@@ -1,4 +1,6 @@
 """sweepctl against the real coordinator."""
+import contextlib
+import http.server
 import json
 import os
 import re
@@ -8,6 +10,7 @@ import subprocess
 import threading
 
 import pytest
+import requests
 
 from daemon import PATIENCE_S, Daemon, program
 
@@ -347,20 +350,20 @@ def test_a_token_is_sent_from_its_file(ctl, tmp_path):
         assert "chmod" in ctl("list", "--token-file", mine, url=server.url, expect=1).stderr
 
 
-def test_a_lost_answer_creates_no_second_sweep(server, ctl):
-    """A proxy forwards the first create and hangs up before the answer; the client asks again."""
-    import http.server
-    import requests
+@contextlib.contextmanager
+def bad_line(server, carries, answers):
+    """A proxy that carries the numbers of requests (from 1) that `carries` accepts to the server and hangs up instead of giving an answer that `answers`
+    does not accept. Its URL, and the idempotency keys that came."""
+    keys = []
 
     class Proxy(http.server.BaseHTTPRequestHandler):
-        seen = []
-
         def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"]))
             headers = {name: self.headers[name] for name in ("Content-Type", "Idempotency-Key")}
-            answer = requests.post(server.url + self.path, data=body, headers=headers, timeout=PATIENCE_S)
-            Proxy.seen.append(headers["Idempotency-Key"])
-            if len(Proxy.seen) == 1:
+            keys.append(headers["Idempotency-Key"])
+            n = len(keys)
+            answer = requests.post(server.url + self.path, data=body, headers=headers, timeout=PATIENCE_S) if carries(n) else None
+            if answer is None or not answers(n):
                 self.connection.close()
                 return
             self.send_response(answer.status_code)
@@ -374,10 +377,16 @@ def test_a_lost_answer_creates_no_second_sweep(server, ctl):
     with http.server.HTTPServer(("127.0.0.1", 0), Proxy) as proxy:
         thread = threading.Thread(target=proxy.serve_forever, daemon=True)
         thread.start()
-        ctl("create", "-", url=f"http://127.0.0.1:{proxy.server_port}", stdin=SPEC)
+        yield f"http://127.0.0.1:{proxy.server_port}", keys
         proxy.shutdown()
         thread.join()
-    assert len(Proxy.seen) == 2 and Proxy.seen[0] == Proxy.seen[1]
+
+
+def test_a_lost_answer_creates_no_second_sweep(server, ctl):
+    """The first create is carried out, but its answer is lost; the client asks again."""
+    with bad_line(server, lambda n: True, lambda n: n > 1) as (url, keys):
+        ctl("create", "-", url=url, stdin=SPEC)
+    assert len(keys) == 2 and keys[0] == keys[1]
     assert len(server.get("/v1/sweeps")["items"]) == 1
 
 
@@ -463,36 +472,10 @@ def test_a_file_without_trials_is_refused(server, ctl, tmp_path):
 
 def test_a_line_that_is_cut_among_many_trials_says_how_to_go_on(server, ctl, tmp_path):
     """The second request is carried out, but neither its answer nor any later try comes through."""
-    import http.server
-    import requests
-
-    class Proxy(http.server.BaseHTTPRequestHandler):
-        n = 0
-
-        def do_POST(self):
-            Proxy.n += 1
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            headers = {name: self.headers[name] for name in ("Content-Type", "Idempotency-Key")}
-            answer = requests.post(server.url + self.path, data=body, headers=headers, timeout=PATIENCE_S) if Proxy.n <= 2 else None
-            if Proxy.n > 1:
-                self.connection.close()
-                return
-            self.send_response(answer.status_code)
-            self.send_header("Content-Length", str(len(answer.content)))
-            self.end_headers()
-            self.wfile.write(answer.content)
-
-        def log_message(self, *ignored):
-            pass
-
     id, values = many(server), [number / 2000 for number in range(250)]
     (tmp_path / "many.json").write_text(json.dumps([{"params": {"a": value}} for value in values]))
-    with http.server.HTTPServer(("127.0.0.1", 0), Proxy) as proxy:
-        thread = threading.Thread(target=proxy.serve_forever, daemon=True)
-        thread.start()
-        told = ctl("enqueue", id, "many.json", url=f"http://127.0.0.1:{proxy.server_port}", expect=1).stderr
-        proxy.shutdown()
-        thread.join()
+    with bad_line(server, lambda n: n <= 2, lambda n: n == 1) as (url, _):
+        told = ctl("enqueue", id, "many.json", url=url, expect=1).stderr
     assert "100 of 250 trials were taken; what became of the next ones is not known" in told
     assert len(enqueued(server, id)) == 200
     ctl("enqueue", id, "many.json", "--key", re.search(r"--key (\S+)", told).group(1), url=server.url)
