@@ -15,6 +15,8 @@ ONLY_USERS = {
     "yaml.h": ["ctl"],
 }
 
+INNER = {"plan/internal.h": "coordinator/plan/", "store/statement.h": "coordinator/store/", "opt/gp_internal.h": "coordinator/opt/gp"}
+
 PURE = ["coordinator/opt", "coordinator/sweep"]
 IMPURE_HEADERS = re.compile(r"^(jansson|time|sys/|fcntl|unistd|sqlite3|common/(fs|json|world|log|cleanup_fd))")
 
@@ -36,6 +38,12 @@ def test_each_library_is_used_by_its_box_alone():
             users = ONLY_USERS.get(header)
             if users and not any(name.startswith(user + "/") for user in users):
                 wrong.append(f"{name} includes <{header}>")
+    assert not wrong
+
+
+def test_inner_headers_are_included_by_those_whose_inside_they_are():
+    wrong = [f"{name} includes {header}" for name, text in sources("common", "proto", "coordinator", "worker", "ctl") for header in includes(text)
+             if header in INNER and not name.startswith(INNER[header])]
     assert not wrong
 
 
