@@ -7,9 +7,9 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "bench.h"
 #include "common/cleanup.h"
 #include "common/json.h"
-#include "plan/plan.h"
 
 #define SPACE \
         "\"trainer\":\"external\",\"metric\":{\"name\":\"m\"}," \
@@ -17,49 +17,6 @@
         "\"beta\":{\"values\":[0.9,0.99]},\"a\":{\"values\":[1,2]},\"b\":{\"values\":[1,2]}}," \
         "\"conditions\":[{\"parameter\":\"sgd.momentum\",\"when\":{\"opt\":[\"sgd\"]}},{\"parameter\":\"beta\",\"when\":{\"opt\":[\"adam\"]}}]," \
         "\"tie\":[[\"a\",\"b\"]]"
-
-struct bench {
-        json_t *document;
-        struct sweep_spec *spec;
-        struct plan *plan;
-        uint64_t n;
-};
-
-static void open_bench(struct bench *b, const char *text) {
-        struct error err;
-        struct faults faults = {0};
-        assert_int_equal(json_read(text, strlen(text), &b->document, &err), 0);
-        int r = sweep_spec_parse(b->document, &faults, &b->spec);
-        for (size_t i = 0; i < faults.n; i++)
-                print_error("%s: %s\n", faults.items[i].pointer, faults.items[i].detail);
-        assert_int_equal(r, 0);
-        assert_int_equal(plan_new(b->spec, 7, b->spec->run_cap, &b->plan, &err), 0);
-        b->n = 0;
-}
-
-static void close_bench(struct bench *b) {
-        plan_free(b->plan);
-        sweep_spec_free(b->spec);
-        json_decref(b->document);
-}
-
-static json_t *propose(struct bench *b, enum plan_answer *ret_answer) {
-        json_t *params = NULL, *proposal = NULL;
-        unsigned stage = 0;
-        struct plan_job *job = NULL;
-        struct error err;
-        assert_int_equal(plan_next(b->plan, ret_answer, &params, &proposal, &stage, &job, &err), 0);
-        if (*ret_answer == PLAN_JOB) {
-                plan_job_compute(job);
-                plan_job_finish(b->plan, job);
-                assert_int_equal(plan_next(b->plan, ret_answer, &params, &proposal, &stage, &job, &err), 0);
-        }
-        json_decref(proposal);
-        if (*ret_answer != PLAN_TRIAL)
-                return NULL;
-        assert_int_equal(plan_trial_added(b->plan, ++b->n, stage, ORIGIN_PROPOSED, params), 0);
-        return params;
-}
 
 /* Has the configuration exactly what its optimizer calls for, and one value for both tied parameters? */
 static void assert_settled(const json_t *params) {
@@ -78,7 +35,7 @@ static double objective(const json_t *params) {
 static size_t run(struct bench *b, size_t max, enum plan_answer *ret_answer) {
         size_t n = 0;
         for (; n < max; n++) {
-                _cleanup_json_ json_t *params = propose(b, ret_answer);
+                _cleanup_json_ json_t *params = propose(b, ret_answer, NULL, NULL);
                 if (!params)
                         break;
                 assert_settled(params);
@@ -120,7 +77,7 @@ static void the_model_tries_every_settled_configuration_before_any_again(void **
         _cleanup_json_ json_t *seen = json_object();
         for (int i = 0; i < 10; i++) {
                 enum plan_answer answer;
-                _cleanup_json_ json_t *params = propose(&b, &answer);
+                _cleanup_json_ json_t *params = propose(&b, &answer, NULL, NULL);
                 _cleanup_free_ char *key = json_canonical(params);
                 assert_null(json_object_get(seen, key));
                 json_object_set_new(seen, key, json_true());
@@ -142,7 +99,7 @@ static void constraints_hold_for_every_method(void **state) {
                 open_bench(&b, text);
                 for (int k = 0; k < 15; k++) {
                         enum plan_answer answer;
-                        _cleanup_json_ json_t *params = propose(&b, &answer);
+                        _cleanup_json_ json_t *params = propose(&b, &answer, NULL, NULL);
                         assert_non_null(params);
                         int sum = (int)json_integer_value(json_object_get(params, "x")) + 2 * (int)json_integer_value(json_object_get(params, "y")) + 3;
                         assert_in_range(sum, 8, 12);
@@ -169,7 +126,7 @@ static void a_held_parameter_counts_in_a_constraint_only_where_it_is_there(void 
                 size_t n_adam = 0;
                 for (int k = 0; k < 24; k++) {
                         enum plan_answer answer;
-                        _cleanup_json_ json_t *params = propose(&b, &answer);
+                        _cleanup_json_ json_t *params = propose(&b, &answer, NULL, NULL);
                         assert_non_null(params);
                         double lr = json_number_value(json_object_get(params, "lr"));
                         bool is_adam = !json_object_get(params, "momentum");
@@ -192,7 +149,7 @@ static void a_constraint_that_nothing_meets_is_a_fault(void **state) {
         assert_string_equal(faults.items[0].pointer, "/constraints");
         faults_fini(&faults);
         enum plan_answer answer;
-        assert_null(propose(&b, &answer)); /* and it ends rather than turns round for ever */
+        assert_null(propose(&b, &answer, NULL, NULL)); /* and it ends rather than turns round for ever */
         assert_int_equal(answer, PLAN_EXHAUSTED);
         close_bench(&b);
 }
