@@ -7,7 +7,8 @@ export function forget() { sessionStorage.removeItem(KEY); }
 
 class Problem extends Error {
   constructor(status, body) {
-    super((body.detail || body.title || `the server answered ${status}`) + (status === 403 && token() ? ": log out, and in with an admin's" : ""));
+    super((body.detail || body.title || `the server answered ${status}`)
+      + (status === 403 && token() ? ": log out, and in with an admin's" : ""));
     this.status = status;
     this.errors = body.errors || [];
   }
@@ -18,7 +19,8 @@ let login = null; // the open form, shared by all requests that wait for it
 function askToken(why, wrong) {
   login ??= dialog("A token is needed", (close) => {
     const field = h("input", {type: "password", name: "token", autocomplete: "current-password", required: true, autofocus: true});
-    const form = h("form", {class: "login"}, h("p", {class: wrong ? "error" : "", role: wrong ? "alert" : null}, why), h("div", {class: "row"}, h("label", {}, "Token", field), h("button", {class: "primary", type: "submit"}, "Log in")),
+    const form = h("form", {class: "login"}, h("p", {class: wrong ? "error" : "", role: wrong ? "alert" : null}, why),
+      h("div", {class: "row"}, h("label", {}, "Token", field), h("button", {class: "primary", type: "submit"}, "Log in")),
       h("p", {class: "note"}, "A viewer's token shows everything, an admin's may change it. It is kept until this tab is closed."));
     form.addEventListener("submit", (event) => { event.preventDefault(); close(field.value.replace(/[^\x21-\x7e]/g, "")); });
     return form;
@@ -40,7 +42,8 @@ async function send(method, path, options) {
     if (response.status !== 401) return response;
     if (token() !== used) continue; // another request was given a new one meanwhile
     forget();
-    if (!await askToken(used ? "The server does not know this token." : "This server wants to know who asks.", Boolean(used))) throw new Problem(401, {detail: "not logged in"});
+    if (!await askToken(used ? "The server does not know this token." : "This server wants to know who asks.", Boolean(used)))
+      throw new Problem(401, {detail: "not logged in"});
   }
 }
 
@@ -81,7 +84,8 @@ export async function getIfThere(path, options) {
 // Walks a list; onPage(items, the cursor that led to this page). Returns the last page's cursor.
 export async function pages(path, onPage, {limit = 1000, after = null, signal} = {}) {
   for (;;) {
-    const page = await get(`${path}${path.includes("?") ? "&" : "?"}limit=${limit}${after ? `&after=${encodeURIComponent(after)}` : ""}`, {signal});
+    const page = await get(`${path}${path.includes("?") ? "&" : "?"}limit=${limit}${after ? `&after=${encodeURIComponent(after)}` : ""}`,
+      {signal});
     onPage(page.items, after);
     if (!page.next) return after;
     after = page.next;
@@ -110,9 +114,11 @@ export function stream(path, on, onState) {
   const stop = new AbortController();
   let last = null, wait = 500;
   async function once() {
-    const response = await send("GET", path, {signal: stop.signal, headers: {Accept: "text/event-stream", ...(last ? {"Last-Event-ID": last} : {})}});
+    const response = await send("GET", path,
+      {signal: stop.signal, headers: {Accept: "text/event-stream", ...(last ? {"Last-Event-ID": last} : {})}});
     if (response.status === 404 || response.status === 405 || response.status === 422) return false;
-    if (!response.ok || !(response.headers.get("Content-Type") || "").startsWith("text/event-stream")) throw new Error(`events: ${response.status}`);
+    if (!response.ok || !(response.headers.get("Content-Type") || "").startsWith("text/event-stream"))
+      throw new Error(`events: ${response.status}`);
     onState("live");
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     for (let rest = "";;) {

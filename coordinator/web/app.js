@@ -32,7 +32,9 @@ applyTheme();
 
 const names = new Map();
 async function learnNames() {
-  try { await pages("/v1/workers", (items) => { for (const one of items) names.set(one.id, one.name); }); } catch { /* ids are shown instead */ }
+  try {
+    await pages("/v1/workers", (items) => { for (const one of items) names.set(one.id, one.name); });
+  } catch { /* ids are shown instead */ }
 }
 
 const context = {
@@ -58,14 +60,17 @@ async function route() {
   context.live("");
   document.title = "sweepd";
   for (const link of document.querySelectorAll("[data-nav]")) {
-    if (link.dataset.nav === (view === "workers" ? "workers" : "sweeps")) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
+    if (link.dataset.nav === (view === "workers" ? "workers" : "sweeps")) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
   }
   put(main, h("p", {class: "wait"}, "Loading…"));
   const place = h("div", {"data-view": view || "sweeps"});
   try {
-    const open = new Map([["", sweepsPage], ["sweeps", sweepsPage], ["sweep", sweepPage], ["trial", trialPage], ["workers", workersPage]]).get(view);
+    const open = new Map([["", sweepsPage], ["sweeps", sweepsPage], ["sweep", sweepPage], ["trial", trialPage],
+      ["workers", workersPage]]).get(view);
     if (!open) throw new Error(`There is no view “${view}”.`);
-    const opening = view === "trial" ? open(place, id, context) : view === "sweep" ? open(place, arguments_, context) : open(place, context);
+    const opening = view === "trial" ? open(place, id, context) : view === "sweep" ? open(place, arguments_, context)
+      : open(place, context);
     put(main, place);
     const closing = await opening;
     if (mine !== turn) { (closing.leave || closing)(); return; }
@@ -74,20 +79,26 @@ async function route() {
   } catch (error) {
     if (mine !== turn) return;
     context.live("");
-    put(main, h("section", {class: "card empty"}, h("h2", {class: "error"}, error.status === 404 ? "There is nothing at this address" : "This could not be shown"), h("p", {}, error.message), h("p", {}, h("a", {href: "#/sweeps"}, "All sweeps"))));
+    put(main, h("section", {class: "card empty"}, h("h2", {class: "error"}, error.status === 404 ? "There is nothing at this address"
+      : "This could not be shown"), h("p", {}, error.message), h("p", {}, h("a", {href: "#/sweeps"}, "All sweeps"))));
   }
 }
 addEventListener("hashchange", route);
 
 // --- keys -------------------------------------------------------------------------------------------------------------------
 
-const KEYS = [["/", "to the filter"], ["1 … 7", "a sweep's tabs"], ["s · w", "sweeps, workers"], ["t", "light, dark, system"], ["↑ ↓ space enter", "in the list of trials: move, select, open"], ["Esc", "close"], ["?", "this list"]];
-const showKeys = () => dialog("Keys", (close) => [h("table", {}, h("tbody", {}, KEYS.map(([key, what]) => h("tr", {}, h("th", {}, key), h("td", {}, what))))),
-  h("p", {class: "note"}, "Charts by ", h("a", {href: "/assets/echarts-notice.txt"}, "Apache ECharts"), " (", h("a", {href: "/assets/echarts-licence.txt"}, "licence"), ", ", h("a", {href: "/assets/echarts-licence-d3.txt"}, "d3’s"), "). The interface is described at ", h("a", {href: "/openapi.json"}, "/openapi.json"), "."),
+const KEYS = [["/", "to the filter"], ["1 … 7", "a sweep's tabs"], ["s · w", "sweeps, workers"], ["t", "light, dark, system"],
+  ["↑ ↓ space enter", "in the list of trials: move, select, open"], ["Esc", "close"], ["?", "this list"]];
+const showKeys = () =>
+  dialog("Keys", (close) => [h("table", {}, h("tbody", {}, KEYS.map(([key, what]) => h("tr", {}, h("th", {}, key), h("td", {}, what))))),
+  h("p", {class: "note"}, "Charts by ", h("a", {href: "/assets/echarts-notice.txt"}, "Apache ECharts"), " (",
+    h("a", {href: "/assets/echarts-licence.txt"}, "licence"), ", ", h("a", {href: "/assets/echarts-licence-d3.txt"}, "d3’s"),
+    "). The interface is described at ", h("a", {href: "/openapi.json"}, "/openapi.json"), "."),
   h("div", {class: "row end"}, h("button", {type: "button", autofocus: true, onclick: () => close(null)}, "Close"))]);
 document.getElementById("help").addEventListener("click", showKeys);
 addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName) || document.querySelector("dialog[open]")) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName)
+    || document.querySelector("dialog[open]")) return;
   const tabs = document.querySelectorAll(".tabs a");
   if (event.key === "/") main.querySelector("input.filter")?.focus();
   else if (event.key === "?") showKeys();

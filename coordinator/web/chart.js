@@ -13,7 +13,8 @@ const isDark = () => document.documentElement.dataset.theme === "dark";
 // What option builders need: colours by role, palettes, shapes.
 function palette() {
   const style = getComputedStyle(document.documentElement), of = (name) => style.getPropertyValue(`--${name}`).trim();
-  const states = Object.fromEntries(["queued", "running", "completed", "stopped", "failed", "cancelled"].map((state) => [state, of(state)]));
+  const states = Object.fromEntries(["queued", "running", "completed", "stopped", "failed",
+    "cancelled"].map((state) => [state, of(state)]));
   return {ink: of("ink"), soft: of("soft"), line: of("line"), card: of("card"), accent: of("accent"), states, dark: isDark(),
     colours: isDark() ? DARK : LIGHT, symbols: SYMBOLS, scale: isDark() ? VIRIDIS.slice(2) : VIRIDIS.slice(0, 8)};
 }
@@ -25,22 +26,27 @@ export function rows(title, entries) {
 
 function base(theme) {
   return {
-    animation: false, backgroundColor: "transparent", color: theme.colours, textStyle: {color: theme.ink, fontFamily: "system-ui, DejaVu Sans, sans-serif"},
-    tooltip: {confine: true, backgroundColor: theme.card, borderColor: theme.line, textStyle: {color: theme.ink, fontSize: 13}, padding: [6, 9]},
-    grid: {left: 12, right: 18, top: 34, bottom: 12, containLabel: true}, legend: {textStyle: {color: theme.ink}, inactiveColor: theme.soft, itemWidth: 16, itemHeight: 10, type: "scroll", pageTextStyle: {color: theme.ink}, pageIconColor: theme.accent, top: 0},
+    animation: false, backgroundColor: "transparent", color: theme.colours,
+    textStyle: {color: theme.ink, fontFamily: "system-ui, DejaVu Sans, sans-serif"},
+    tooltip: {confine: true, backgroundColor: theme.card, borderColor: theme.line, textStyle: {color: theme.ink, fontSize: 13},
+      padding: [6, 9]},
+    grid: {left: 12, right: 18, top: 34, bottom: 12, containLabel: true}, legend: {textStyle: {color: theme.ink}, inactiveColor: theme.soft,
+      itemWidth: 16, itemHeight: 10, type: "scroll", pageTextStyle: {color: theme.ink}, pageIconColor: theme.accent, top: 0},
   };
 }
 
 // An axis in the theme's colours.
 export function axis(theme, more) {
   return {nameTextStyle: {color: theme.soft}, axisLine: {lineStyle: {color: theme.soft}}, axisTick: {lineStyle: {color: theme.soft}},
-    axisLabel: {color: theme.soft, hideOverlap: true, ...more.axisLabel}, splitLine: {lineStyle: {color: theme.line}}, ...more, ...(more.axisLabel ? {axisLabel: {color: theme.soft, hideOverlap: true, ...more.axisLabel}} : {})};
+    axisLabel: {color: theme.soft, hideOverlap: true, ...more.axisLabel}, splitLine: {lineStyle: {color: theme.line}}, ...more,
+    ...(more.axisLabel ? {axisLabel: {color: theme.soft, hideOverlap: true, ...more.axisLabel}} : {})};
 }
 
 function merge(theme, option) {
   const from = base(theme);
   const merged = {...from, ...option};
-  for (const key of ["tooltip", "legend", "grid"]) if (option[key] && !Array.isArray(option[key])) merged[key] = {...from[key], ...option[key]};
+  for (const key of ["tooltip", "legend", "grid"]) if (option[key] && !Array.isArray(option[key]))
+    merged[key] = {...from[key], ...option[key]};
   if (!option.legend) delete merged.legend;
   if (!option.xAxis) delete merged.grid;
   if (option.tooltip === null) delete merged.tooltip;
@@ -63,8 +69,12 @@ export class Plot {
     this.area = h("div", {class: "plot-area"}, this.canvas, this.message);
     this.saver = [h("button", {type: "button", class: "quiet", title: `${title} as PNG`, onclick: () => this.savePng()}, "PNG"),
       h("button", {type: "button", class: "quiet", title: `${title} as SVG`, onclick: () => this.saveSvg()}, "SVG")];
-    this.element = h("section", {class: wide ? "card wide" : "card", "data-plot": name}, h("div", {class: "plot-head"}, h("h2", {}, title), controls, h("span", {class: "savers"}, this.saver)), this.area, this.note);
-    this.eyes = new IntersectionObserver((entries) => { this.visible = entries.at(-1).isIntersecting; if (this.visible && this.dirty) this.show(); }, {rootMargin: "300px"});
+    this.element = h("section", {class: wide ? "card wide" : "card", "data-plot": name},
+      h("div", {class: "plot-head"}, h("h2", {}, title), controls, h("span", {class: "savers"}, this.saver)), this.area, this.note);
+    this.eyes = new IntersectionObserver((entries) => {
+      this.visible = entries.at(-1).isIntersecting;
+      if (this.visible && this.dirty) this.show();
+    }, {rootMargin: "300px"});
     this.eyes.observe(this.element);
     this.sizes = new ResizeObserver(() => this.resize());
     this.sizes.observe(this.area);
@@ -110,7 +120,8 @@ export class Plot {
   }
 
   savePng() {
-    download(`${this.fileName()}.png`, this.chart.getDataURL({pixelRatio: 2, backgroundColor: palette().card, excludeComponents: ["toolbox"]}));
+    download(`${this.fileName()}.png`,
+      this.chart.getDataURL({pixelRatio: 2, backgroundColor: palette().card, excludeComponents: ["toolbox"]}));
   }
 
   svg() {

@@ -18,7 +18,8 @@ export function h(tag, properties, ...children) {
 export function put(element, ...children) {
   const held = document.activeElement !== element && element.contains(document.activeElement) ? document.activeElement : null;
   const name = (one) => one.getAttribute("aria-label") || one.title || one.getAttribute("href") || one.textContent;
-  const alike = (one) => [...element.querySelectorAll(one.tagName)].filter((other) => name(other) === name(one)), place = held ? alike(held).indexOf(held) : 0;
+  const alike = (one) => [...element.querySelectorAll(one.tagName)].filter((other) => name(other) === name(one)),
+    place = held ? alike(held).indexOf(held) : 0;
   element.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
   if (held && !held.isConnected) alike(held)[place]?.focus({preventScroll: true});
   return element;
@@ -35,7 +36,8 @@ export function num(value, digits = 5) {
   if (typeof value !== "number") return typeof value === "string" ? value : JSON.stringify(value);
   if (Number.isInteger(value) && Math.abs(value) < 1e6) return String(value);
   const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(Math.min(3, digits - 1)).replace(/\.?0+e/, "e").replace("e+", "e");
+  if (size !== 0 && (size < 1e-3 || size >= 1e6))
+    return value.toExponential(Math.min(3, digits - 1)).replace(/\.?0+e/, "e").replace("e+", "e");
   return String(Number(value.toPrecision(digits)));
 }
 

@@ -23,7 +23,10 @@ export class ParallelHover {
     pointer.on("mousemove", (event) => this.move(event.offsetX, event.offsetY, event.event));
     pointer.on("globalout", () => this.hide());
     pointer.on("mousedown", (event) => { this.down = [event.offsetX, event.offsetY]; });
-    pointer.on("mouseup", (event) => { if (this.found && this.down && Math.hypot(event.offsetX - this.down[0], event.offsetY - this.down[1]) < 3 && !this.onAxis(event.offsetX)) this.open(this.found); });
+    pointer.on("mouseup", (event) => {
+      if (this.found && this.down && Math.hypot(event.offsetX - this.down[0], event.offsetY - this.down[1]) < 3
+        && !this.onAxis(event.offsetX)) this.open(this.found);
+    });
   }
 
   forget() { this.lines = null; this.hide(); }
@@ -62,7 +65,8 @@ export class ParallelHover {
     if (best < 0) { this.hide(); return; }
     if (this.found !== trials[best]) {
       this.found = trials[best];
-      this.line.setAttribute("points", x.map((at, one) => [at, y[best * n + one]]).filter(([, at]) => !Number.isNaN(at)).map((pair) => pair.join(",")).join(" "));
+      this.line.setAttribute("points",
+        x.map((at, one) => [at, y[best * n + one]]).filter(([, at]) => !Number.isNaN(at)).map((pair) => pair.join(",")).join(" "));
       this.tip.replaceChildren(trialTip(this.study, this.found));
     }
     this.tip.hidden = false;

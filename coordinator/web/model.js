@@ -53,7 +53,8 @@ function makeAxis(name, parameter, trials, fallback) {
     const labels = [...seen.keys()];
     return {name, kind: "category", labels, distinct: labels.length, at: (trial) => seen.get(label(of(trial))) ?? NaN};
   }
-  const drawn = parameter && (parameter.distribution || "min" in parameter); // how it is drawn says how it is shown; of a list or what nobody described, its range
+  // how it is drawn says how it is shown; of a list or what nobody described, its range
+  const drawn = parameter && (parameter.distribution || "min" in parameter);
   const log = min > 0 && (drawn ? isLog(parameter) : max / min >= 100);
   return {name, kind: log ? "log" : "linear", labels: null, min, max, distinct: seen.size, planned,
     at: (trial) => of(trial) ?? NaN};
@@ -82,12 +83,15 @@ export class Study {
   async load() {
     const signal = this.stopped.signal;
     this.told = new Set();
-    const [sweep, first] = await Promise.all([get(`/v1/sweeps/${this.id}`, {signal}), get(`/v1/sweeps/${this.id}/trials?limit=200`, {signal})]); // few, so that the first plot is there soon
+    // few, so that the first plot is there soon
+    const [sweep, first] = await Promise.all([get(`/v1/sweeps/${this.id}`, {signal}),
+      get(`/v1/sweeps/${this.id}/trials?limit=200`, {signal})]);
     this.sweep = this.newer || sweep;
     this.take(first.items.filter((trial) => !this.told.has(trial.id)));
     this.ready = true;
     this.tell();
-    if (first.next) this.cursor = await pages(`/v1/sweeps/${this.id}/trials`, (items) => { this.take(items.filter((trial) => !this.told.has(trial.id))); this.changed(); }, {after: first.next, signal});
+    if (first.next) this.cursor = await pages(`/v1/sweeps/${this.id}/trials`,
+      (items) => { this.take(items.filter((trial) => !this.told.has(trial.id))); this.changed(); }, {after: first.next, signal});
     this.loaded = true;
     this.told = null;
     this.tell();
@@ -153,8 +157,10 @@ export class Study {
 
   async refreshOpen(signal) {
     const open = new Set(this.trials.filter((trial) => !isEnded(trial)).map((trial) => trial.id));
-    this.cursor = await pages(`/v1/sweeps/${this.id}/trials`, (items) => { for (const item of items) open.delete(item.id); this.take(items); }, {after: this.cursor, signal});
-    await pages(`/v1/sweeps/${this.id}/trials?state=running`, (items) => { for (const item of items) open.delete(item.id); this.take(items); }, {signal});
+    this.cursor = await pages(`/v1/sweeps/${this.id}/trials`,
+      (items) => { for (const item of items) open.delete(item.id); this.take(items); }, {after: this.cursor, signal});
+    await pages(`/v1/sweeps/${this.id}/trials?state=running`,
+      (items) => { for (const item of items) open.delete(item.id); this.take(items); }, {signal});
     for (const id of [...open].slice(0, 50)) this.take([await get(`/v1/trials/${id}`, {signal})]);
     this.changed();
   }
@@ -207,7 +213,8 @@ export class Study {
       const spec = this.parameters, names = new Set(Object.keys(spec));
       for (const trial of this.trials) for (const name of Object.keys(flat(trial))) names.add(name);
       const conditional = new Set((this.sweep.spec.conditions || []).map((one) => one.parameter));
-      return [...names].map((name) => makeAxis(name, spec[name], this.trials, conditional.has(name) ? undefined : spec[name]?.default)).filter((axis) => axis.distinct > 1);
+      return [...names].map((name) => makeAxis(name, spec[name], this.trials, conditional.has(name) ? undefined : spec[name]?.default))
+        .filter((axis) => axis.distinct > 1);
     });
   }
 
@@ -223,7 +230,8 @@ export class Study {
     const ended = counts.completed + counts.stopped + counts.failed + counts.cancelled, all = ended + counts.queued + counts.running;
     if (this.sweep.state === "finished" || this.sweep.state === "cancelled") return {ended, total: all};
     let total = cap;
-    if (!total && stage?.before) total = [...stage.before, stage].reduce((sum, one) => sum === null || (one.total ?? null) === null ? null : sum + one.total, 0);
+    if (!total && stage?.before)
+      total = [...stage.before, stage].reduce((sum, one) => sum === null || (one.total ?? null) === null ? null : sum + one.total, 0);
     return {ended, total: total ? Math.max(total, all) : null};
   }
 }
@@ -249,7 +257,8 @@ export function elsewhere(trial) {
   const p = trial?.proposal;
   if (p?.source === "import") return "It was not run here: it was evaluated elsewhere and imported.";
   if (p?.source !== "warm_start") return "";
-  return p.sweep ? `It was not run here: the warm start brought trial ${p.number} of sweep ${p.sweep}.` : "It was not run here: the sweep's warm start told its value.";
+  return p.sweep ? `It was not run here: the warm start brought trial ${p.number} of sweep ${p.sweep}.`
+    : "It was not run here: the sweep's warm start told its value.";
 }
 
 export function whyProposed(trial, study) {
@@ -262,12 +271,19 @@ export function whyProposed(trial, study) {
   if (p.why) words.push(sentence(p.why));
   if (typeof p.mean === "number") {
     words.push(`The model predicted ${study?.metricName || "the metric"} of ${num(p.mean)} ± ${num(p.sd, 2)}` +
-      (typeof trial.value === "number" ? `; it became ${num(trial.value)}${p.sd > 0 ? ` (${num((trial.value - p.mean) / p.sd, 2)} standard deviations off)` : ""}.` : "."));
+      (typeof trial.value === "number"
+        ? `; it became ${num(trial.value)}${p.sd > 0 ? ` (${num((trial.value - p.mean) / p.sd, 2)} standard deviations off)` : ""}.`
+        : "."));
   }
   if (typeof p.log_ei === "number") words.push(`The expected improvement, as a logarithm: ${num(p.log_ei, 3)}.`);
-  if (p.length_scales) words.push(`The model's length scales, as shares of the ranges; the shorter, the more it matters: ${Object.entries(flat({params: p.length_scales})).sort((a, b) => a[1] - b[1]).map(([name, value]) => `${name} ${num(value, 3)}`).join(", ")}.`);
-  const known = new Set(["source", ...(p.source === "warm_start" ? ["sweep", "trial", "number"] : []), "factor", "level", "index", "why", "mean", "sd", "of", "repeat", "log_ei", "length_scales"]);
-  for (const [key, value] of Object.entries(flat({params: p}))) if (!known.has(key.split(".")[0])) words.push(`${key.replaceAll("_", " ")}: ${num(value)}`);
+  if (p.length_scales) words.push(
+    "The model's length scales, as shares of the ranges; the shorter, the more it matters: "
+    + `${Object.entries(flat({params: p.length_scales})).sort((a, b) => a[1] - b[1])
+      .map(([name, value]) => `${name} ${num(value, 3)}`).join(", ")}.`);
+  const known = new Set(["source", ...(p.source === "warm_start" ? ["sweep", "trial", "number"] : []), "factor", "level", "index", "why",
+    "mean", "sd", "of", "repeat", "log_ei", "length_scales"]);
+  for (const [key, value] of Object.entries(flat({params: p}))) if (!known.has(key.split(".")[0]))
+    words.push(`${key.replaceAll("_", " ")}: ${num(value)}`);
   return words;
 }
 
@@ -277,7 +293,8 @@ export function makeFilter(text) {
     const colon = word.match(/^(state|stage|worker|source|reason):(.*)$/i);
     if (colon) {
       const [, key, wanted] = colon;
-      return (trial) => String(key === "source" ? trial.proposal?.source : key === "stage" ? trial.stage + 1 : trial[key] ?? "").toLowerCase().startsWith(wanted.toLowerCase());
+      return (trial) => String(key === "source" ? trial.proposal?.source : key === "stage" ? trial.stage + 1 : trial[key] ?? "")
+        .toLowerCase().startsWith(wanted.toLowerCase());
     }
     const compare = word.match(/^([^<>=!]+)(<=|>=|!=|=|<|>)(.+)$/);
     if (compare) {
@@ -287,11 +304,13 @@ export function makeFilter(text) {
         if (value === undefined || value === null) return false;
         if (operator === "=") return typeof value === "number" ? value === number : label(value) === wanted;
         if (operator === "!=") return typeof value === "number" ? value !== number : label(value) !== wanted;
-        return operator === "<" ? value < number : operator === ">" ? value > number : operator === "<=" ? value <= number : value >= number;
+        return operator === "<" ? value < number : operator === ">" ? value > number : operator === "<=" ? value <= number
+          : value >= number;
       };
     }
     const plain = word.toLowerCase();
-    return (trial) => `${trial.number} ${trial.id} ${trial.state} ${trial.worker || ""} ${trial.reason || ""} ${trial.proposal?.source || ""} ${JSON.stringify(trial.params)}`.toLowerCase().includes(plain);
+    return (trial) => [trial.number, trial.id, trial.state, trial.worker || "", trial.reason || "", trial.proposal?.source || "",
+      JSON.stringify(trial.params)].join(" ").toLowerCase().includes(plain);
   });
   return (trial) => tests.every((test) => test(trial));
 }

@@ -54,7 +54,8 @@ export function locate(text) {
 
 // Where JSON text breaks off: the place of the first character that cannot stand there. (Not every browser's message tells it.)
 export function jsonFault(text) {
-  const token = /\s*(?:("(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null)|([{}[\],:]))/y;
+  const string = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/, number = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/;
+  const token = new RegExp(`\\s*(?:(${string.source}|${number.source}|true|false|null)|([{}[\\],:]))`, "y");
   const open = [];
   let wanted = "value"; // value, key, ":" or "next" (a comma or the end of what is open)
   for (let at = 0; ; at = token.lastIndex) {
@@ -64,12 +65,18 @@ export function jsonFault(text) {
     const [, scalar, sign] = found, start = token.lastIndex - (scalar ?? sign).length, inside = open.at(-1);
     const after = () => { wanted = open.length ? "next" : "end"; };
     if (wanted === "value" && scalar) after();
-    else if ((wanted === "value" || wanted === "first") && (sign === "{" || sign === "[")) { open.push(sign); wanted = sign === "{" ? "firstKey" : "first"; }
+    else if ((wanted === "value" || wanted === "first") && (sign === "{" || sign === "[")) {
+      open.push(sign);
+      wanted = sign === "{" ? "firstKey" : "first";
+    }
     else if (wanted === "first" && scalar) after();
     else if ((wanted === "key" || wanted === "firstKey") && scalar?.[0] === "\"") wanted = ":";
     else if (wanted === ":" && sign === ":") wanted = "value";
     else if (wanted === "next" && sign === ",") wanted = inside === "{" ? "key" : "value";
-    else if ((wanted === "next" || wanted === "first" || wanted === "firstKey") && sign === (inside === "{" ? "}" : "]")) { open.pop(); after(); }
+    else if ((wanted === "next" || wanted === "first" || wanted === "firstKey") && sign === (inside === "{" ? "}" : "]")) {
+      open.pop();
+      after();
+    }
     else return start;
   }
 }
@@ -102,11 +109,14 @@ const EXAMPLE = `{
 // What was typed as JSON text, and where each value stands: {json, places}. Throws with an offset where it can be told.
 function readSpec(text) {
   if (!/^\s*[{[]/.test(text)) {
-    try { return readYaml(text); } catch (error) { throw Object.assign(new Error(`This cannot be read: ${error.message}.`), {offset: error.offset ?? NaN}); }
+    try {
+      return readYaml(text);
+    } catch (error) { throw Object.assign(new Error(`This cannot be read: ${error.message}.`), {offset: error.offset ?? NaN}); }
   }
   try { JSON.parse(text); } catch {
     const offset = jsonFault(text), found = text.slice(offset).match(/^(?:[\w.+-]+|.)/)?.[0];
-    throw Object.assign(new Error(found ? `This is not JSON from “${found}” on.` : "This is not JSON: it ends too early."), {offset: Math.max(0, Math.min(offset, text.length - 1))});
+    throw Object.assign(new Error(found ? `This is not JSON from “${found}” on.` : "This is not JSON: it ends too early."),
+      {offset: Math.max(0, Math.min(offset, text.length - 1))});
   }
   return {json: text, places: locate(text)};
 }
@@ -114,33 +124,43 @@ function readSpec(text) {
 // A spec to write or change. send(JSON text) asks the server; faults that it finds below `prefix` are marked where they are.
 export function specDialog({title, text, verb, note, send, prefix = ""}) {
   return dialog(title, (close) => {
-    const area = h("textarea", {spellcheck: false, "aria-label": "Spec as JSON or YAML", wrap: "off"}), gutter = h("pre", {"aria-hidden": "true"}), list = h("ul", {class: "faults"}), summary = h("p", {class: "error summary", role: "alert"});
+    const area = h("textarea", {spellcheck: false, "aria-label": "Spec as JSON or YAML", wrap: "off"}),
+      gutter = h("pre", {"aria-hidden": "true"}), list = h("ul", {class: "faults"}),
+      summary = h("p", {class: "error summary", role: "alert"});
     const button = h("button", {type: "button", class: "primary", onclick: submit}, verb);
     area.value = text;
     area.setSelectionRange(0, 0);
     let marked = new Map(); // line → true
-    const number = () => put(gutter, area.value.split("\n").map((_, place) => marked.has(place) ? h("b", {}, `${place + 1}`) : `${place + 1}`).flatMap((one) => [one, "\n"]));
+    const number = () => put(gutter, area.value.split("\n")
+      .map((_, place) => marked.has(place) ? h("b", {}, `${place + 1}`) : `${place + 1}`).flatMap((one) => [one, "\n"]));
     area.addEventListener("input", () => { marked = new Map(); number(); });
     area.addEventListener("scroll", () => { gutter.scrollTop = area.scrollTop; });
     const lineOf = (offset) => area.value.slice(0, offset).split("\n").length - 1;
-    const go = ([start, end]) => { area.focus(); area.setSelectionRange(start, end); area.scrollTop = Math.max(0, lineOf(start) * 20 - 120); };
+    const go = ([start, end]) => {
+      area.focus();
+      area.setSelectionRange(start, end);
+      area.scrollTop = Math.max(0, lineOf(start) * 20 - 120);
+    };
 
     function show(error, places) {
       const faults = error.errors?.length ? error.errors : [];
       let first = null;
       marked = new Map();
-      summary.textContent = faults.length ? `${faults.length === 1 ? "One fault" : `${faults.length} faults`}; nothing was changed.` : error.message;
+      summary.textContent = faults.length ? `${faults.length === 1 ? "One fault" : `${faults.length} faults`}; nothing was changed.`
+        : error.message;
       const placed = faults.map((fault) => {
         const full = fault.pointer.startsWith(prefix) ? fault.pointer.slice(prefix.length) : fault.pointer;
         let pointer = full;
-        while (!places.has(pointer) && pointer) pointer = pointer.slice(0, pointer.lastIndexOf("/")); // a missing key: what it is missing in
+        // a missing key: what it is missing in
+        while (!places.has(pointer) && pointer) pointer = pointer.slice(0, pointer.lastIndexOf("/"));
         const place = places.get(pointer) || [0, 0];
         return {fault, full, place};
       }).sort((a, b) => a.place[0] - b.place[0]);
       first = placed[0]?.place;
       put(list, placed.map(({fault, full, place}) => {
         marked.set(lineOf(place[0]), true);
-        return h("li", {}, h("button", {type: "button", onclick: () => go(place)}, h("b", {}, `line ${lineOf(place[0]) + 1}`), " ", h("code", {}, full || "/"), ` ${fault.detail}`));
+        return h("li", {}, h("button", {type: "button", onclick: () => go(place)}, h("b", {}, `line ${lineOf(place[0]) + 1}`), " ",
+          h("code", {}, full || "/"), ` ${fault.detail}`));
       }));
       number();
       if (first) go(first);
@@ -173,11 +193,13 @@ export function specDialog({title, text, verb, note, send, prefix = ""}) {
 }
 
 export const createSweep = (text = EXAMPLE, title = "New sweep") => specDialog({title, text, verb: "Create",
-  note: "A sweep's spec as JSON or YAML; a Weights & Biases sweep means what it means there.", send: (json) => call("POST", "/v1/sweeps", json)});
+  note: "A sweep's spec as JSON or YAML; a Weights & Biases sweep means what it means there.",
+  send: (json) => call("POST", "/v1/sweeps", json)});
 
 // The merge patch that makes `after` of `before`, both JSON texts: what is the same is not sent, as somebody else may change it meanwhile.
 export function mergePatch(before, after) {
-  const places = [locate(before), locate(after)], isObject = (one) => one !== null && typeof one === "object" && !Array.isArray(one), old = JSON.parse(before), now = JSON.parse(after);
+  const places = [locate(before), locate(after)], isObject = (one) => one !== null && typeof one === "object" && !Array.isArray(one),
+    old = JSON.parse(before), now = JSON.parse(after);
   const member = (text, [start, end]) => text.slice(start, end).replace(/^"(?:[^"\\]|\\.)*"\s*:/, ""); // its value, as it was typed
   function patch(pointer, old, now) {
     const parts = Object.keys(old).filter((key) => !Object.hasOwn(now, key)).map((key) => `${JSON.stringify(key)}:null`);
@@ -201,27 +223,39 @@ export function mergePatch(before, after) {
 export async function sweepsPage(main, context) {
   const sweeps = new Map(), body = h("div", {});
   let gone = false, filter = "";
-  const fresh = h("button", {type: "button", class: "primary", onclick: async () => { const sweep = await createSweep(); if (sweep) location.hash = `#/sweep/${sweep.id}`; }}, "New sweep");
-  const search = h("input", {type: "search", class: "filter", placeholder: "Filter", "aria-label": "Filter", oninput: (event) => { filter = event.target.value.toLowerCase(); show(); }});
-  put(main, h("div", {class: "row head"}, h("h1", {}, "Sweeps"), h("span", {class: "grow"}), search, h("span", {class: "actions"}, fresh)), body);
+  const fresh = h("button", {type: "button", class: "primary",
+    onclick: async () => { const sweep = await createSweep(); if (sweep) location.hash = `#/sweep/${sweep.id}`; }}, "New sweep");
+  const search = h("input", {type: "search", class: "filter", placeholder: "Filter", "aria-label": "Filter",
+    oninput: (event) => { filter = event.target.value.toLowerCase(); show(); }});
+  put(main, h("div", {class: "row head"}, h("h1", {}, "Sweeps"), h("span", {class: "grow"}), search,
+    h("span", {class: "actions"}, fresh)), body);
 
   function line(sweep) {
     const study = new Study(sweep.id);
     study.sweep = sweep;
-    const {ended, total} = study.progress, at = sweep.stage?.count > 1 && sweep.state === "running" ? `stage ${sweep.stage.index + 1} of ${sweep.stage.count}: ${sweep.stage.method}` : sweep.method;
-    return h("tr", {class: "link", "data-id": sweep.id}, h("td", {}, h("a", {href: `#/sweep/${sweep.id}`}, sweep.name || sweep.id)), h("td", {}, pill(sweep.state)), h("td", {class: "hide-narrow"}, at),
-      h("td", {}, progressBar(study), h("span", {class: "soft"}, `${ended}${total ? ` of ${total}` : ""}${sweep.counts.failed ? `, ${sweep.counts.failed} failed` : ""}${sweep.eta_s ? `, ${duration(sweep.eta_s)} left` : ""}`)),
-      h("td", {class: "num"}, sweep.best ? [h("b", {}, num(sweep.best.value)), h("div", {class: "soft"}, study.metricName)] : "–"), h("td", {class: "hide-narrow"}, ago(sweep.created)));
+    const {ended, total} = study.progress, at = sweep.stage?.count > 1 && sweep.state === "running"
+      ? `stage ${sweep.stage.index + 1} of ${sweep.stage.count}: ${sweep.stage.method}` : sweep.method;
+    return h("tr", {class: "link", "data-id": sweep.id}, h("td", {}, h("a", {href: `#/sweep/${sweep.id}`}, sweep.name || sweep.id)),
+      h("td", {}, pill(sweep.state)), h("td", {class: "hide-narrow"}, at),
+      h("td", {}, progressBar(study), h("span", {class: "soft"},
+        `${ended}${total ? ` of ${total}` : ""}${sweep.counts.failed ? `, ${sweep.counts.failed} failed` : ""}`
+        + (sweep.eta_s ? `, ${duration(sweep.eta_s)} left` : ""))),
+      h("td", {class: "num"}, sweep.best ? [h("b", {}, num(sweep.best.value)), h("div", {class: "soft"}, study.metricName)] : "–"),
+      h("td", {class: "hide-narrow"}, ago(sweep.created)));
   }
 
   function show() {
     if (gone) return;
-    const list = [...sweeps.values()].filter((one) => !filter || `${one.name} ${one.id} ${one.state} ${one.method}`.toLowerCase().includes(filter)).reverse();
+    const list = [...sweeps.values()].filter((one) => !filter || `${one.name} ${one.id} ${one.state} ${one.method}`.toLowerCase()
+      .includes(filter)).reverse();
     if (!sweeps.size) {
-      put(body, h("section", {class: "card empty"}, h("h2", {}, "No sweep yet"), h("p", {}, "Create one here, or with sweepctl:"), h("pre", {}, `sweepctl --server ${location.origin} create sweep.yaml`)));
+      put(body, h("section", {class: "card empty"}, h("h2", {}, "No sweep yet"), h("p", {}, "Create one here, or with sweepctl:"),
+        h("pre", {}, `sweepctl --server ${location.origin} create sweep.yaml`)));
       return;
     }
-    put(body, h("section", {class: "card scroll"}, h("table", {class: "sweeps"}, h("thead", {}, h("tr", {}, h("th", {}, "name"), h("th", {}, "state"), h("th", {class: "hide-narrow"}, "method"), h("th", {}, "trials"), h("th", {class: "num"}, "best"), h("th", {class: "hide-narrow"}, "created"))),
+    put(body, h("section", {class: "card scroll"}, h("table", {class: "sweeps"},
+      h("thead", {}, h("tr", {}, h("th", {}, "name"), h("th", {}, "state"), h("th", {class: "hide-narrow"}, "method"),
+        h("th", {}, "trials"), h("th", {class: "num"}, "best"), h("th", {class: "hide-narrow"}, "created"))),
       h("tbody", {}, list.map(line)))));
   }
 
@@ -243,12 +277,14 @@ export async function sweepsPage(main, context) {
   let timer = null;
   const later = throttle(show, 400);
   const unfollow = stream("/v1/events", (type, data) => {
-    if (type === "sweep") { sweeps.set(data.id, data); later(); } else if (type === "deleted" && sweeps.delete(data.sweep)) later(); else if (type === "reset") load();
+    if (type === "sweep") { sweeps.set(data.id, data); later(); } else if (type === "deleted" && sweeps.delete(data.sweep)) later();
+    else if (type === "reset") load();
   }, (state) => {
     if (gone) return;
     context.live(state === "live" ? "live" : state === "none" ? "polling" : "off");
     if (state === "live") load();
-    if (state === "none") timer ??= setInterval(async () => { if (!document.hidden) context.live(await load() ? "polling" : "off"); }, 3000);
+    if (state === "none")
+      timer ??= setInterval(async () => { if (!document.hidden) context.live(await load() ? "polling" : "off"); }, 3000);
   });
   return () => { gone = true; unfollow(); clearInterval(timer); };
 }

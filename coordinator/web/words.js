@@ -11,21 +11,31 @@ function ofat(study, stage, noise) {
   const impacts = ranked(stage).filter((one) => one.low !== null);
   if (!impacts.length) return [];
   const [first, ...others] = impacts, lost = noise === null ? [] : impacts.filter((one) => one.impact <= 2 * noise);
-  const words = [`${first.parameter} moved ${study.metricName} most: by ${num(first.impact, 3)}, between ${num(first.low, 4)} and ${num(first.high, 4)}.`];
-  if (others.length) words.push(`Then ${list(others.slice(0, 4).map((one) => `${one.parameter} (${num(one.impact, 3)})`))}${others.length > 4 ? `, and ${count(others.length - 4, "other")} less` : ""}.`);
-  if (lost.length) words.push(`Of ${list(lost.map((one) => one.parameter))} the effect is no larger than the noise between trials (± ${num(noise, 2)}) explains.`);
+  const words = [`${first.parameter} moved ${study.metricName} most: by ${num(first.impact, 3)}, `
+    + `between ${num(first.low, 4)} and ${num(first.high, 4)}.`];
+  if (others.length) words.push(
+    `Then ${list(others.slice(0, 4).map((one) => `${one.parameter} (${num(one.impact, 3)})`))}`
+    + `${others.length > 4 ? `, and ${count(others.length - 4, "other")} less` : ""}.`);
+  if (lost.length) words.push(
+    `Of ${list(lost.map((one) => one.parameter))} the effect is no larger than the noise between trials (± ${num(noise, 2)}) explains.`);
   return words;
 }
 
 // Why a stage varies what it varies: the ranking of the OFAT stage before it.
 function selected(study, stage, all) {
   if (!stage.selected?.length) return [];
-  const before = all.filter((one) => one.index < stage.index && one.impacts).at(-1), impacts = ranked(before), of = new Map(impacts.map((one) => [one.parameter, one.impact]));
+  const before = all.filter((one) => one.index < stage.index && one.impacts).at(-1), impacts = ranked(before),
+    of = new Map(impacts.map((one) => [one.parameter, one.impact]));
   const next = impacts.find((one) => !stage.selected.includes(one.parameter));
   if (!impacts.length) return [`It varies ${list(stage.selected)}.`];
-  if (impacts.every((one) => one.low === null)) return [`It varies ${list(stage.selected)}, by their order: no trial of stage ${before.index + 1} has a value that could rank them.`];
-  const words = [`It varies ${list(stage.selected.map((name) => of.has(name) ? `${name} (${num(of.get(name), 3)})` : name))}: of what it can vary these had the largest impact in stage ${before.index + 1}.`];
-  if (next) words.push(`${next.parameter} (${num(next.impact, 3)})${impacts.length - stage.selected.length > 1 ? " and those below it stay" : " stays"} at the baseline.`);
+  if (impacts.every((one) => one.low === null))
+    return [`It varies ${list(stage.selected)}, by their order: no trial of stage ${before.index + 1} has a value that could rank them.`];
+  const words = [
+    `It varies ${list(stage.selected.map((name) => of.has(name) ? `${name} (${num(of.get(name), 3)})` : name))}: `
+    + `of what it can vary these had the largest impact in stage ${before.index + 1}.`];
+  if (next) words.push(
+    `${next.parameter} (${num(next.impact, 3)})`
+    + `${impacts.length - stage.selected.length > 1 ? " and those below it stay" : " stays"} at the baseline.`);
   return words;
 }
 
@@ -38,7 +48,9 @@ function gained(study, stage) {
   }
   if (!best) return [];
   const gain = before ? study.maximize ? best.value - before.value : before.value - best.value : null;
-  return [`The best of its ${count(n, "trial")} is number ${best.number} with ${num(best.value)}${gain === null ? "" : gain > 0 ? `, ${num(gain, 3)} better than anything before it` : `; ${num(before.value)} from stage ${before.stage + 1} stays the best`}.`];
+  const compared = gain === null ? "" : gain > 0 ? `, ${num(gain, 3)} better than anything before it`
+    : `; ${num(before.value)} from stage ${before.stage + 1} stays the best`;
+  return [`The best of its ${count(n, "trial")} is number ${best.number} with ${num(best.value)}${compared}.`];
 }
 
 function confirmed(stage) {
@@ -46,14 +58,18 @@ function confirmed(stage) {
   const one = finalists.find((candidate) => candidate.trial === winner);
   if (!one) return finalists.length ? [`${count(finalists.length, "configuration")} run again with fresh seeds.`] : [];
   const rest = finalists.filter((candidate) => candidate !== one && candidate.mean !== null);
-  return [`The winner is the configuration of trial ${winner}: ${num(one.mean)}${one.sd === null ? "" : ` ± ${num(one.sd, 2)}`} over ${count(one.n, "fresh trial")}${confidence === null ? "" : `, the best with a confidence of ${num(100 * confidence, 3)} %`}.`,
+  return [
+    `The winner is the configuration of trial ${winner}: ${num(one.mean)}${one.sd === null ? "" : ` ± ${num(one.sd, 2)}`} `
+    + `over ${count(one.n, "fresh trial")}${confidence === null ? "" : `, the best with a confidence of ${num(100 * confidence, 3)} %`}.`,
     ...(rest.length ? [`Against ${list(rest.map((candidate) => `trial ${candidate.trial} with ${num(candidate.mean)}`))}.`] : [])];
 }
 
 function failures(study, stage) {
-  const ended = study.trials.filter((trial) => trial.stage === stage.index && isEnded(trial)), failed = ended.filter((trial) => trial.state === "failed").length;
+  const ended = study.trials.filter((trial) => trial.stage === stage.index && isEnded(trial)),
+    failed = ended.filter((trial) => trial.state === "failed").length;
   if (!failed) return [];
-  return [failed === ended.length ? `${failed === 1 ? "Its one trial" : `All its ${failed} trials`} so far failed.` : `${failed} of its ${count(ended.length, "trial")} failed.`];
+  return [failed === ended.length ? `${failed === 1 ? "Its one trial" : `All its ${failed} trials`} so far failed.`
+    : `${failed} of its ${count(ended.length, "trial")} failed.`];
 }
 
 // Why nothing of a running sweep runs: workers, as the server lists them. "" where that is for a moment only.
@@ -64,7 +80,8 @@ export function waiting(sweep, workers) {
   if (!workers.length) return "It waits for the first worker.";
   if (!active.length) return "It waits: none of the workers is active.";
   if (!takers.length) return `No worker takes it; ${active[0].name}: ${whyNot(active[0])}.`;
-  return takers.every((worker) => worker.trials.length >= worker.slots) ? "It waits for a free slot: the workers are busy with other sweeps." : "";
+  return takers.every((worker) => worker.trials.length >= worker.slots)
+    ? "It waits for a free slot: the workers are busy with other sweeps." : "";
 }
 
 // Sentences about a stage that has begun; all: every such stage.

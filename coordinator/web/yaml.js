@@ -1,10 +1,11 @@
-// YAML as people write sweep files, turned into JSON text whose numbers stay as they were typed, and where every value stands. Mappings, lists,
-// both in lines and in brackets, quoted, plain and block texts; words and numbers as sweepctl reads them. Anchors and most tags are
+// YAML as people write sweep files, turned into JSON text whose numbers stay as they were typed, and where every value stands. Mappings,
+// lists, both in lines and in brackets, quoted, plain and block texts; words and numbers as sweepctl reads them. Anchors and most tags are
 // refused with their line: sweepctl create reads those.
 
 class Bad extends Error { constructor(message, offset) { super(message); this.offset = offset; } }
 
-const NULLS = /^(~|null|Null|NULL|)$/, TRUES = /^(true|True|TRUE|yes|Yes|YES|on|On|ON)$/, FALSES = /^(false|False|FALSE|no|No|NO|off|Off|OFF)$/;
+const NULLS = /^(~|null|Null|NULL|)$/, TRUES = /^(true|True|TRUE|yes|Yes|YES|on|On|ON)$/,
+  FALSES = /^(false|False|FALSE|no|No|NO|off|Off|OFF)$/;
 
 function plain(text, offset) {
   if (NULLS.test(text)) return "null";
@@ -17,7 +18,8 @@ function plain(text, offset) {
   if (/^0[0-7]+$/.test(digits)) return sign + parseInt(digits, 8);
   if (/^(0|[1-9]\d*)$/.test(digits)) return clean;
   const real = digits.match(/^(\d*)(?:\.(\d*))?(?:[eE]([-+]?\d+))?$/);
-  if (real && (real[1] || real[2])) return `${sign}${(real[1] || "0").replace(/^0+(?=\d)/, "")}.${real[2] || "0"}${real[3] ? `e${real[3]}` : ""}`;
+  if (real && (real[1] || real[2]))
+    return `${sign}${(real[1] || "0").replace(/^0+(?=\d)/, "")}.${real[2] || "0"}${real[3] ? `e${real[3]}` : ""}`;
   return JSON.stringify(text);
 }
 
@@ -30,14 +32,19 @@ export function readYaml(text) {
   const below = (pointer, key) => `${pointer}/${String(key).replaceAll("~", "~0").replaceAll("/", "~1")}`;
   const fail = (message) => { throw new Bad(message, at); };
   const blanks = () => { while (text[at] === " " || (text[at] === "\t" && column() > 0)) at++; };
-  const comment = () => { if (text[at] === "#" && (at === 0 || /\s/.test(text[at - 1]))) while (at < text.length && text[at] !== "\n") at++; };
+  const comment = () => {
+    if (text[at] === "#" && (at === 0 || /\s/.test(text[at - 1]))) while (at < text.length && text[at] !== "\n") at++;
+  };
   function next() { // to what comes next, on this line or a later one
     for (;;) {
       blanks();
       comment();
       if (text[at] === "\r") at++;
       if (text[at] === "\n") at++;
-      else if (column() === 0 && /^(---\s*(#.*)?$|%)/.test(rest().trimEnd())) { if (begun) fail("a second document begins here; one is expected"); at += rest().length; }
+      else if (column() === 0 && /^(---\s*(#.*)?$|%)/.test(rest().trimEnd())) {
+        if (begun) fail("a second document begins here; one is expected");
+        at += rest().length;
+      }
       else { if (text[at] === "\t") fail("lines are indented by spaces, not tabs"); return; }
     }
   }
@@ -53,7 +60,11 @@ export function readYaml(text) {
     if (at >= text.length) { at = from; fail("the quotes are never closed"); }
     at++;
     if (mark === "'") return value;
-    try { return JSON.parse(`"${value.replace(/\\x([\da-fA-F]{2})/g, "\\u00$1").replace(/\\([0 eav'])/g, (_, one) => ({0: "\\u0000", " ": " ", e: "\\u001b", a: "\\u0007", v: "\\u000b", "'": "'"})[one]).replaceAll("\t", "\\t")}"`); } catch { at = from; return fail("an escape that is none"); }
+    try {
+      const short = {0: "\\u0000", " ": " ", e: "\\u001b", a: "\\u0007", v: "\\u000b", "'": "'"};
+      value = value.replace(/\\x([\da-fA-F]{2})/g, "\\u00$1").replace(/\\([0 eav'])/g, (_, one) => short[one]).replaceAll("\t", "\\t");
+      return JSON.parse(`"${value}"`);
+    } catch { at = from; return fail("an escape that is none"); }
   }
 
   function flow(pointer) {
@@ -64,7 +75,8 @@ export function readYaml(text) {
       if (text[at] === close) { at++; break; }
       const from = at;
       if (open === "{") {
-        const key = /["']/.test(text[at]) ? quoted() : text.slice(at, at += text.slice(at).match(/^[^,{}[\]:\n]*(:(?![\s,{}[\]])[^,{}[\]:\n]*)*/)[0].length).trim();
+        const key = /["']/.test(text[at]) ? quoted()
+          : text.slice(at, at += text.slice(at).match(/^[^,{}[\]:\n]*(:(?![\s,{}[\]])[^,{}[\]:\n]*)*/)[0].length).trim();
         next();
         if (seen.has(key)) fail(`“${key}” is given twice`);
         seen.add(key);
@@ -120,7 +132,8 @@ export function readYaml(text) {
     }
     let end = lines.length;
     while (end && !lines[end - 1].trim()) end--;
-    const body = folds ? lines.slice(0, end).join("\n").replace(/([^\n])\n(?=[^\n ])/g, "$1 ").replace(/\n\n/g, "\n") : lines.slice(0, end).join("\n");
+    const body = folds ? lines.slice(0, end).join("\n").replace(/([^\n])\n(?=[^\n ])/g, "$1 ").replace(/\n\n/g, "\n")
+      : lines.slice(0, end).join("\n");
     return JSON.stringify(body + (keep[1] === "-" || !end ? "" : keep[1] === "+" ? "\n".repeat(lines.length - end + 1) : "\n"));
   }
 
