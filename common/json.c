@@ -160,6 +160,30 @@ char *json_canonical(const json_t *value) {
         return buf.data;
 }
 
+/* Allocates nothing: without memory another answer would be a wrong one. */
+bool json_same(const json_t *a, const json_t *b) {
+        const char *key;
+        json_t *member;
+        if (json_is_number(a) && json_is_number(b))
+                return json_number_value(a) == json_number_value(b);
+        if (!a || !b || json_typeof(a) != json_typeof(b))
+                return false;
+        if (json_is_array(a)) {
+                bool same = json_array_size(a) == json_array_size(b);
+                for (size_t i = 0; same && i < json_array_size(a); i++)
+                        same = json_same(json_array_get(a, i), json_array_get(b, i));
+                return same;
+        }
+        if (!json_is_object(a))
+                return json_equal(a, b);
+        if (json_object_size(a) != json_object_size(b))
+                return false;
+        json_object_foreach((json_t *)a, key, member)
+                if (!json_same(member, json_object_get(b, key)))
+                        return false;
+        return true;
+}
+
 json_t *json_number(double value, int prefer_integer) {
         if (prefer_integer && value == floor(value) && fabs(value) <= 9007199254740992.0)
                 return json_integer((json_int_t)value);

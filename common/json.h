@@ -25,6 +25,9 @@ void json_format_real(double value, char buf[static 32]);
 /* Canonical text: keys sorted, for comparing and hashing. The caller frees it. */
 char *json_canonical(const json_t *value);
 
+/* Equality as the contract sees it: 1 and 1.0 are the same value. Either may be NULL, which is equal to nothing. */
+bool json_same(const json_t *a, const json_t *b);
+
 /* An integer for whole numbers that fit 53 bits when prefer_integer, else a real. New reference. */
 json_t *json_number(double value, int prefer_integer);
 

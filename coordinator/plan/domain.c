@@ -128,30 +128,6 @@ bool domain_number(const struct opt_dim *dim, const json_t *choices, const json_
         return true;
 }
 
-/* Allocates nothing: without memory another answer would be a wrong one. */
-bool json_same(const json_t *a, const json_t *b) {
-        const char *key;
-        json_t *member;
-        if (json_is_number(a) && json_is_number(b))
-                return json_number_value(a) == json_number_value(b);
-        if (!a || !b || json_typeof(a) != json_typeof(b))
-                return false;
-        if (json_is_array(a)) {
-                bool same = json_array_size(a) == json_array_size(b);
-                for (size_t i = 0; same && i < json_array_size(a); i++)
-                        same = json_same(json_array_get(a, i), json_array_get(b, i));
-                return same;
-        }
-        if (!json_is_object(a))
-                return json_equal(a, b);
-        if (json_object_size(a) != json_object_size(b))
-                return false;
-        json_object_foreach((json_t *)a, key, member)
-                if (!json_same(member, json_object_get(b, key)))
-                        return false;
-        return true;
-}
-
 /* A deep copy in which whole reals have become integers; all of it, or NULL when out of memory: a part would be the key of another one. */
 static json_t *normalise(const json_t *value) {
         if (json_is_real(value))

@@ -20,8 +20,5 @@ json_t *domain_value(const struct opt_dim *dim, const json_t *choices, bool inte
 /* And back; false when the value is none of the dimension's (wrong type, unknown choice). */
 bool domain_number(const struct opt_dim *dim, const json_t *choices, const json_t *value, double *ret);
 
-/* Equality as the contract sees it: 1 and 1.0 are the same value. */
-bool json_same(const json_t *a, const json_t *b);
-
 /* One text for all ways to write the same configuration: keys sorted, whole numbers without a fraction. The caller frees. */
 char *config_key(const json_t *params);

@@ -27,7 +27,7 @@ struct factor {
 
 static size_t level_of(const struct factor *factor, const json_t *value) {
         size_t i = 0;
-        while (i < factor->n && !json_equal(json_array_get(factor->levels, i), value))
+        while (i < factor->n && !json_same(json_array_get(factor->levels, i), value))
                 i++;
         return i;
 }
@@ -76,7 +76,7 @@ static bool is_alike(const json_t *trial, const json_t *of_stage, const json_t *
                 for (size_t k = 0; k < n_factors; k++)
                         is_varied |= strcmp(factors[k].name, name) == 0;
                 const json_t *mine = json_get_dotted(json_object_get(trial, "params"), name), *held = json_get_dotted(json_object_get(of_stage, "params"), name);
-                if (!is_varied && (mine ? !held || !json_equal(mine, held) : held != NULL))
+                if (!is_varied && (mine || held) && !json_same(mine, held))
                         return false;
         }
         return true;

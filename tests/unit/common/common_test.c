@@ -99,6 +99,25 @@ static void json_text_keeps_order_and_canonical_sorts(void **state) {
         json_decref(value);
 }
 
+static void json_is_the_same_however_its_numbers_are_written(void **state) {
+        (void)state;
+        static const struct {
+                const char *a, *b;
+                bool same;
+        } cases[] = {{"1", "1.0", true},       {"{\"a\":[1,{\"b\":2.0}],\"c\":\"x\"}", "{\"c\":\"x\",\"a\":[1.0,{\"b\":2}]}", true},
+                     {"1", "\"1\"", false},   {"1", "true", false}, {"[1,2]", "[1]", false}, {"{\"a\":1}", "{\"b\":1}", false},
+                     {"1", "1.5", false},      {"null", "null", true}};
+        for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+                _cleanup_json_ json_t *a = NULL, *b = NULL;
+                assert_int_equal(json_read(cases[i].a, strlen(cases[i].a), &a, NULL), 0);
+                assert_int_equal(json_read(cases[i].b, strlen(cases[i].b), &b, NULL), 0);
+                assert_int_equal(json_same(a, b), cases[i].same);
+                assert_int_equal(json_same(b, a), cases[i].same);
+                assert_false(json_same(a, NULL));
+        }
+        assert_false(json_same(NULL, NULL));
+}
+
 static void dotted_paths_make_and_find_nested_objects(void **state) {
         (void)state;
         _cleanup_json_ json_t *object = json_object();
@@ -266,6 +285,7 @@ int main(void) {
                 cmocka_unit_test(json_refuses_duplicates_trailing_bytes_and_huge_numbers),
                 cmocka_unit_test(json_without_memory_is_neither_malformed_nor_another_number),
                 cmocka_unit_test(json_text_keeps_order_and_canonical_sorts),
+                cmocka_unit_test(json_is_the_same_however_its_numbers_are_written),
                 cmocka_unit_test(dotted_paths_make_and_find_nested_objects),
                 cmocka_unit_test(buffers_keep_their_cap_and_content_when_full),
                 cmocka_unit_test(times_survive_a_round_trip_and_nonsense_is_refused),
