@@ -36,12 +36,14 @@ static void tidy_real(char *text) {
 /* The lowest precision that reads back; without memory of its own, as a number must never become another one. Fifteen digits
  * serve almost every number that people write, so they are tried first; only subnormals are shorter than what %.15g gives. */
 void json_format_real(double value, char buf[static 32]) {
+        char text[32];
         for (int precision = fabs(value) < 2.3e-308 ? 1 : 15; precision <= 17; precision++) {
-                snprintf(buf, 32, "%.*g", precision, value);
-                if (strtod(buf, NULL) == value)
+                snprintf(text, sizeof text, "%.*g", precision, value);
+                if (strtod(text, NULL) == value)
                         break;
         }
-        tidy_real(buf);
+        tidy_real(text);
+        memcpy(buf, text, strlen(text) + 1);
 }
 
 /* Jansson's dump says only that its callback failed; what for is kept here. */
