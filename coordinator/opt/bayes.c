@@ -8,7 +8,8 @@
  *   is evident, expected improvement counts as far as one more trial would teach: else the search stays where trials were lucky.
  * - Trials of another sweep make a process of their own, whose mean guides the one of this sweep's trials as far as these
  *   bear it out (gp.h): alike tasks help at once, and what has nothing to do with this one, or says the opposite, does not harm.
- * - From 30 trials on (to 10 000) hyperparameters are those of all ended trials but the latest: they can be found while it runs (opt_prepare).
+ * - From 30 trials on (to 10 000) hyperparameters are those of all ended trials but the one that ended last: they can be found while trials
+ *   run, whichever ends next (opt_prepare).
  * - The cost is bounded: beyond 700 trials the best and the latest are kept, and hyperparameters are fitted on at
  *   most 100 of these.
  * - The same history gives the same proposal: what is remembered between calls could be computed again. */

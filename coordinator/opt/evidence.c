@@ -7,6 +7,7 @@
 
 #include "common/cleanup.h"
 #include "common/rng.h"
+#include "opt/memory.h"
 #include "opt/space.h"
 
 #define MAX_MODEL 700   /* ended trials in the posterior */
@@ -206,47 +207,6 @@ int evidence_condition(struct evidence *evidence, const double *theta, struct gp
 #define GROWTH 1.25        /* from one whole fit to the next */
 #define REFINE_STEPS 12
 
-/* Hyperparameters, by the trials and the space that they are of. */
-struct found {
-        uint64_t key; /* 0 = nothing */
-        size_t n_theta;
-        double *theta;
-};
-
-struct opt_memory {
-        struct found whole, refined, guide;
-};
-
-struct opt_memory *opt_memory_new(void) {
-        return calloc(1, sizeof(struct opt_memory));
-}
-
-void opt_memory_free(struct opt_memory *memory) {
-        if (memory) {
-                free(memory->whole.theta);
-                free(memory->refined.theta);
-                free(memory->guide.theta);
-        }
-        free(memory);
-}
-
-static bool recall(const struct found *found, uint64_t key, size_t n_theta, double *ret_theta) {
-        if (!found || found->key != key || found->n_theta != n_theta)
-                return false;
-        memcpy(ret_theta, found->theta, n_theta * sizeof *ret_theta);
-        return true;
-}
-
-static void remember(struct found *found, uint64_t key, size_t n_theta, const double *theta) {
-        double *copy = found ? realloc(found->theta, n_theta * sizeof *copy) : NULL;
-        if (!copy)
-                return; /* it still holds the old one */
-        found->theta = copy;
-        found->key = key;
-        found->n_theta = n_theta;
-        memcpy(copy, theta, n_theta * sizeof *copy);
-}
-
 /* The length at which the last whole fit was made. */
 static size_t last_whole_fit(size_t n) {
         size_t at = ALWAYS_BELOW;
@@ -272,28 +232,51 @@ static uint64_t history_key(const struct opt_space *space, const struct opt_hist
                         key = mix_double(key, members[i]);
         }
         for (size_t i = 0; i < history->n; i++) {
-                key = mix_double(key, history->trials[i].status == OPT_OBSERVED ? history->trials[i].y : NAN);
+                const struct opt_trial *trial = &history->trials[i];
+                key = mix_double(rng_mix(key ^ trial->ended), trial->status == OPT_OBSERVED ? trial->y : NAN);
                 for (size_t k = 0; k < space->n_dims; k++)
-                        key = mix_double(key, history->trials[i].x[k]);
+                        key = mix_double(key, trial->x[k]);
         }
         return key ? key : 1;
 }
 
-/* The first n ended trials, in order of creation. */
+/* The n trials that ended first, in order of creation. */
 struct beginning {
         struct opt_trial *trials;
         struct opt_history history;
         bool is_observed; /* any of them */
 };
 
+struct ending {
+        uint64_t ended;
+        size_t index;
+};
+
+static int compare_ending(const void *a, const void *b) {
+        const struct ending *x = a, *y = b;
+        if (x->ended != y->ended)
+                return x->ended < y->ended ? -1 : 1;
+        return (x->index > y->index) - (x->index < y->index);
+}
+
 static int begin(const struct opt_history *history, size_t n, struct beginning *ret) {
+        _cleanup_free_ struct ending *endings = malloc((history->n + 1) * sizeof *endings);
         struct opt_trial *trials = malloc((n + 1) * sizeof *trials);
-        if (!trials)
-                return -ENOMEM;
         *ret = (struct beginning){.trials = trials};
-        size_t count = 0;
-        for (size_t i = 0; i < history->n && count < n; i++)
+        if (!endings || !trials)
+                return -ENOMEM;
+        size_t n_ended = 0, count = 0;
+        bool is_ordered = true; /* one trial at a time, or an import */
+        for (size_t i = 0; i < history->n; i++)
                 if (history->trials[i].status != OPT_PENDING) {
+                        endings[n_ended++] = (struct ending){history->trials[i].ended, i};
+                        is_ordered &= n_ended == 1 || endings[n_ended - 2].ended <= endings[n_ended - 1].ended;
+                }
+        if (!is_ordered)
+                qsort(endings, n_ended, sizeof *endings, compare_ending);
+        const struct ending *last = n > 0 && n <= n_ended ? &endings[n - 1] : NULL;
+        for (size_t i = 0; last && i < history->n; i++)
+                if (history->trials[i].status != OPT_PENDING && compare_ending(&(struct ending){history->trials[i].ended, i}, last) <= 0) {
                         trials[count++] = history->trials[i];
                         ret->is_observed |= history->trials[i].status == OPT_OBSERVED;
                 }
@@ -325,10 +308,8 @@ static int refine(const struct evidence *evidence, uint64_t seed, double *theta)
         return r;
 }
 
-enum depth { WHOLE, REFINED };
-
 /* Hyperparameters of the first n ended trials: by a whole fit, or refined from the last whole fit before. */
-static int fit_first(enum depth depth, const struct evidence *like, const struct opt_space *space, const struct opt_history *history, size_t n, bool maximize,
+static int fit_first(enum memory_kind kind, const struct evidence *like, const struct opt_space *space, const struct opt_history *history, size_t n, bool maximize,
                      uint64_t seed, struct opt_memory *memory, double *theta) {
         size_t n_theta = space->n_dims + 2 + like->has_trend;
         __attribute__((cleanup(beginning_fini))) struct beginning first = {0};
@@ -338,19 +319,18 @@ static int fit_first(enum depth depth, const struct evidence *like, const struct
         if (!first.is_observed)
                 return GP_NOT_FITTED;
         uint64_t key = history_key(space, &first.history, maximize, seed) ^ like->guide_key;
-        struct found *found = !memory ? NULL : depth == WHOLE ? &memory->whole : &memory->refined;
-        if (recall(found, key, n_theta, theta))
+        if (memory_recall(memory, kind, key, n_theta, theta))
                 return 0;
-        if (depth == REFINED)
-                r = fit_first(WHOLE, like, space, &first.history, last_whole_fit(n), maximize, seed, memory, theta);
+        if (kind == MEMORY_REFINED)
+                r = fit_first(MEMORY_WHOLE, like, space, &first.history, last_whole_fit(n), maximize, seed, memory, theta);
         if (r != 0)
                 return r;
         __attribute__((cleanup(evidence_fini))) struct evidence evidence = {0};
         r = take_evidence(like, space, &first.history, maximize, &evidence);
         if (r == 0)
-                r = depth == WHOLE ? evidence_fit(&evidence, seed, theta) : refine(&evidence, seed, theta);
+                r = kind == MEMORY_WHOLE ? evidence_fit(&evidence, seed, theta) : refine(&evidence, seed, theta);
         if (r == 0)
-                remember(found, key, n_theta, theta);
+                memory_keep(memory, kind, key, n_theta, theta);
         return r;
 }
 
@@ -367,7 +347,7 @@ int evidence_fit_ahead(const struct evidence *like, const struct opt_space *spac
         _cleanup_free_ double *theta = malloc((space->n_dims + 3) * sizeof *theta);
         if (!theta)
                 return -ENOMEM;
-        return n < OPT_PREPARED_FROM || n > OPT_PREPARED_MAX ? 0 : fit_first(REFINED, like, space, history, n, maximize, seed, memory, theta);
+        return n < OPT_PREPARED_FROM || n > OPT_PREPARED_MAX ? 0 : fit_first(MEMORY_REFINED, like, space, history, n, maximize, seed, memory, theta);
 }
 
 int evidence_fit_growing(const struct evidence *evidence, const struct opt_space *space, const struct opt_history *history, bool maximize,
@@ -376,10 +356,13 @@ int evidence_fit_growing(const struct evidence *evidence, const struct opt_space
         if (n < ALWAYS_BELOW)
                 return evidence_fit(evidence, seed, theta);
         bool is_long = n - 1 > OPT_PREPARED_MAX;
-        int r = is_long ? fit_first(WHOLE, evidence, space, history, last_whole_fit(n), maximize, seed, memory, theta)
-                        : fit_first(REFINED, evidence, space, history, n - 1, maximize, seed, memory, theta);
+        uint64_t before = memory_count_kept(memory);
+        int r = is_long ? fit_first(MEMORY_WHOLE, evidence, space, history, last_whole_fit(n), maximize, seed, memory, theta)
+                        : fit_first(MEMORY_REFINED, evidence, space, history, n - 1, maximize, seed, memory, theta);
         if (r == 0 && is_long)
                 r = refine(evidence, seed, theta);
+        if (r == 0)
+                memory_note_proposal(memory, memory_count_kept(memory) == before);
         return r == GP_NOT_FITTED ? evidence_fit(evidence, seed, theta) : r;
 }
 
@@ -390,7 +373,6 @@ int evidence_fit_growing(const struct evidence *evidence, const struct opt_space
 int evidence_make_guide(struct evidence *evidence, const struct opt_space *space, const struct opt_history *foreign, bool maximize, uint64_t seed,
                         struct opt_memory *memory, struct gp **ret) {
         size_t n_theta = space->n_dims + 3;
-        struct found *found = memory ? &memory->guide : NULL;
         _cleanup_free_ double *theta = malloc(n_theta * sizeof *theta);
         int r = theta ? evidence_init(evidence, space, foreign) : -ENOMEM;
         if (r < 0)
@@ -399,10 +381,10 @@ int evidence_make_guide(struct evidence *evidence, const struct opt_space *space
         evidence->max_ended = MAX_GUIDE;
         evidence->guide_key = history_key(space, foreign, maximize, seed);
         r = evidence_choose(evidence, foreign, maximize);
-        if (r == 0 && !recall(found, evidence->guide_key, n_theta, theta)) {
+        if (r == 0 && !memory_recall(memory, MEMORY_GUIDE, evidence->guide_key, n_theta, theta)) {
                 r = evidence_fit(evidence, seed, theta);
                 if (r == 0)
-                        remember(found, evidence->guide_key, n_theta, theta);
+                        memory_keep(memory, MEMORY_GUIDE, evidence->guide_key, n_theta, theta);
         }
         return r == 0 ? evidence_condition(evidence, theta, ret) : r;
 }

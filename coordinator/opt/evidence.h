@@ -50,8 +50,8 @@ size_t evidence_pick(size_t n, size_t max, uint64_t seed, size_t *ret);
 /* Maximum a posteriori theta (gp_n_theta). 0, -ENOMEM, -ECANCELED, GP_NOT_FITTED; the same of those below. */
 int evidence_fit(const struct evidence *evidence, uint64_t seed, double *theta);
 
-/* The same for a growing history: a whole fit at some lengths of it only, of the trials that were there, and from its theta a few steps
- * for all but the latest of them, so that it can be done before that one ends (the posterior is of all; of more than OPT_PREPARED_MAX
+/* The same for a growing history: a whole fit at some lengths of it only, of the trials that had ended, and from its theta a few steps
+ * for all but the one that ended last, so that it can be done before that one ends, whichever it is (the posterior is of all; of more than OPT_PREPARED_MAX
  * the steps are for all, too). A function of the history alone: memory (may be NULL) only spares repeating it. */
 int evidence_fit_growing(const struct evidence *evidence, const struct opt_space *space, const struct opt_history *history, bool maximize,
                          uint64_t seed, struct opt_memory *memory, double *theta);

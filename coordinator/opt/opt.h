@@ -88,6 +88,7 @@ struct opt_trial {
                               the model sees it where it is, proposals stay inside */
         double y;          /* OPT_OBSERVED only; finite */
         enum opt_status status;
+        uint64_t ended;    /* among ends, a later one has a larger number; of equal ones the trial that was created later ended later */
         bool is_foreign;   /* of another sweep, whose metric may go another way: it guides proposals as far as own trials bear it out */
 };
 
@@ -110,11 +111,17 @@ struct opt_proposal {
         double acquisition; /* log expected improvement, less where there is noise that hides it */
 };
 
-/* What a series of proposals may keep between them to be quick: results of pure functions, found by their arguments, so that
- * proposals are the same without. One thread at a time. */
+/* What a series of proposals may keep between them to be quick: the last few results of pure functions, found by their arguments, so
+ * that proposals are the same without. One thread at a time. */
 struct opt_memory;
 struct opt_memory *opt_memory_new(void); /* NULL without memory */
 void opt_memory_free(struct opt_memory *memory);
+
+/* Proposals from OPT_PREPARED_FROM + 1 ended trials on, and how many of them had no hyperparameters to find. */
+struct opt_memory_use {
+        uint64_t proposals, ready;
+};
+struct opt_memory_use opt_memory_use(const struct opt_memory *memory); /* may be NULL */
 
 struct opt_bayes_options {
         bool maximize;

@@ -95,9 +95,12 @@ json_t *plan_snapshot(const struct plan *plan, size_t max) {
         for (size_t i = plan->n_trials > max ? plan->n_trials - max : 0; i < plan->n_trials; i++)
                 json_push(&trials, snapshot_trial(&plan->trials[i]));
         bool is_ready = plan->ready_params && plan->ready_version == plan->version;
-        return json_pack("{s:I, s:I, s:b, s:b, s:b, s:i, s:i, s:i, s:I, s:I, s:O?, s:O?, s:o}", "version", (json_int_t)plan->version, "evidence",
-                         (json_int_t)plan->evidence, "deferred", plan->load != NULL, "closed", plan->closed, "computing", plan->out != NULL,
+        const struct opt_memory_use *use = &plan->memory_use;
+        json_t *hyperparameters = json_pack("{s:I, s:I}", "proposals", (json_int_t)use->proposals, "ready", (json_int_t)use->ready);
+        return json_pack("{s:I, s:I, s:b, s:b, s:b, s:i, s:i, s:i, s:I, s:I, s:O?, s:O?, s:o, s:o}", "version", (json_int_t)plan->version,
+                         "evidence", (json_int_t)plan->evidence, "deferred", plan->load != NULL, "closed", plan->closed, "computing", plan->out != NULL,
                          "stage", (int)plan->stage, "allowed_stage", (int)plan->allowed_stage, "overtaken", (int)plan->n_stale, "trials_total",
                          (json_int_t)plan->n_all, "counted", (json_int_t)plan->n_counted, "ready_params", is_ready ? plan->ready_params : NULL,
-                         "ready_proposal", is_ready ? plan->ready_proposal : NULL, "trials", trials);
+                         "ready_proposal", is_ready ? plan->ready_proposal : NULL, "hyperparameters", hyperparameters,
+                         "trials", trials);
 }

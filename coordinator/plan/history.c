@@ -168,6 +168,7 @@ void plan_trial_state(struct plan *plan, uint64_t number, enum trial_state state
         if (was_ended != is_ended || trial->has_value != has_value || (has_value && trial->value != value)) {
                 plan->version++;
                 plan->evidence++;
+                trial->changed = ++plan->n_changes;
                 job_overtaken(plan);
         }
         trial->state = state;

@@ -25,6 +25,7 @@ struct plan_trial {
         bool has_value;
         bool is_foreign; /* run by another sweep */
         double value;
+        uint64_t changed; /* when it last ended, its value changed or it was taken back: counted in n_changes */
         json_t *params; /* owned reference */
 };
 
@@ -83,6 +84,7 @@ struct plan {
         json_t *by_key;   /* configuration key → index into trials of its first trial */
         uint64_t version; /* of the history; a job that computed on an older one is stale */
         uint64_t evidence; /* the same, of ended trials only */
+        uint64_t n_changes; /* of trials; what is fed after a restart gives them the same order */
         uint64_t n_all;     /* trials, also while they are in the store */
         uint64_t n_counted; /* proposed and enqueued, for run_cap */
 
@@ -94,6 +96,7 @@ struct plan {
 
         struct plan_points points;
         struct opt_memory *memory; /* goes with the job that is out, and comes back */
+        struct opt_memory_use memory_use; /* its, when it last came back */
         struct plan_job *out; /* being computed: of it only `stop` may be touched; NULL = none */
         bool is_awaited; /* somebody asked for what is being computed */
         uint64_t modelled_evidence; /* that a proposal was last computed for, ahead or not */

@@ -322,6 +322,7 @@ int job_add_evidence(struct plan *plan, struct plan_job *job, unsigned stage) {
                 job->trials[n++] = (struct opt_trial){
                         .x = x,
                         .y = trial.value,
+                        .ended = trial.changed,
                         .is_foreign = trial.is_foreign,
                         .status = trial.has_value ? OPT_OBSERVED : trial.state == TRIAL_FAILED ? OPT_FAILED : OPT_PENDING,
                 };
@@ -448,6 +449,7 @@ static json_t *params_of(const struct plan *plan, const struct plan_job *job) {
 static void take_memory(struct plan *plan, struct plan_job *job) {
         opt_memory_free(plan->memory);
         plan->memory = TAKE(job->memory);
+        plan->memory_use = opt_memory_use(plan->memory);
 }
 
 void plan_job_finish(struct plan *plan, struct plan_job *job) {

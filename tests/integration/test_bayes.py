@@ -1,5 +1,6 @@
 """The model-based method over HTTP: what it proposes depends on the history alone."""
 import itertools
+import random
 import time
 
 import pytest
@@ -22,33 +23,37 @@ def value(params):
     return (log10(params["lr"]) + 3) ** 2 + (params["x"] - 0.3) ** 2 + abs(params["n"] - 20) / 30 + (params["opt"] != "adam")
 
 
-def proposals(server, n, restart_every=None, env=None):
-    """Three trials at once; every fifth fails; the oldest ends first."""
+def proposals(server, n, restart_every=None, flight=3, seed=None):
+    """So many trials at once; every fifth fails. With a seed any of them ends next, else the oldest. Also: with how many of the modelled ones
+    hyperparameters had been found before."""
     study, open_trials, params = Study(server, method="bayes", parameters=SPACE, seed=9, run_cap=None, metric={"name": "loss"}), [], []
+    rng = random.Random(seed)
     for i in range(n):
         if restart_every and i % restart_every == restart_every - 1:
             server.restart(crash=True)
         trial = study.claim(wait_s=30)
         params.append(trial["params"])
         open_trials.append(trial)
-        if len(open_trials) == 3:
-            ended = open_trials.pop(0)
+        if len(open_trials) == flight:
+            ended = open_trials.pop(0 if seed is None else rng.randrange(flight))
             if ended["number"] % 5 == 0:
                 study.end(ended, "failed", reason="diverged")
             else:
                 study.end(ended, value=value(ended["params"]))
-    return params
+    return params, server.get(f"/v1/sweeps/{study.id}/snapshot")["plan"]["hyperparameters"]
 
 
-def test_a_coordinator_that_was_killed_proposes_what_it_would_have(server):
-    undisturbed = proposals(server, 45)
-    assert proposals(server, 45, restart_every=7) == undisturbed
+@pytest.mark.parametrize("flight, seed", [(3, None), (5, 1)])
+def test_a_coordinator_that_was_killed_proposes_what_it_would_have(server, flight, seed):
+    undisturbed, use = proposals(server, 45, flight=flight, seed=seed)
+    assert proposals(server, 45, restart_every=7, flight=flight, seed=seed)[0] == undisturbed
     assert min(value(params) for params in undisturbed) < 0.5
+    assert use["ready"] == use["proposals"] > 5, "found while trials ran, whichever ended next"
 
 
 def test_the_number_of_threads_changes_nothing(server, tmp_path):
     with Daemon(tmp_path, env={"OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "4"}) as other:
-        assert proposals(other, 40) == proposals(server, 40)
+        assert proposals(other, 40)[0] == proposals(server, 40)[0]
 
 
 def after_results(server, pause_s):

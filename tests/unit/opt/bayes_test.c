@@ -200,6 +200,74 @@ static void proposals_are_the_same_without_memory(void **state) {
         opt_memory_free(memory);
 }
 
+/* Four at a time, whose ends come out of order: whichever ends next, what was prepared serves it, and what is proposed is what it would be
+ * without; also where proposals are asked for twice. Where another trial ends before anybody prepared, something is left to find. */
+static void what_is_prepared_serves_whichever_trial_ends_next(void **state) {
+        (void)state;
+        struct study study = {.space = {.dims = plane, .n_dims = 2}};
+        struct opt_memory *memory = opt_memory_new();
+        struct rng rng;
+        double x[MAX_DIMS], y[MAX_DIMS];
+        size_t running[5], n_running = 0;
+        uint64_t n_ended = 0, n_unprepared = 0;
+        rng_init(&rng, 8, 0);
+        for (size_t n = 0; n < 90; n++) {
+                struct opt_history history = {study.trials, study.n};
+                struct opt_bayes_options options = {.seed = 4, .number = n + 1};
+                struct opt_proposal without = {.x = x}, with = {.x = y};
+                assert_int_equal(opt_bayes(&study.space, &history, &options, &without), 0);
+                options.memory = memory;
+                for (int again = 0; again < 2; again++) {
+                        assert_int_equal(opt_bayes(&study.space, &history, &options, &with), 0);
+                        assert_memory_equal(x, y, 2 * sizeof *x);
+                        assert_true(without.source == with.source && without.mean == with.mean && without.acquisition == with.acquisition);
+                        if (n % 30 != 29)
+                                assert_int_equal(opt_prepare(&study.space, &history, &options), 0);
+                        else
+                                n_unprepared += again;
+                }
+                running[n_running++] = study.n;
+                add(&study, x, OPT_PENDING, branin(x));
+                while (n_running > (n % 30 == 29 ? 3 : 4)) {
+                        size_t which = (size_t)rng_below(&rng, n_running), ended = running[which];
+                        running[which] = running[--n_running];
+                        study.trials[ended].status = ended % 17 == 8 ? OPT_FAILED : OPT_OBSERVED;
+                        study.trials[ended].ended = ++n_ended;
+                }
+        }
+        struct opt_memory_use use = opt_memory_use(memory);
+        assert_true(use.proposals > 100);
+        assert_in_range(use.proposals - use.ready, 1, n_unprepared);
+        opt_memory_free(memory);
+}
+
+/* Another order of the same trials is another history, also for what remembers the first. */
+static void the_order_of_ends_is_part_of_the_history(void **state) {
+        (void)state;
+        struct study study = {.space = {.dims = plane, .n_dims = 2}};
+        struct opt_memory *memory = opt_memory_new();
+        double x[MAX_DIMS], y[MAX_DIMS], first[2];
+        fill_branin(&study, 70);
+        struct opt_history history = {study.trials, study.n};
+        struct opt_bayes_options options = {.seed = 4, .number = 71};
+        unsigned n_moved = 0;
+        for (size_t order = 0; order < 6; order++) {
+                struct opt_proposal without = {.x = x}, with = {.x = y};
+                for (size_t i = 0; i < study.n; i++) /* the last of all stays the last */
+                        study.trials[i].ended = i + 1 == study.n ? study.n : (i * (order % 2 ? 11 : 1) + 13 * order) % (study.n - 1);
+                options.memory = NULL;
+                assert_int_equal(opt_bayes(&study.space, &history, &options, &without), 0);
+                options.memory = memory;
+                assert_int_equal(opt_bayes(&study.space, &history, &options, &with), 0);
+                assert_memory_equal(x, y, 2 * sizeof *x);
+                if (order == 0)
+                        memcpy(first, x, sizeof first);
+                n_moved += memcmp(first, x, sizeof first) != 0;
+        }
+        assert_true(n_moved > 0);
+        opt_memory_free(memory);
+}
+
 static void the_first_point_is_the_middle(void **state) {
         (void)state;
         struct study study = {.space = {.dims = plane, .n_dims = 2}};
@@ -567,6 +635,7 @@ int main(void) {
                 cmocka_unit_test(evidence_from_outside_the_bounds_does_not_count_at_the_bound),
                 cmocka_unit_test(thirty_trials_beat_random_on_smooth_functions),
                 cmocka_unit_test(the_same_history_gives_the_same_proposal),
+                cmocka_unit_test(what_is_prepared_serves_whichever_trial_ends_next), cmocka_unit_test(the_order_of_ends_is_part_of_the_history),
                 cmocka_unit_test(proposals_are_the_same_without_memory), cmocka_unit_test(a_stopped_computation_leaves_nothing_wrong),
                 cmocka_unit_test(the_first_point_is_the_middle),
                 cmocka_unit_test(the_first_points_are_quasi_random_and_say_so),

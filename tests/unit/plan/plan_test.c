@@ -341,6 +341,67 @@ static void what_is_prepared_between_results_changes_no_proposal(void **state) {
         close_bench(&prepared);
 }
 
+/* Five at a time, whose ends come out of order: a plan that is made anew from the same events, one that never prepares, and one that does, propose
+ * the same; where somebody prepares nothing is left to find when a trial has ended. */
+static void ends_out_of_order_are_prepared_for_and_survive_a_restart(void **state) {
+        (void)state;
+        static const char spec[] = "{\"method\":\"bayes\",\"trainer\":\"external\",\"metric\":{\"name\":\"m\"},"
+                                   "\"parameters\":{\"a\":{\"min\":0.0,\"max\":1.0},\"b\":{\"values\":[1,2,3]}}}";
+        struct bench plain, prepared, anew;
+        struct told {
+                uint64_t number;
+                json_t *params; /* NULL: it ended */
+        } told[200];
+        size_t n_told = 0, n_running = 0;
+        uint64_t running[6], drawn = 1;
+        open_bench(&plain, spec);
+        open_bench(&prepared, spec);
+        while (prepared.n < 60) {
+                char source[32];
+                enum plan_answer answer;
+                struct plan_job *job;
+                json_t *one = propose(&plain, &answer, source, NULL), *other = propose(&prepared, &answer, source, NULL);
+                assert_true(one && json_equal(one, other));
+                json_decref(other);
+                if (prepared.n == 35 || prepared.n == 60) {
+                        open_bench(&anew, spec);
+                        for (size_t i = 0; i < n_told; i++)
+                                if (told[i].params)
+                                        assert_int_equal(plan_trial_added(anew.plan, told[i].number, 0, ORIGIN_PROPOSED, told[i].params), 0);
+                                else
+                                        plan_trial_state(anew.plan, told[i].number, TRIAL_COMPLETED, true, (double)(told[i].number * 7 % 11));
+                        anew.n = prepared.n - 1;
+                        _cleanup_json_ json_t *third = propose(&anew, &answer, source, NULL);
+                        assert_true(json_equal(one, third));
+                        close_bench(&anew);
+                }
+                told[n_told++] = (struct told){prepared.n, one};
+                running[n_running++] = prepared.n;
+                assert_int_equal(plan_prepare(prepared.plan, &job), 0);
+                if (job) {
+                        plan_job_compute(job);
+                        plan_job_finish(prepared.plan, job);
+                }
+                if (n_running < 6)
+                        continue;
+                drawn = drawn * 5 % 23;
+                size_t which = drawn % n_running;
+                uint64_t number = running[which];
+                running[which] = running[--n_running];
+                plan_trial_state(plain.plan, number, TRIAL_COMPLETED, true, (double)(number * 7 % 11));
+                plan_trial_state(prepared.plan, number, TRIAL_COMPLETED, true, (double)(number * 7 % 11));
+                told[n_told++] = (struct told){.number = number};
+        }
+        assert_true(prepared.plan->memory_use.proposals > 20);
+        assert_int_equal(prepared.plan->memory_use.ready, prepared.plan->memory_use.proposals);
+        _cleanup_json_ json_t *snapshot = plan_snapshot(prepared.plan, 0);
+        assert_int_equal(json_integer_value(json_object_get(json_object_get(snapshot, "hyperparameters"), "ready")), prepared.plan->memory_use.ready);
+        for (size_t i = 0; i < n_told; i++)
+                json_decref(told[i].params);
+        close_bench(&plain);
+        close_bench(&prepared);
+}
+
 static void a_preparation_two_results_old_gives_up(void **state) {
         (void)state;
         struct bench b;
@@ -677,6 +738,7 @@ int main(void) {
                 cmocka_unit_test(a_stale_job_is_computed_again),
                 cmocka_unit_test(what_a_result_overtakes_gives_up),
                 cmocka_unit_test(what_is_prepared_between_results_changes_no_proposal),
+                cmocka_unit_test(ends_out_of_order_are_prepared_for_and_survive_a_restart),
                 cmocka_unit_test(a_preparation_two_results_old_gives_up),
                 cmocka_unit_test(a_ready_proposal_is_given_however_many_were_overtaken),
                 cmocka_unit_test(nothing_is_prepared_for_a_stage_that_proposes_no_more),
