@@ -71,6 +71,16 @@ static void tell_how_to_go_on(const char *key, size_t taken, size_t n, bool is_s
                 key);
 }
 
+/* Only a key that came with other trials is refused without a fault. */
+static bool is_key_spent(const struct ctl *ctl, const struct answer *answer) {
+        return config_text(ctl->config, "key") && answer->status == 422 && !json_object_get(answer->body, "errors");
+}
+
+static void tell_of_other_trials(const char *key, size_t first, size_t step) {
+        fprintf(stderr, "sweepctl: trials %zu to %zu were not taken: with --key %s others came in their place before\n", first + 1, first + step, key);
+        fprintf(stderr, "  → a key is for sending the same trials again: give them as they were, or the new ones alone and without --key\n");
+}
+
 int batch_send(struct ctl *ctl, const char *path, const json_t *trials, void (*tell)(void *data, const struct answer *refusal), void *data,
                json_t **ret_items) {
         char key[KEY_CHARS_MAX + 1];
@@ -100,10 +110,12 @@ int batch_send(struct ctl *ctl, const char *path, const json_t *trials, void (*t
                                 ctl_print_json(answer.body);
                         tell(data, &answer);
                 }
-                if (code != EXIT_FINE) {
+                if (code != EXIT_FINE && is_key_spent(ctl, &answer))
+                        tell_of_other_trials(key, first, step);
+                else if (code != EXIT_FINE)
                         tell_how_to_go_on(key, first, n, is_sure);
+                if (code != EXIT_FINE)
                         return code;
-                }
                 if (json_array_extend(items, json_object_get(answer.body, "items")) < 0)
                         return EXIT_FAILED;
                 first += step;

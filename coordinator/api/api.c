@@ -167,7 +167,7 @@ static int find_key(struct api *api, struct api_call *call, const char *path) {
         if (r != 0)
                 return r < 0 ? r : 0;
         if (strcmp(row.body_sha256, body) != 0)
-                r = reply_problem(call, 422, "the Idempotency-Key was used before with another body");
+                r = reply_problem(call, 422, "this Idempotency-Key came with another body before, so nothing was done now: a key is for sending the very same request again, a new request needs a new one");
         else if (row.status == 204)
                 r = reply_empty(call);
         else
