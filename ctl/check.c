@@ -117,7 +117,7 @@ int command_check(struct ctl *ctl) {
         __attribute__((cleanup(faults_fini))) struct faults faults = {0};
         struct sweep_spec *spec = NULL;
         struct error err;
-        if (document_read(ctl->args[0], &document, &err) < 0)
+        if (document_read(ctl->args[0], DOCUMENT_BYTES_MAX, &document, &err) < 0)
                 return ctl_fail(&err);
         document_print_warnings(&document, stderr);
         int r = sweep_spec_parse(document.value, &faults, &spec), code = EXIT_FAILED;

@@ -6,7 +6,6 @@
 #include "common/cleanup.h"
 #include "common/fs.h"
 #include "common/json.h"
-#include "proto/limits.h"
 #include "screen.h"
 
 void document_fini(struct document *document) {
@@ -21,7 +20,7 @@ static int read_stdin(struct buf *buf, struct error *err) {
         while ((n = fread(piece, 1, sizeof piece, stdin)) > 0) {
                 int r = buf_append(buf, piece, n);
                 if (r < 0)
-                        return error_set(err, r, "standard input is larger than %u bytes", LIMIT_BODY_BYTES);
+                        return error_set(err, r, r == -EFBIG ? "standard input is larger than %zu bytes" : "out of memory reading standard input", buf->max);
         }
         return ferror(stdin) ? error_set(err, -EIO, "cannot read standard input") : 0;
 }
@@ -31,8 +30,8 @@ static bool is_named_json(const char *path) {
         return len > 5 && strcmp(path + len - 5, ".json") == 0;
 }
 
-int document_read(const char *path, struct document *ret, struct error *err) {
-        _cleanup_buf_ struct buf text = BUF_INIT(LIMIT_BODY_BYTES);
+int document_read(const char *path, size_t max_bytes, struct document *ret, struct error *err) {
+        _cleanup_buf_ struct buf text = BUF_INIT(max_bytes);
         bool is_stdin = strcmp(path, "-") == 0;
         *ret = (struct document){.name = is_stdin ? "standard input" : path};
         int r = is_stdin ? read_stdin(&text, err) : fs_read(path, &text, err);

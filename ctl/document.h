@@ -2,8 +2,11 @@
 #pragma once
 #include <stdio.h>
 
+#include "proto/limits.h"
 #include "proto/problem.h"
 #include "yaml_read.h"
+
+#define DOCUMENT_BYTES_MAX LIMIT_BODY_BYTES /* of one that is one request */
 
 struct document {
         json_t *value;           /* owned */
@@ -15,7 +18,7 @@ struct document {
 void document_fini(struct document *document);
 
 /* "-" is standard input. JSON when the name ends in .json or the text parses as JSON, else YAML. Errors name the file. */
-int document_read(const char *path, struct document *ret, struct error *err);
+int document_read(const char *path, size_t max_bytes, struct document *ret, struct error *err);
 
 /* "sweep.yaml:7: /parameters/lr/min: must be > 0", or without a line where none is known. */
 void document_print_fault(const struct document *document, const char *pointer, const char *detail, FILE *out);

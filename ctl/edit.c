@@ -190,7 +190,7 @@ static int edit_by_hand(const json_t *spec, char ret_path[static sizeof WRITTEN]
         }
         __attribute__((cleanup(document_fini))) struct document document = {0};
         memcpy(ret_path, path, sizeof path);
-        if (document_read(path, &document, &err) < 0)
+        if (document_read(path, DOCUMENT_BYTES_MAX, &document, &err) < 0)
                 return ctl_fail(&err);
         *ret = json_incref(document.value);
         return EXIT_FINE;
@@ -253,7 +253,7 @@ int command_edit(struct ctl *ctl) {
                 fprintf(stderr, "sweepctl: edit takes a FILE or --set, not both\n");
                 return EXIT_USAGE;
         }
-        if (document_read(ctl->args[1], &document, &err) < 0)
+        if (document_read(ctl->args[1], DOCUMENT_BYTES_MAX, &document, &err) < 0)
                 return ctl_fail(&err);
         document.wrapped_in = "/spec";
         document_print_warnings(&document, stderr);

@@ -21,7 +21,6 @@
 #include "proto/spec.h"
 #include "screen.h"
 
-#define FILE_BYTES_MAX (64u << 20)
 #define COLUMNS_MAX 4096
 
 enum column_kind { COLUMN_IGNORED, COLUMN_PARAMETER, COLUMN_VALUE, COLUMN_STATE };
@@ -229,7 +228,7 @@ static void import_fini(struct import *import) {
 }
 
 static int read_rows(struct import *import, struct error *err) {
-        _cleanup_buf_ struct buf text = BUF_INIT(FILE_BYTES_MAX);
+        _cleanup_buf_ struct buf text = BUF_INIT(BATCH_FILE_BYTES);
         struct csv_parser parser;
         int r = fs_read(import->file, &text, err);
         if (r < 0)

@@ -31,7 +31,7 @@ static const struct ctl_command commands[] = {
         {"extend", "SWEEP", " run-cap ", false, command_extend, "change how many trials it may run: --run-cap N"},
         {"edit", "SWEEP [FILE|-]", " set ", false, command_edit, "change the spec: a merge patch in YAML or JSON, --set PATH=VALUE, or $EDITOR"},
         {"history", "SWEEP", " limit ", false, command_history, "what was changed, when and by whom"},
-        {"enqueue", "SWEEP FILE|-", " key ", false, command_enqueue, "add configurations, or finished ones with their value"},
+        {"enqueue", "SWEEP FILE|-", " key ", false, command_enqueue, "add configurations, or finished ones with their value: YAML, or JSON of up to 64 MiB"},
         {"import", "SWEEP FILE.csv", " value-column key ", false, command_import, "finished trials from a CSV: ours, W&B's, or any with named columns"},
         {"export", "SWEEP", " format output ", false, command_export, "all trials: --format csv, json, jsonl or tensorboard"},
         {"fetch-model", "SWEEP|TRIAL DIR", "", false, command_fetch_model, "the kept model of a sweep's best trial, or of one trial, as a new folder"},

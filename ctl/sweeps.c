@@ -257,7 +257,7 @@ int command_create(struct ctl *ctl) {
         __attribute__((cleanup(document_fini))) struct document document = {0};
         __attribute__((cleanup(answer_fini))) struct answer answer = {0};
         struct error err;
-        if (document_read(ctl->args[0], &document, &err) < 0)
+        if (document_read(ctl->args[0], DOCUMENT_BYTES_MAX, &document, &err) < 0)
                 return ctl_fail(&err);
         document_print_warnings(&document, stderr);
         int code = ctl_call(ctl, "POST", "/v1/sweeps", document.value, true, &document, &answer);

@@ -172,8 +172,13 @@ int command_enqueue(struct ctl *ctl) {
         _cleanup_free_ char *path = ctl_path("sweeps", ctl->args[0], "/trials");
         if (!path)
                 return EXIT_FAILED;
-        if (document_read(ctl->args[1], &document, &err) < 0)
-                return ctl_fail(&err);
+        int r = document_read(ctl->args[1], BATCH_FILE_BYTES, &document, &err);
+        if (r < 0) {
+                ctl_fail(&err);
+                if (r == -EFBIG)
+                        fprintf(stderr, "  → the trials may stand in several files, each of which is a list\n");
+                return EXIT_FAILED;
+        }
         document_print_warnings(&document, stderr);
         _cleanup_json_ json_t *trials = list_trials(&document), *created = NULL;
         if (!trials) { /* for the server's words */

@@ -473,6 +473,21 @@ def test_a_file_without_trials_is_refused(server, ctl, tmp_path):
     assert "must be an object" in ctl("enqueue", id, "none", url=server.url, expect=1).stderr
 
 
+def test_a_long_list_of_trials_is_sent_in_parts_and_one_that_is_too_long_says_what_to_do(server, ctl, tmp_path):
+    id = many(server)
+    text = "[" + ",".join(json.dumps({"params": {"a": number / 1000}, "value": 1}) for number in range(300)) + "]"
+    (tmp_path / "long").write_text(text[:-1] + " " * (9 << 20) + "]")  # more than a request may have
+    assert len(ctl("enqueue", id, "long", url=server.url).stdout.splitlines()) == 300
+    (tmp_path / "longer.json").write_text(text + " " * (64 << 20))
+    told = ctl("enqueue", id, "longer.json", url=server.url, expect=1).stderr
+    assert "longer.json is larger than 67108864 bytes" in told and "several files" in told
+    (tmp_path / "many.yaml").write_text("- params: {a: 0.5}\n" * 34000)
+    assert "JSON may have more" in ctl("enqueue", id, "many.yaml", url=server.url, expect=1).stderr
+    (tmp_path / "spec.json").write_text(" " * (9 << 20))
+    assert "spec.json is larger than 8388608 bytes" in ctl("create", "spec.json", url=server.url, expect=1).stderr
+    assert server.get(f"/v1/sweeps/{id}")["counts"]["completed"] == 300
+
+
 def test_a_line_that_is_cut_among_many_trials_says_how_to_go_on(server, ctl, tmp_path):
     """The second request is carried out, but neither its answer nor any later try comes through."""
     id, values = many(server), [number / 2000 for number in range(250)]
