@@ -26,6 +26,7 @@
 #include "opt/opt.h"
 #include "opt/space.h"
 
+#define INNER 0.8        /* of every number's range, where the first points lie */
 #define GUIDED_INITIAL 3 /* the guide's best, the middle, one more: then the model knows how far to trust the guide */
 #define LITTLE_NOISE 0.05 /* of the variance of all trials: the model sees as much where a function is rugged, too */
 #define ALL_TRIED "every point of the space was tried"
@@ -40,13 +41,27 @@ static size_t count_status(const struct opt_history *history, enum opt_status st
         return n;
 }
 
-/* The first point of the sequence from `number` on that was not tried. */
-static void propose_quasi_random(const struct opt_space *space, const struct tried *tried, const struct opt_bayes_options *options,
+/* A point of the sequence, its numbers drawn together into `span` of their ranges, around the middle. */
+static void draw_within(const struct opt_space *space, uint64_t seed, uint64_t index, double span, double *x) {
+        opt_sobol(space, seed, index, x);
+        if (span == 1)
+                return;
+        for (size_t k = 0; k < space->n_dims; k++)
+                if (space->dims[k].kind != OPT_CATEGORICAL)
+                        x[k] = opt_dim_from_unit(&space->dims[k], 0.5 + span * (opt_dim_to_unit(&space->dims[k], x[k]) - 0.5));
+        opt_space_settle(space, x);
+        if (!opt_space_allows(space, x))
+                opt_sobol(space, seed, index, x);
+}
+
+/* The first point of the sequence from `number` on that was not tried. Of the first few, which are all that is known then, most would lie at
+ * some bound, the more the more parameters there are, and say little of what is between: they keep within `span`. */
+static void propose_quasi_random(const struct opt_space *space, const struct tried *tried, const struct opt_bayes_options *options, double span,
                                  enum opt_source source, const char *why, double *features, struct opt_proposal *ret) {
         uint64_t first = options->number ? options->number - 1 : 0;
         *ret = (struct opt_proposal){.x = ret->x, .lengths = ret->lengths, .source = source, .why = why};
         for (uint64_t skip = 0; skip < 64; skip++) {
-                opt_sobol(space, options->seed, first + skip, ret->x);
+                draw_within(space, options->seed, first + skip, span, ret->x);
                 for (size_t k = 0; k < space->n_dims; k++)
                         features[k] = dim_feature(&space->dims[k], ret->x[k]);
                 if (!tried_contains(tried, features))
@@ -200,12 +215,12 @@ static int propose(const struct opt_space *space, const struct opt_history *hist
         if (options->repeats > 1)
                 n_initial *= options->repeats;
         if (history->n < n_initial || count_status(history, OPT_OBSERVED) < MIN_OBSERVED) {
-                propose_quasi_random(space, &tried, options, OPT_SOURCE_SOBOL, NULL, features, ret);
+                propose_quasi_random(space, &tried, options, history->n < n_initial ? INNER : 1, OPT_SOURCE_SOBOL, NULL, features, ret);
                 return 0;
         }
         int r = propose_by_model(space, history, &tried, options, &evidence, ret);
         if (r > 0) {
-                propose_quasi_random(space, &tried, options, OPT_SOURCE_FALLBACK, "the model could not be fitted", features, ret);
+                propose_quasi_random(space, &tried, options, 1, OPT_SOURCE_FALLBACK, "the model could not be fitted", features, ret);
                 r = 0;
         }
         return r;

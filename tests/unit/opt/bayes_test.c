@@ -352,6 +352,25 @@ static void failed_trials_are_avoided(void **state) {
         assert_true(n_bad <= 8);
 }
 
+static void the_first_points_keep_away_from_the_bounds(void **state) {
+        (void)state;
+        const struct opt_dim unit[] = {{.kind = OPT_UNIFORM, .low = 0, .high = 1}, {.kind = OPT_UNIFORM, .low = 0, .high = 1}};
+        int n_outer = 0;
+        for (uint64_t seed = 0; seed < 10; seed++) {
+                struct study study = {.space = {unit, 2}};
+                double x[2];
+                for (int i = 0; i < 24; i++) { /* nothing works, so the sequence goes on, and everywhere */
+                        propose(&study, seed, true, x);
+                        bool is_outer = x[0] < 0.1 || x[0] > 0.9 || x[1] < 0.1 || x[1] > 0.9;
+                        assert_false(i < 4 && is_outer);
+                        n_outer += is_outer;
+                        add(&study, x, OPT_FAILED, 0);
+                }
+        }
+        print_message("%d of 200 later points near a bound\n", n_outer);
+        assert_in_range(n_outer, 45, 100); /* 0.36 of the square */
+}
+
 static void predictions_are_in_metric_units(void **state) {
         (void)state;
         const struct opt_dim dims[] = {{.kind = OPT_LOG_UNIFORM, .low = 1e-5, .high = 1e-3}};
@@ -643,6 +662,7 @@ int main(void) {
                 cmocka_unit_test(every_point_of_a_small_space_is_tried_before_any_repeats),
                 cmocka_unit_test(a_large_finite_space_never_repeats),
                 cmocka_unit_test(failed_trials_are_avoided),
+                cmocka_unit_test(the_first_points_keep_away_from_the_bounds),
                 cmocka_unit_test(predictions_are_in_metric_units),
                 cmocka_unit_test(odd_histories_give_a_point_all_the_same),
                 cmocka_unit_test(log_improvement_is_exact_far_into_the_tail),
