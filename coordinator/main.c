@@ -12,6 +12,7 @@
  *
  * Ending, on SIGTERM or SIGINT, within five seconds: no more connections; what is in hand is answered, parked claims
  * with 503; the database is closed last. */
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -43,6 +44,9 @@
 #define CALLS_MAX 8192
 #define PARKED_MAX 10000
 #define TEND_MS 5000
+
+#define SMALL_MAX (32 << 20) /* bytes: the most that glibc takes, and where it comes to by itself once something that large was freed */
+#define SPARE_MAX (64 << 20)
 
 CLEANUP_DEFINE(struct config *, cleanup_config, config_free)
 CLEANUP_DEFINE(struct feed *, cleanup_feed, feed_free)
@@ -225,6 +229,12 @@ static int fail(const struct error *err, int code) {
         return code;
 }
 
+/* Matrices of proposals come and go with each: the memory stays with the process, as the kernel takes a quarter of a proposal's time to clear it anew. */
+static void keep_freed_memory(void) {
+        mallopt(M_MMAP_THRESHOLD, SMALL_MAX);
+        mallopt(M_TRIM_THRESHOLD, SPARE_MAX);
+}
+
 int main(int argc, char **argv) {
         struct error err = {0};
         _cleanup_(cleanup_config) struct config *config = NULL;
@@ -245,6 +255,7 @@ int main(int argc, char **argv) {
                 return fail(&err, EXIT_USAGE);
         if (config_flag(config, "check-config"))
                 return EXIT_SUCCESS;
+        keep_freed_memory();
         umask(0077); /* the database holds everything that people send */
         struct store *store = NULL;
         if (store_open(config_text(config, "database"), &store, &err) < 0)

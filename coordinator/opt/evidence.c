@@ -240,6 +240,61 @@ static uint64_t history_key(const struct opt_space *space, const struct opt_hist
         return key ? key : 1;
 }
 
+struct ending {
+        uint64_t ended;
+        size_t index;
+};
+
+static bool is_before(struct ending a, struct ending b) {
+        return a.ended != b.ended ? a.ended < b.ended : a.index < b.index;
+}
+
+static int compare_endings(const void *a, const void *b) {
+        const struct ending *x = a, *y = b;
+        return is_before(*y, *x) - is_before(*x, *y);
+}
+
+#define MAX_ROUNDS 32 /* a few do where the order is nearly that of creation */
+
+/* The n-th of all (0 < n ≤ count) in their order, by quickselect. They are moved about. */
+static struct ending select_ending(struct ending *endings, size_t count, size_t n) {
+        size_t low = 0, high = count; /* it is among these */
+        for (int round = 0; round < MAX_ROUNDS && high - low > 1; round++) {
+                struct ending pivot = endings[n - 1];
+                size_t place = low;
+                endings[n - 1] = endings[high - 1];
+                for (size_t i = low; i + 1 < high; i++)
+                        if (is_before(endings[i], pivot)) {
+                                struct ending moved = endings[i];
+                                endings[i] = endings[place];
+                                endings[place++] = moved;
+                        }
+                endings[high - 1] = endings[place];
+                endings[place] = pivot;
+                if (place == n - 1)
+                        return pivot;
+                *(place < n ? &low : &high) = place < n ? place + 1 : place;
+        }
+        qsort(endings + low, high - low, sizeof *endings, compare_endings);
+        return endings[n - 1];
+}
+
+/* The end of the n-th trial to end, of at least n. */
+static int nth_ending(const struct opt_history *history, size_t n, struct ending *ret) {
+        _cleanup_free_ struct ending *endings = malloc((history->n + 1) * sizeof *endings);
+        if (!endings)
+                return -ENOMEM;
+        size_t count = 0;
+        bool is_ordered = true; /* one trial at a time, or an import */
+        for (size_t i = 0; i < history->n; i++)
+                if (history->trials[i].status != OPT_PENDING) {
+                        endings[count++] = (struct ending){history->trials[i].ended, i};
+                        is_ordered &= count < 2 || is_before(endings[count - 2], endings[count - 1]);
+                }
+        *ret = is_ordered ? endings[n - 1] : select_ending(endings, count, n);
+        return 0;
+}
+
 /* The n trials that ended first, in order of creation. */
 struct beginning {
         struct opt_trial *trials;
@@ -247,36 +302,15 @@ struct beginning {
         bool is_observed; /* any of them */
 };
 
-struct ending {
-        uint64_t ended;
-        size_t index;
-};
-
-static int compare_ending(const void *a, const void *b) {
-        const struct ending *x = a, *y = b;
-        if (x->ended != y->ended)
-                return x->ended < y->ended ? -1 : 1;
-        return (x->index > y->index) - (x->index < y->index);
-}
-
 static int begin(const struct opt_history *history, size_t n, struct beginning *ret) {
-        _cleanup_free_ struct ending *endings = malloc((history->n + 1) * sizeof *endings);
-        struct opt_trial *trials = malloc((n + 1) * sizeof *trials);
+        struct ending last;
+        struct opt_trial *trials = malloc(n * sizeof *trials);
         *ret = (struct beginning){.trials = trials};
-        if (!endings || !trials)
+        if (!trials || nth_ending(history, n, &last) < 0)
                 return -ENOMEM;
-        size_t n_ended = 0, count = 0;
-        bool is_ordered = true; /* one trial at a time, or an import */
-        for (size_t i = 0; i < history->n; i++)
-                if (history->trials[i].status != OPT_PENDING) {
-                        endings[n_ended++] = (struct ending){history->trials[i].ended, i};
-                        is_ordered &= n_ended == 1 || endings[n_ended - 2].ended <= endings[n_ended - 1].ended;
-                }
-        if (!is_ordered)
-                qsort(endings, n_ended, sizeof *endings, compare_ending);
-        const struct ending *last = n > 0 && n <= n_ended ? &endings[n - 1] : NULL;
-        for (size_t i = 0; last && i < history->n; i++)
-                if (history->trials[i].status != OPT_PENDING && compare_ending(&(struct ending){history->trials[i].ended, i}, last) <= 0) {
+        size_t count = 0;
+        for (size_t i = 0; i < history->n && count < n; i++)
+                if (history->trials[i].status != OPT_PENDING && !is_before(last, (struct ending){history->trials[i].ended, i})) {
                         trials[count++] = history->trials[i];
                         ret->is_observed |= history->trials[i].status == OPT_OBSERVED;
                 }
@@ -362,7 +396,7 @@ int evidence_fit_growing(const struct evidence *evidence, const struct opt_space
         if (r == 0 && is_long)
                 r = refine(evidence, seed, theta);
         if (r == 0)
-                memory_note_proposal(memory, memory_count_kept(memory) == before);
+                memory_note_proposal(memory, !is_long && memory_count_kept(memory) == before);
         return r == GP_NOT_FITTED ? evidence_fit(evidence, seed, theta) : r;
 }
 
