@@ -229,7 +229,8 @@ static int fail(const struct error *err, int code) {
         return code;
 }
 
-/* Matrices of proposals come and go with each: the memory stays with the process, as the kernel takes a quarter of a proposal's time to clear it anew. */
+/* Matrices of proposals come and go with each: the memory stays with the process, as the kernel would take a quarter of a proposal's
+ * time to clear it anew. */
 static void keep_freed_memory(void) {
         mallopt(M_MMAP_THRESHOLD, SMALL_MAX);
         mallopt(M_TRIM_THRESHOLD, SPARE_MAX);

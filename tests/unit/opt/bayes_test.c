@@ -268,6 +268,43 @@ static void the_order_of_ends_is_part_of_the_history(void **state) {
         opt_memory_free(memory);
 }
 
+/* Of 200 trials the last one, the 14 before it and the 185 of the last whole fit: in which order those of one part ended makes no difference. */
+static void only_which_trials_ended_first_counts(void **state) {
+        (void)state;
+        static const size_t parts[] = {0, 185, 199, 200};
+        struct study study = {.space = {.dims = plane, .n_dims = 2}};
+        struct rng rng;
+        double x[MAX_DIMS], y[MAX_DIMS];
+        rng_init(&rng, 3, 0);
+        fill_branin(&study, 200);
+        struct opt_history history = {study.trials, study.n};
+        struct opt_bayes_options options = {.seed = 4, .number = 201};
+        struct opt_proposal expected = {.x = x}, proposal = {.x = y};
+        assert_int_equal(opt_bayes(&study.space, &history, &options, &expected), 0);
+        for (size_t way = 0; way < 12; way++) {
+                for (size_t part = 0; part < 3; part++) {
+                        size_t first = parts[part], n = parts[part + 1] - first;
+                        for (size_t i = 0; i < n; i++) { /* descending, interleaved, then drawn */
+                                size_t interleaved = 2 * i < n ? 2 * i : 2 * i - n + 1 - n % 2;
+                                study.trials[first + i].ended = 1000 * part + (way == 0 ? n - i : way == 1 ? interleaved : i);
+                        }
+                        for (size_t i = n; way > 1 && i > 1; i--) {
+                                size_t other = first + (size_t)rng_below(&rng, i);
+                                uint64_t ended = study.trials[other].ended;
+                                study.trials[other].ended = study.trials[first + i - 1].ended;
+                                study.trials[first + i - 1].ended = ended;
+                        }
+                }
+                assert_int_equal(opt_bayes(&study.space, &history, &options, &proposal), 0);
+                assert_memory_equal(x, y, 2 * sizeof *x);
+        }
+        uint64_t last = study.trials[199].ended;
+        study.trials[199].ended = study.trials[150].ended;
+        study.trials[150].ended = last;
+        assert_int_equal(opt_bayes(&study.space, &history, &options, &proposal), 0);
+        assert_true(memcmp(x, y, 2 * sizeof *x) != 0);
+}
+
 static void the_first_point_is_the_middle(void **state) {
         (void)state;
         struct study study = {.space = {.dims = plane, .n_dims = 2}};
@@ -655,6 +692,7 @@ int main(void) {
                 cmocka_unit_test(thirty_trials_beat_random_on_smooth_functions),
                 cmocka_unit_test(the_same_history_gives_the_same_proposal),
                 cmocka_unit_test(what_is_prepared_serves_whichever_trial_ends_next), cmocka_unit_test(the_order_of_ends_is_part_of_the_history),
+                cmocka_unit_test(only_which_trials_ended_first_counts),
                 cmocka_unit_test(proposals_are_the_same_without_memory), cmocka_unit_test(a_stopped_computation_leaves_nothing_wrong),
                 cmocka_unit_test(the_first_point_is_the_middle),
                 cmocka_unit_test(the_first_points_are_quasi_random_and_say_so),
