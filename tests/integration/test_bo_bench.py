@@ -7,6 +7,7 @@ import sys
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "bench/bo"))
+import ablation
 import bench
 
 
@@ -39,3 +40,10 @@ def test_stored_runs_are_added_to_and_the_longer_run_stays(tmp_path, monkeypatch
     bench.store("slow", {("hebo", "branin", 11, 1): run(9)})
     assert (tmp_path / "slow.jsonl.gz").read_bytes() == before
     assert bench.read_stored()["hebo", "branin", 10, 1]["best_true"] == [3, 2, 1]
+
+
+@pytest.mark.parametrize("name", ablation.INGREDIENTS)
+def test_an_ingredient_that_is_taken_out_is_in_the_source_once(name):
+    for file, old, new in ablation.INGREDIENTS[name][1]:
+        text = (bench.ROOT / "coordinator/opt" / file).read_text()
+        assert ablation.change(text, old, new, file) != text

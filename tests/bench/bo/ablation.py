@@ -38,7 +38,8 @@ INGREDIENTS = {
     "augmented": ("augmented expected improvement under noise: plain", [("bayes.c", "fmax(0, gp_noise(gp) - LITTLE_NOISE)", "0")]),
     "middle": ("the middle first: Sobol's first point", [("bayes.c", "if (history->n == (guidance->gp ? 1 : 0)) {", "if (0) {")]),
     "sobol": ("Sobol's points at the start: independent ones",
-              [("bayes.c", "opt_sobol(space, options->seed, first + skip, ret->x);", "opt_random(space, options->seed, first + skip, ret->x);")]),
+              [("bayes.c", "opt_sobol(space, seed, index, x);\n        if", "opt_random(space, seed, index, x);\n        if")]),
+    "inner": ("first points away from the bounds: anywhere", [("bayes.c", "#define INNER 0.8 ", "#define INNER 1.0 ")]),
     "local": ("local search from the best candidates: the best candidate",
               [("acquire.c", "r = climb(&local, max_evaluations);",
                 "r = 0; if (max_evaluations < 0) r = climb(&local, max_evaluations);")]),
@@ -135,6 +136,7 @@ def main():
             edits = [] if name == WHOLE else INGREDIENTS[name][1]
             peers.OPTS[name] = optimizer(build_without(edits, build, pathlib.Path(folder) / name), peers, to_spec)
         path = (args.out or pathlib.Path(folder)) / "ablation.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
         runs = bench.read_rows(path) if path.exists() else {}
         for seed in range(args.seed0, args.seed0 + args.seeds):
             for problem in problems:
