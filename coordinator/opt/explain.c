@@ -1,9 +1,10 @@
 /* The fitted process, asked by people instead of by the search.
  *
  * Importance is variance based (Sobol' indices): of the function's variance over the space, the share that one dimension
- * explains alone. It is computed on functions drawn from the posterior, for several draws of the hyperparameters, so that the
- * interval holds all the doubt there is. Shares of a function that is not there are still shares: whether a dimension matters
- * at all is asked of the likelihood, with and without it. */
+ * explains alone. It is computed on functions drawn from the posterior, for many draws of the hyperparameters and of which
+ * dimensions do nothing, so that the interval holds all the doubt there is. Shares of a function that is not there are still
+ * shares: whether a dimension matters at all is asked of the likelihood, with and without it; the interval of one that may not
+ * begins at 0, and ends where it would if the dimension did something. */
 #include "opt/explain.h"
 
 #include <errno.h>
@@ -21,9 +22,12 @@
 
 #define MAX_EXPLAINED 700 /* trials behind sample paths */
 #define MAX_TESTED 240    /* trials that likelihoods are compared on */
-#define MANY_DIMS 12      /* with more, half as many: each dimension costs a fit */
-#define N_THETAS 6        /* draws of the hyperparameters */
-#define N_PATHS 12        /* functions for each of them */
+#define MANY_DIMS 32      /* with more, half as many: each dimension costs a fit */
+#define N_THETAS 24       /* draws of the hyperparameters */
+#define N_PATHS 3         /* functions for each of them */
+#define MIN_ROUNDS 3      /* from one draw to the next: steps for each hyperparameter … */
+#define ROUND_TRIALS 600  /* and how many more, by so many trials: few trials tell little, and cost little */
+#define MAX_WORK 3e8      /* of these steps together, in operations or so */
 #define N_SAMPLES (N_THETAS * N_PATHS)
 #define N_LEVELS 8
 #define MAX_POINTS 24576 /* at which each function is evaluated for main effects */
@@ -423,7 +427,7 @@ static int overview_init(struct overview *overview, const struct opt_model *mode
 
 /* Log posterior density that is lost when the model does without dimension k, everything else fitted anew. With its priors: the
  * likelihood alone would believe in a function through every point. */
-static int lost_without(const struct gp_data *full, size_t k, uint64_t seed, double with, double *ret) {
+static int lost_without(const struct gp_data *full, const double *mode, size_t k, double with, double *ret) {
         size_t n = full->n, d = full->n_dims;
         _cleanup_free_ double *memory = malloc((n * d + gp_scratch_size(n, d) + d + 2) * sizeof *memory);
         _cleanup_free_ bool *is_categorical = malloc(d + 1);
@@ -438,7 +442,9 @@ static int lost_without(const struct gp_data *full, size_t k, uint64_t seed, dou
                 if (j != k)
                         is_categorical[at++] = full->is_categorical[j];
         struct gp_data part = {.n = n, .n_dims = d - 1, .x = x, .y = full->y, .is_categorical = is_categorical, .expects_noise = true};
-        int r = gp_fit(&part, seed, 1, 40, theta);
+        memcpy(theta, mode, k * sizeof *theta);
+        memcpy(theta + k, mode + k + 1, (d + 1 - k) * sizeof *theta);
+        int r = gp_refine(&part, 40, theta);
         if (r < 0)
                 return r;
         double without = gp_objective(&part, theta, scratch, NULL);
@@ -456,7 +462,7 @@ static int weigh(const struct opt_model *model, const struct evidence *evidence,
         int r = gp_fit(&data, model->seed, 1, 40, theta);
         double with = gp_objective(&data, theta, scratch, NULL);
         for (size_t k = 0; r == 0 && k < d; k++) {
-                r = lost_without(&data, k, model->seed, with, &effects[k].evidence);
+                r = lost_without(&data, theta, k, with, &effects[k].evidence);
                 /* One in a few hundred dimensions of pure noise gets this far; the more dimensions, the more it takes. */
                 effects[k].is_distinguishable = effects[k].evidence > 3 + 0.5 * log((double)d);
         }
@@ -465,32 +471,179 @@ static int weigh(const struct opt_model *model, const struct evidence *evidence,
 
 /* --- variance shares -------------------------------------------------------------------------------- */
 
-/* Draws of theta around its mode (Metropolis), for the doubt about the hyperparameters. Row 0 is the mode. */
+/* Draws of the hyperparameters, and of which dimensions do nothing at all: a log length scale is either FLAT or drawn. That any
+ * number of them does something is equally likely, and which ones, too (Scott & Berger 2010, doi:10.1214/10-AOS792). Without those
+ * that do nothing no interval would reach a share of 0, or of 1. Metropolis, from a start that is good. */
+struct chain {
+        const struct gp_data *data;
+        size_t d;
+        double *theta, *next; /* d + 2 */
+        double *shortest;     /* d: log length scales */
+        double *scratch;
+        double likelihood, prior; /* their negative logarithms */
+        struct rng rng;
+};
+
+#define FLAT 20.0
+#define COMMON_VARIANCE 1.0 /* of the log length scales that are drawn: of their mean, and of each around it; the sum is the model's */
+#define APART_VARIANCE 2.0
+#define ENTRY_VARIANCE 2.25 /* around the others, of one that is proposed in FLAT's place */
+#define NOISE_MEAN (-2.0)   /* of the log noise variance, as the model's of expects_noise */
+#define NOISE_VARIANCE 6.0
+
+static double square(double x) {
+        return x * x;
+}
+
+/* gp_objective less its prior, which is what it says of a single observation of 0. */
+static double chain_likelihood(const struct chain *chain, const double *theta) {
+        size_t d = chain->d;
+        const double nothing = 0;
+        struct gp_data single = *chain->data;
+        single.n = 1;
+        single.y = &nothing;
+        double prior = gp_objective(&single, theta, chain->scratch, NULL) - 0.5 * log(exp(theta[d]) + exp(theta[d + 1]));
+        return gp_objective(chain->data, theta, chain->scratch, NULL) - prior;
+}
+
+/* How many dimensions but `but` do something, and the mean of their log length scales. */
+static size_t chain_active(const struct chain *chain, const double *theta, size_t but, double *ret_mean) {
+        size_t n = 0;
+        double sum = 0;
+        for (size_t k = 0; k < chain->d; k++)
+                if (k != but && theta[k] != FLAT) {
+                        sum += theta[k];
+                        n++;
+                }
+        *ret_mean = n ? sum / (double)n : 0;
+        return n;
+}
+
+static double chain_prior(const struct chain *chain, const double *theta) {
+        size_t d = chain->d;
+        double mean, count = (double)chain_active(chain, theta, d, &mean), all = (double)d;
+        if (count == 0 || fabs(theta[d]) > 4 || theta[d + 1] < -10 || theta[d + 1] > 2)
+                return INFINITY;
+        double of_mean = APART_VARIANCE + count * COMMON_VARIANCE;
+        double sum = square(theta[d]) / 2 + square(theta[d + 1] - NOISE_MEAN) / (2 * NOISE_VARIANCE);
+        sum += 0.5 * count * square(mean - M_SQRT2 - 0.5 * log(all)) / of_mean + 0.5 * log(of_mean) + 0.5 * (count - 1) * log(APART_VARIANCE);
+        for (size_t k = 0; k < d; k++) {
+                if (theta[k] == FLAT)
+                        continue;
+                if (theta[k] < chain->shortest[k] || theta[k] > log(200))
+                        return INFINITY;
+                sum += square(theta[k] - mean) / (2 * APART_VARIANCE);
+        }
+        int sign;
+        return sum + lgamma_r(all + 1, &sign) - lgamma_r(count + 1, &sign) - lgamma_r(all - count + 1, &sign); /* one of so many choices of as many */
+}
+
+/* Goes to next, unless chance is against it. entry: the negative log density of the way there, less that of the way back. */
+static void chain_try(struct chain *chain, double entry) {
+        double prior = chain_prior(chain, chain->next), chance = log(fmax(rng_uniform(&chain->rng), 1e-300));
+        if (!isfinite(prior))
+                return;
+        double proposed = chain_likelihood(chain, chain->next);
+        if (!(proposed < chain->likelihood + chain->prior + entry - prior - chance))
+                return;
+        chain->likelihood = proposed;
+        chain->prior = prior;
+        memcpy(chain->theta, chain->next, (chain->d + 2) * sizeof *chain->theta);
+}
+
+static double chain_stride(struct chain *chain) {
+        static const double widths[] = {0.1, 0.4, 1.5};
+        return widths[rng_below(&chain->rng, 3)] * rng_normal(&chain->rng);
+}
+
+/* One that does something does nothing, or the other way round. */
+static void chain_toggle(struct chain *chain, size_t k) {
+        double mean;
+        if (chain_active(chain, chain->theta, k, &mean) == 0)
+                return; /* the only one */
+        bool enters = chain->theta[k] == FLAT;
+        double length = enters ? mean + sqrt(ENTRY_VARIANCE) * rng_normal(&chain->rng) : chain->theta[k];
+        double density = square(length - mean) / (2 * ENTRY_VARIANCE) + 0.5 * log(ENTRY_VARIANCE);
+        chain->next[k] = enters ? length : FLAT;
+        chain_try(chain, enters ? density : -density);
+}
+
+/* One of the length scales moves; one that does nothing changes places with another. */
+static void chain_move(struct chain *chain, size_t k) {
+        if (chain->theta[k] != FLAT) {
+                chain->next[k] += chain_stride(chain);
+        } else {
+                size_t other = (size_t)rng_below(&chain->rng, chain->d);
+                if (chain->theta[other] == FLAT)
+                        return;
+                chain->next[k] = chain->theta[other];
+                chain->next[other] = FLAT;
+        }
+        chain_try(chain, 0);
+}
+
+/* All length scales, also so that functions stay about as steep. */
+static void chain_stretch(struct chain *chain, bool with_signal) {
+        double stride = chain_stride(chain);
+        for (size_t k = 0; k < chain->d; k++)
+                chain->next[k] += chain->theta[k] != FLAT ? stride : 0;
+        chain->next[chain->d] += with_signal ? 2 * stride : 0;
+        chain_try(chain, 0);
+}
+
+static void chain_step(struct chain *chain) {
+        size_t d = chain->d, which = (size_t)rng_below(&chain->rng, 2 * d + 4);
+        memcpy(chain->next, chain->theta, (d + 2) * sizeof *chain->next);
+        if (which < d) {
+                chain_toggle(chain, which);
+        } else if (which < 2 * d) {
+                chain_move(chain, which - d);
+        } else if (which < 2 * d + 2) {
+                chain->next[which - d] += chain_stride(chain); /* signal, noise */
+                chain_try(chain, 0);
+        } else {
+                chain_stretch(chain, which == 2 * d + 2);
+        }
+}
+
+static int compare(const void *a, const void *b) {
+        double x = *(const double *)a, y = *(const double *)b;
+        return (x > y) - (x < y);
+}
+
+/* No surprises are expected between the values that were tried: of a grid with two levels no observation tells that there are none. */
+static double shortest_length(const struct gp_data *data, size_t k, double *scratch) {
+        double gap = 0.02;
+        for (size_t i = 0; i < data->n; i++)
+                scratch[i] = data->x[i * data->n_dims + k];
+        qsort(scratch, data->n, sizeof *scratch, compare);
+        for (size_t i = 1; i < data->n && !data->is_categorical[k]; i++)
+                gap = fmax(gap, scratch[i] - scratch[i - 1]);
+        return log(fmin(gap, 1));
+}
+
 static int draw_thetas(const struct opt_model *model, const struct gp_data *data, const double *mode, double *ret) {
-        size_t n_theta = model->space.n_dims + 2;
-        _cleanup_free_ double *memory = malloc((gp_scratch_size(data->n, data->n_dims) + 2 * n_theta) * sizeof *memory);
+        size_t d = model->space.n_dims, n_theta = d + 2;
+        double n = (double)data->n, work = n * n * (n / 3 + (double)d + 20);
+        size_t n_steps = (size_t)fmin((MIN_ROUNDS + ROUND_TRIALS / (n + 1)) * (double)(2 * d + 4), 1 + MAX_WORK / work);
+        _cleanup_free_ double *memory = malloc((gp_scratch_size(data->n, d) + 3 * n_theta) * sizeof *memory);
         if (!memory)
                 return -ENOMEM;
-        double *now = memory, *next = now + n_theta, *scratch = next + n_theta;
-        memcpy(ret, mode, n_theta * sizeof *ret);
-        memcpy(now, mode, n_theta * sizeof *now);
-        struct rng rng;
-        rng_init(&rng, model->seed, 0x746874);
-        double value = gp_objective(data, now, scratch, NULL), width = 1.2 / sqrt((double)n_theta);
-        for (size_t t = 1; t < N_THETAS; t++) {
-                for (int step = 0; step < 24; step++) {
-                        for (size_t k = 0; k < n_theta; k++)
-                                next[k] = fmin(fmax(now[k] + width * rng_normal(&rng), k < n_theta - 2 ? log(0.02) : -10),
-                                               k < n_theta - 2 ? log(200) : 4);
-                        double proposed = gp_objective(data, next, scratch, NULL);
-                        bool accepted = log(fmax(rng_uniform(&rng), 1e-300)) < value - proposed;
-                        width *= accepted ? 1.1 : 0.96;
-                        if (!accepted)
-                                continue;
-                        value = proposed;
-                        memcpy(now, next, n_theta * sizeof *now);
-                }
-                memcpy(ret + t * n_theta, now, n_theta * sizeof *ret);
+        struct chain chain = {.data = data, .d = d, .theta = memory, .next = memory + n_theta, .shortest = memory + 2 * n_theta};
+        chain.scratch = memory + 3 * n_theta;
+        for (size_t k = 0; k < d; k++) {
+                chain.shortest[k] = shortest_length(data, k, chain.scratch);
+                chain.theta[k] = fmin(fmax(mode[k], chain.shortest[k]), log(200) - 1e-9);
+        }
+        chain.theta[d] = fmin(fmax(mode[d], -3.9), 3.9);
+        chain.theta[d + 1] = fmax(mode[d + 1], -9.9);
+        chain.likelihood = chain_likelihood(&chain, chain.theta);
+        chain.prior = chain_prior(&chain, chain.theta);
+        rng_init(&chain.rng, model->seed, 0x746874);
+        for (size_t t = 0; t < N_THETAS; t++) {
+                for (size_t step = 0; step < (t == 0 ? 4 : 1) * n_steps; step++)
+                        chain_step(&chain);
+                memcpy(ret + t * n_theta, chain.theta, n_theta * sizeof *ret);
         }
         return 0;
 }
@@ -505,11 +658,21 @@ static void feature_point(const struct opt_space *space, uint64_t seed, uint64_t
                 ret[j] = dim_feature(&space->dims[j], x[j]);
 }
 
+/* Of a continuous dimension's n_levels values, `stride` apart: what the variance inside the parts around them adds to that of the values. */
+static double between_levels(const double *values, size_t n_levels, size_t stride) {
+        double sum = 0;
+        for (size_t g = 0; g < n_levels; g++) {
+                size_t low = g ? g - 1 : 0, high = g + 1 < n_levels ? g + 1 : g;
+                sum += square((values[high * stride] - values[low * stride]) / (double)(high - low)) / 12;
+        }
+        return sum / (double)n_levels;
+}
+
 /* Of m × n_levels values per path (the other dimensions' point, then the level): variance of the level means, mean variance
  * over the levels, and the whole variance. */
-static void split_variance(const double *values, size_t n_points, size_t n_levels, size_t n_paths, size_t path, double *ret_main,
+static void split_variance(const double *values, size_t n_points, size_t n_levels, bool is_continuous, size_t n_paths, size_t path, double *ret_main,
                            double *ret_total, double *ret_whole) {
-        double level_mean[N_LEVELS * N_LEVELS] = {0}, sum = 0, square = 0, within = 0;
+        double level_mean[N_LEVELS * N_LEVELS] = {0}, sum = 0, squares = 0, within = 0, between = 0;
         for (size_t m = 0; m < n_points; m++) {
                 double s = 0, q = 0;
                 for (size_t g = 0; g < n_levels; g++) {
@@ -519,19 +682,28 @@ static void split_variance(const double *values, size_t n_points, size_t n_level
                         q += v * v;
                 }
                 sum += s;
-                square += q;
+                squares += q;
+                if (is_continuous)
+                        between += between_levels(values + m * n_levels * n_paths + path, n_levels, n_paths) / (double)n_points;
                 within += q - s * s / (double)n_levels;
         }
         double count = (double)(n_points * n_levels), mean = sum / count, main = 0;
         for (size_t g = 0; g < n_levels; g++)
                 main += (level_mean[g] - mean) * (level_mean[g] - mean) / (double)n_levels;
-        *ret_total = within / count;
+        main += is_continuous ? between_levels(level_mean, n_levels, 1) : 0;
+        *ret_total = within / count + between;
         /* What the levels share with the points drawn for the other dimensions is not the level's: E[main] = V_k + V_kl/m. */
         *ret_main = fmax(0, (main - *ret_total / (double)n_points) / (1 - 1 / (double)n_points));
-        *ret_whole = fmax(square / count - mean * mean, 0);
+        *ret_whole = fmax(squares / count - mean * mean, 0) + between;
 }
 
-static int share_mains(const struct opt_model *model, const struct paths *paths, size_t first_sample, double *main, double *total) {
+/* How many levels of a dimension are compared: of few values each one as often as any other. */
+static size_t count_levels(const struct opt_dim *dim) {
+        uint64_t n = opt_dim_cardinality(dim);
+        return n < 2 || n > N_LEVELS ? N_LEVELS : (size_t)(N_LEVELS / n * n);
+}
+
+static int share_mains(const struct opt_model *model, const struct paths *paths, uint64_t seed, size_t first_sample, double *main, double *total) {
         const struct opt_space *space = &model->space;
         size_t d = space->n_dims, n_points = MAX_POINTS / (N_LEVELS * (d ? d : 1));
         n_points = n_points > 96 ? 96 : n_points < 24 ? 24 : n_points;
@@ -541,16 +713,19 @@ static int share_mains(const struct opt_model *model, const struct paths *paths,
                 return -ENOMEM;
         double *values = points + n * d, *x = values + n * N_PATHS, whole[N_PATHS] = {0};
         for (size_t k = 0; k < d; k++) {
+                size_t n_levels = count_levels(&space->dims[k]);
+                uint64_t n_values = opt_dim_cardinality(&space->dims[k]);
+                bool is_continuous = space->dims[k].kind != OPT_CATEGORICAL && (n_values == 0 || n_values > N_LEVELS);
                 for (size_t m = 0; m < n_points; m++)
-                        for (size_t g = 0; g < N_LEVELS; g++)
-                                feature_point(space, model->seed + k, m, k, ((double)g + 0.5) / N_LEVELS, d, 0, x,
-                                              points + (m * N_LEVELS + g) * d);
-                int r = paths_evaluate(paths, n, points, values);
+                        for (size_t g = 0; g < n_levels; g++)
+                                feature_point(space, seed + k, m, k, ((double)g + 0.5) / (double)n_levels, d, 0, x,
+                                              points + (m * n_levels + g) * d);
+                int r = paths_evaluate(paths, n_points * n_levels, points, values);
                 if (r < 0)
                         return r;
                 for (size_t p = 0; p < N_PATHS; p++) {
                         double one;
-                        split_variance(values, n_points, N_LEVELS, N_PATHS, p, &main[(first_sample + p) * d + k],
+                        split_variance(values, n_points, n_levels, is_continuous, N_PATHS, p, &main[(first_sample + p) * d + k],
                                        &total[(first_sample + p) * d + k], &one);
                         whole[p] += one / (double)d;
                 }
@@ -581,7 +756,7 @@ static int share_pair(const struct opt_model *model, const struct paths *paths, 
         int r = paths_evaluate(paths, n, points, values);
         for (size_t p = 0; r == 0 && p < N_PATHS; p++) {
                 double together, within, whole, by_a[N_LEVELS] = {0}, by_b[N_LEVELS] = {0}, mean = 0, alone = 0;
-                split_variance(values, PAIR_POINTS, n_levels, N_PATHS, p, &together, &within, &whole);
+                split_variance(values, PAIR_POINTS, n_levels, false, N_PATHS, p, &together, &within, &whole);
                 for (size_t i = 0; i < n; i++) {
                         double v = values[i * N_PATHS + p] / (double)n;
                         by_a[i % n_levels / N_LEVELS] += v * N_LEVELS;
@@ -595,16 +770,31 @@ static int share_pair(const struct opt_model *model, const struct paths *paths, 
         return r;
 }
 
-static int compare(const void *a, const void *b) {
-        double x = *(const double *)a, y = *(const double *)b;
-        return (x > y) - (x < y);
+#define MAX_PAIRS (N_PAIRED * (N_PAIRED - 1) / 2)
+
+struct shares {
+        double *main, *total; /* N_SAMPLES × n_dims */
+        double *pairs;        /* MAX_PAIRS × N_SAMPLES */
+        double *thetas;       /* N_THETAS × (n_dims + 2) */
+};
+
+static void summarise(double *samples, size_t n, double *ret_middle, double *ret_low, double *ret_high) {
+        qsort(samples, n, sizeof *samples, compare);
+        *ret_middle = samples[n / 2];
+        *ret_low = samples[n / 20];
+        *ret_high = samples[n - 1 - n / 20];
 }
 
-static void summarise(double *samples, double *ret_middle, double *ret_low, double *ret_high) {
-        qsort(samples, N_SAMPLES, sizeof *samples, compare);
-        *ret_middle = samples[N_SAMPLES / 2];
-        *ret_low = samples[N_SAMPLES / 20];
-        *ret_high = samples[N_SAMPLES - 1 - N_SAMPLES / 20];
+/* Of a dimension that may do nothing: from 0 to what it may be if it does something. samples: room for all of them. */
+static void widen(const struct shares *shares, size_t k, size_t d, double *samples, struct opt_effect *effect) {
+        size_t n = 0;
+        double unused_middle, unused_low;
+        for (size_t s = 0; s < N_SAMPLES; s++)
+                if (shares->thetas[s / N_PATHS * (d + 2) + k] != FLAT)
+                        samples[n++] = shares->main[s * d + k];
+        effect->low = 0;
+        if (n > 0)
+                summarise(samples, n, &unused_middle, &unused_low, &effect->high);
 }
 
 /* Pairs of the dimensions that matter most, by total effect of the first draws. */
@@ -629,14 +819,6 @@ static size_t choose_pairs(const struct opt_effect *effects, size_t d, struct op
         return n;
 }
 
-#define MAX_PAIRS (N_PAIRED * (N_PAIRED - 1) / 2)
-
-struct shares {
-        double *main, *total; /* N_SAMPLES × n_dims */
-        double *pairs;        /* MAX_PAIRS × N_SAMPLES */
-        double *thetas;       /* N_THETAS × (n_dims + 2) */
-};
-
 static int sample_shares(const struct opt_model *model, const struct gp_data *data, const struct gp_data *few, const double *mode,
                          const struct opt_pair *pairs, size_t n_pairs, struct shares *ret) {
         size_t d = model->space.n_dims;
@@ -646,12 +828,14 @@ static int sample_shares(const struct opt_model *model, const struct gp_data *da
                 _cleanup_(cleanup_gp) struct gp *gp = NULL;
                 _cleanup_(cleanup_paths) struct paths *paths = NULL;
                 r = gp_new(data, theta, &gp);
-                if (r == GP_NOT_FITTED)
-                        r = gp_new(data, mode, &gp);
+                if (r == GP_NOT_FITTED) {
+                        theta = mode;
+                        r = gp_new(data, theta, &gp);
+                }
                 if (r == 0)
                         r = paths_new(&model->space, data, gp, theta, N_PATHS, model->seed + t, &paths);
                 if (r == 0)
-                        r = share_mains(model, paths, t * N_PATHS, ret->main, ret->total);
+                        r = share_mains(model, paths, rng_mix(model->seed + t), t * N_PATHS, ret->main, ret->total);
                 for (size_t i = 0; r == 0 && i < n_pairs; i++)
                         r = share_pair(model, paths, t * N_PATHS, &pairs[i], ret->pairs + i * N_SAMPLES);
         }
@@ -689,13 +873,15 @@ static int explain(const struct opt_model *model, const struct evidence *evidenc
         for (size_t k = 0; k < d; k++) {
                 for (size_t s = 0; s < N_SAMPLES; s++)
                         sorted[s] = shares.main[s * d + k];
-                summarise(sorted, &ret_effects[k].share, &ret_effects[k].low, &ret_effects[k].high);
+                summarise(sorted, N_SAMPLES, &ret_effects[k].share, &ret_effects[k].low, &ret_effects[k].high);
+                if (!ret_effects[k].is_distinguishable)
+                        widen(&shares, k, d, sorted, &ret_effects[k]);
                 for (size_t s = 0; s < N_SAMPLES; s++)
                         sorted[s] = shares.total[s * d + k];
-                summarise(sorted, &ret_effects[k].total, &unused_low, &unused_high);
+                summarise(sorted, N_SAMPLES, &ret_effects[k].total, &unused_low, &unused_high);
         }
         for (size_t i = 0; i < n_pairs; i++)
-                summarise(shares.pairs + i * N_SAMPLES, &pairs[i].share, &pairs[i].low, &pairs[i].high);
+                summarise(shares.pairs + i * N_SAMPLES, N_SAMPLES, &pairs[i].share, &pairs[i].low, &pairs[i].high);
         qsort(pairs, n_pairs, sizeof *pairs, by_share);
         *ret_n_pairs = n_pairs < max_pairs ? n_pairs : max_pairs;
         memcpy(ret_pairs, pairs, *ret_n_pairs * sizeof *ret_pairs);

@@ -54,7 +54,8 @@ int opt_model_rank(const struct opt_model *model, size_t max, size_t *ret, size_
 void opt_chances(size_t n, const double *mean, const size_t *count, double variance, size_t freedom, bool maximize, uint64_t seed,
                  double *ret);
 
-/* Shares of the function's variance over the space, each with a 90 % interval over functions and hyperparameters. */
+/* Shares of the function's variance over the space, each with a 90 % interval over functions, hyperparameters and which dimensions do
+ * something. Of one that is not distinguishable it begins at 0 and ends where it would if that one did something. */
 struct opt_effect {
         double share, low, high;
         double total;          /* with all its interactions */

@@ -34,8 +34,35 @@ void paths_free(struct paths *paths) {
         free(paths);
 }
 
+/* One version per instruction set, chosen when the program starts; sanitizers cannot run before that choice. */
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define VECTORISED __attribute__((target_clones("default", "avx2", "arch=x86-64-v4")))
+#else
+#define VECTORISED
+#endif
+
+/* Angles become their cosines, in a form that compilers turn into vector code: x = 2πk + 2r, |r| ≤ π/2, cos 2r = 1 − 2 sin² r, and the Taylor
+ * series of the sine. Error below 1e-12 for angles up to 1e4. */
+VECTORISED static void take_cosines(double *restrict x, size_t n) {
+        const double magic = 0x1.8p52; /* the low bits of x + magic are the nearest integer to x */
+        for (size_t i = 0; i < n; i++) {
+                double k = (x[i] * (0.5 * M_1_PI) + magic) - magic;
+                double r = 0.5 * ((x[i] - k * 0x1.921fb54400000p+2) - k * 0x1.0b4611a626331p-32), s = r * r;
+                double p = 1.0 / 355687428096000;
+                p = p * s - 1.0 / 1307674368000;
+                p = p * s + 1.0 / 6227020800;
+                p = p * s - 1.0 / 39916800;
+                p = p * s + 1.0 / 362880;
+                p = p * s - 1.0 / 5040;
+                p = p * s + 1.0 / 120;
+                p = p * s - 1.0 / 6;
+                p = r + r * s * p;
+                x[i] = 1 - 2 * p * p;
+        }
+}
+
 /* cos(ω·x + phase) of every wave. */
-static void wave_row(const struct paths *paths, const double *point, double *ret) {
+VECTORISED static void wave_row(const struct paths *paths, const double *point, double *ret) {
         memcpy(ret, paths->phase, N_WAVES * sizeof *ret);
         for (size_t k = 0; k < paths->space->n_dims; k++) {
                 bool is_choice = paths->space->dims[k].kind == OPT_CATEGORICAL;
@@ -44,8 +71,7 @@ static void wave_row(const struct paths *paths, const double *point, double *ret
                 for (size_t w = 0; w < N_WAVES; w++)
                         ret[w] += factor * waves[w];
         }
-        for (size_t w = 0; w < N_WAVES; w++)
-                ret[w] = cos(ret[w]);
+        take_cosines(ret, N_WAVES);
 }
 
 static void draw_waves(struct paths *paths, const double *theta, struct rng *rng) {

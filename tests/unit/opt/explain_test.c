@@ -92,6 +92,49 @@ static void pure_noise_has_no_important_dimension(void **state) {
         assert_true(n_distinguished <= 2); /* of 120 */
 }
 
+/* Two of three matter, alike; the noise is as large as both. */
+static double two_of_three(const double *x) {
+        return 3.5 * (x[0] - 0.5) + 1.4 * sin(2 * M_PI * x[1]);
+}
+
+static void intervals_hold_the_truth_where_noise_hides_it(void **state) {
+        (void)state;
+        static const double truth[] = {0.51, 0.49, 0};
+        int n_held = 0, n = 0;
+        for (uint64_t seed = 0; seed < 10; seed++) {
+                struct study study = {0};
+                struct opt_effect effects[MAX_DIMS];
+                struct opt_pair pairs[3];
+                size_t n_pairs;
+                study_init(&study, 3, 20, 40 + seed, two_of_three, 3);
+                importance(&study, effects, pairs, &n_pairs);
+                for (size_t k = 0; k < 3; k++, n++) {
+                        n_held += effects[k].low <= truth[k] && truth[k] <= effects[k].high;
+                        assert_true(0 <= effects[k].low && effects[k].low <= effects[k].share);
+                        assert_true(effects[k].share <= effects[k].high && effects[k].high <= 1);
+                        assert_true(effects[k].is_distinguishable || effects[k].low == 0);
+                }
+        }
+        assert_true(n_held >= n - 5); /* of 30 */
+}
+
+static double only_the_first(const double *x) {
+        return x[0];
+}
+
+static void the_only_parameter_may_explain_everything(void **state) {
+        (void)state;
+        struct study study = {0};
+        struct opt_effect effects[MAX_DIMS];
+        struct opt_pair pairs[3];
+        size_t n_pairs;
+        study_init(&study, 3, 30, 6, only_the_first, 0.02);
+        importance(&study, effects, pairs, &n_pairs);
+        assert_true(effects[0].is_distinguishable && effects[0].low > 0.95 && effects[0].high > 0.995);
+        for (size_t k = 1; k < 3; k++)
+                assert_true(!effects[k].is_distinguishable && effects[k].low == 0 && effects[k].high < 0.02);
+}
+
 static void a_constant_metric_explains_nothing(void **state) {
         (void)state;
         struct study study = {0};
@@ -351,6 +394,8 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(shares_are_those_of_the_function),
                 cmocka_unit_test(pure_noise_has_no_important_dimension),
+                cmocka_unit_test(intervals_hold_the_truth_where_noise_hides_it),
+                cmocka_unit_test(the_only_parameter_may_explain_everything),
                 cmocka_unit_test(a_constant_metric_explains_nothing),
                 cmocka_unit_test(a_choice_that_matters_is_found),
                 cmocka_unit_test(shares_of_a_long_history_are_those_of_the_whole_space),
