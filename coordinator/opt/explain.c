@@ -29,6 +29,7 @@
 #define ROUND_TRIALS 600  /* and how many more, by so many trials: few trials tell little, and cost little */
 #define MAX_WORK 3e8      /* of these steps together, in operations or so */
 #define N_SAMPLES (N_THETAS * N_PATHS)
+#define N_MIXED 8         /* draws of them behind the deviations of predictions */
 #define N_LEVELS 8
 #define MAX_POINTS 24576 /* at which each function is evaluated for main effects */
 #define N_PAIRED 5       /* dimensions with the largest effects, looked at in pairs */
@@ -146,23 +147,6 @@ static void invert_interval(const struct warp *warp, double mean, double sd, dou
         warp_invert(warp, mean + 1.96 * sd, 0, &better, &unused);
         *ret_low = fmin(worse, better);
         *ret_high = fmax(worse, better);
-}
-
-int opt_model_predict(const struct opt_model *model, size_t m, const double *x, struct opt_prediction *ret) {
-        size_t d = model->space.n_dims;
-        _cleanup_free_ double *features = calloc(m * (d + 2) + 1, sizeof *features);
-        if (!features)
-                return -ENOMEM;
-        double *mean = features + m * d, *sd = mean + m;
-        for (size_t i = 0; i < m; i++)
-                for (size_t k = 0; k < d; k++)
-                        features[i * d + k] = dim_feature(&model->dims[k], x[i * d + k]);
-        int r = gp_predict(model->gp, m, features, mean, sd);
-        for (size_t i = 0; r == 0 && i < m; i++) {
-                warp_invert(&model->evidence.warp, mean[i], sd[i], &ret[i].mean, &ret[i].sd);
-                invert_interval(&model->evidence.warp, mean[i], sd[i], &ret[i].low, &ret[i].high);
-        }
-        return r;
 }
 
 size_t opt_dim_grid(const struct opt_dim *held, size_t max, double *ret) {
@@ -622,7 +606,7 @@ static double shortest_length(const struct gp_data *data, size_t k, double *scra
         return log(fmin(gap, 1));
 }
 
-static int draw_thetas(const struct opt_model *model, const struct gp_data *data, const double *mode, double *ret) {
+static int draw_thetas(const struct opt_model *model, const struct gp_data *data, const double *mode, size_t n_draws, double *ret) {
         size_t d = model->space.n_dims, n_theta = d + 2;
         double n = (double)data->n, work = n * n * (n / 3 + (double)d + 20);
         size_t n_steps = (size_t)fmin((MIN_ROUNDS + ROUND_TRIALS / (n + 1)) * (double)(2 * d + 4), 1 + MAX_WORK / work);
@@ -640,12 +624,57 @@ static int draw_thetas(const struct opt_model *model, const struct gp_data *data
         chain.likelihood = chain_likelihood(&chain, chain.theta);
         chain.prior = chain_prior(&chain, chain.theta);
         rng_init(&chain.rng, model->seed, 0x746874);
-        for (size_t t = 0; t < N_THETAS; t++) {
+        for (size_t t = 0; t < n_draws; t++) {
                 for (size_t step = 0; step < (t == 0 ? 4 : 1) * n_steps; step++)
                         chain_step(&chain);
                 memcpy(ret + t * n_theta, chain.theta, n_theta * sizeof *ret);
         }
         return 0;
+}
+
+/* Deviations at m points around these means, with the doubt about the hyperparameters: those of several draws, and how far their means lie. */
+static int doubt(const struct opt_model *model, size_t m, const double *features, const double *mean, double *ret_sd) {
+        const struct evidence *evidence = &model->evidence;
+        size_t d = evidence->n_dims, max = max_tested(evidence);
+        _cleanup_free_ double *memory = calloc(N_MIXED * (d + 2) + max * (d + 1) + 3 * m + 1, sizeof *memory);
+        if (!memory)
+                return -ENOMEM;
+        double *thetas = memory, *x = thetas + N_MIXED * (d + 2), *y = x + max * d, *at = y + max, *sd = at + m, *squares = sd + m;
+        struct gp_data few = picked_data(evidence, max, model->seed, x, y), all = evidence_data(evidence, evidence->n_ended);
+        int r = draw_thetas(model, &few, model->theta, N_MIXED, thetas);
+        double count = 0;
+        for (size_t t = 0; r == 0 && t < N_MIXED; t++) {
+                _cleanup_(cleanup_gp) struct gp *gp = NULL;
+                r = gp_new(&all, thetas + t * (d + 2), &gp);
+                if (r == 0)
+                        r = gp_predict(gp, m, features, at, sd);
+                for (size_t i = 0; r == 0 && i < m; i++)
+                        squares[i] += square(sd[i]) + square(at[i] - mean[i]);
+                count += r == 0;
+                r = r == GP_NOT_FITTED ? 0 : r;
+        }
+        for (size_t i = 0; count > 0 && i < m; i++)
+                ret_sd[i] = sqrt(squares[i] / count);
+        return r;
+}
+
+int opt_model_predict(const struct opt_model *model, size_t m, const double *x, struct opt_prediction *ret) {
+        size_t d = model->space.n_dims;
+        _cleanup_free_ double *features = calloc(m * (d + 2) + 1, sizeof *features);
+        if (!features)
+                return -ENOMEM;
+        double *mean = features + m * d, *sd = mean + m;
+        for (size_t i = 0; i < m; i++)
+                for (size_t k = 0; k < d; k++)
+                        features[i * d + k] = dim_feature(&model->dims[k], x[i * d + k]);
+        int r = gp_predict(model->gp, m, features, mean, sd);
+        if (r == 0)
+                r = doubt(model, m, features, mean, sd);
+        for (size_t i = 0; r == 0 && i < m; i++) {
+                warp_invert(&model->evidence.warp, mean[i], sd[i], &ret[i].mean, &ret[i].sd);
+                invert_interval(&model->evidence.warp, mean[i], sd[i], &ret[i].low, &ret[i].high);
+        }
+        return r;
 }
 
 /* A point of the unit cube, with one or two coordinates replaced, as features; dimensions that do not count there rest. */
@@ -822,7 +851,7 @@ static size_t choose_pairs(const struct opt_effect *effects, size_t d, struct op
 static int sample_shares(const struct opt_model *model, const struct gp_data *data, const struct gp_data *few, const double *mode,
                          const struct opt_pair *pairs, size_t n_pairs, struct shares *ret) {
         size_t d = model->space.n_dims;
-        int r = draw_thetas(model, few, mode, ret->thetas);
+        int r = draw_thetas(model, few, mode, N_THETAS, ret->thetas);
         for (size_t t = 0; r == 0 && t < N_THETAS; t++) {
                 const double *theta = ret->thetas + t * (d + 2);
                 _cleanup_(cleanup_gp) struct gp *gp = NULL;

@@ -29,7 +29,8 @@ struct opt_prediction {
         double mean, sd;  /* the deviation towards better values, as everywhere (warp.h) */
         double low, high; /* 95 %; farther from the mean where the worse values are far apart */
 };
-/* At m points of the space. 0 or -ENOMEM. */
+/* At m points of the space; the deviations hold the doubt about the hyperparameters, too, which takes longer than the points do: ask
+ * for all of them at once. 0 or -ENOMEM. */
 int opt_model_predict(const struct opt_model *model, size_t m, const double *x, struct opt_prediction *ret);
 
 /* Up to max values of a dimension in order: all of few, else evenly spaced in its own scale. Returns how many. */

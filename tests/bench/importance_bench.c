@@ -292,16 +292,17 @@ static void run_sweep(size_t d, size_t n, double noise, uint64_t seed, struct ta
                         tally->width_told += width;
                 }
         }
+        static double at[N_ASKED * MAX_DIMS];
+        struct opt_prediction there[N_ASKED];
+        for (size_t i = 0; i < N_ASKED; i++)
+                opt_random(&space, seed + 7, i, at + i * d);
+        if (opt_model_predict(model, N_ASKED, at, there) != 0)
+                abort();
         for (size_t i = 0; i < N_ASKED; i++) {
-                double at[MAX_DIMS];
-                struct opt_prediction there;
-                opt_random(&space, seed + 7, i, at);
-                if (opt_model_predict(model, 1, at, &there) != 0)
-                        abort();
-                double value = is_pure ? 0 : evaluate_at(&f, &space, at);
+                double value = is_pure ? 0 : evaluate_at(&f, &space, at + i * d);
                 tally->n_points++;
-                tally->n_covered_points += there.low <= value && value <= there.high;
-                tally->slice_width += there.high - there.low;
+                tally->n_covered_points += there[i].low <= value && value <= there[i].high;
+                tally->slice_width += there[i].high - there[i].low;
         }
         opt_model_free(model);
         if (!is_pure)

@@ -322,10 +322,16 @@ static void beside_diverged_trials_good_ones_are_predicted_with_sober_deviations
                 struct opt_model *model;
                 study_init(&study, 2, 40, 20 + seed, cliff, 0.02);
                 assert_int_equal(opt_model_new(&study.space, &study.history, false, 1, &model), 0);
+                double points[51][2];
+                struct opt_prediction there[51];
                 for (size_t i = 0; i <= 50; i++) {
-                        const double x[] = {0.02 * (double)i, 0.5};
-                        struct opt_prediction at;
-                        assert_int_equal(opt_model_predict(model, 1, x, &at), 0);
+                        points[i][0] = 0.02 * (double)i;
+                        points[i][1] = 0.5;
+                }
+                assert_int_equal(opt_model_predict(model, 51, points[0], there), 0);
+                for (size_t i = 0; i <= 50; i++) {
+                        const double *x = points[i];
+                        const struct opt_prediction at = there[i];
                         assert_true(at.low <= at.mean && at.mean <= at.high && at.sd > 0);
                         if (at.mean < 2.5) /* nothing that is believed to be good is told with a deviation that holds what diverged */
                                 assert_true(at.sd < 0.5);
@@ -334,6 +340,26 @@ static void beside_diverged_trials_good_ones_are_predicted_with_sober_deviations
                 }
                 opt_model_free(model);
         }
+}
+
+static void predictions_hold_the_function_beside_much_noise(void **state) {
+        (void)state;
+        int n_held = 0;
+        for (uint64_t seed = 0; seed < 5; seed++) {
+                struct study study = {0};
+                struct opt_model *model;
+                double points[20][3];
+                struct opt_prediction there[20];
+                study_init(&study, 3, 20, 60 + seed, two_of_three, 3);
+                assert_int_equal(opt_model_new(&study.space, &study.history, false, 1, &model), 0);
+                for (uint64_t i = 0; i < 20; i++)
+                        opt_random(&study.space, 9, i, points[i]);
+                assert_int_equal(opt_model_predict(model, 20, points[0], there), 0);
+                for (size_t i = 0; i < 20; i++)
+                        n_held += there[i].low <= two_of_three(points[i]) && two_of_three(points[i]) <= there[i].high;
+                opt_model_free(model);
+        }
+        assert_true(n_held >= 80); /* of 100 */
 }
 
 static void few_or_failed_trials_give_no_model(void **state) {
@@ -404,6 +430,7 @@ int main(void) {
                 cmocka_unit_test(a_decided_configuration_is_the_incumbent),
                 cmocka_unit_test(repeats_are_recommended_where_noise_hides_the_best),
                 cmocka_unit_test(beside_diverged_trials_good_ones_are_predicted_with_sober_deviations),
+                cmocka_unit_test(predictions_hold_the_function_beside_much_noise),
                 cmocka_unit_test(few_or_failed_trials_give_no_model),
                 cmocka_unit_test(sample_paths_follow_the_posterior),
         };
