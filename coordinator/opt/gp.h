@@ -20,6 +20,11 @@
 #define GP_GUIDE_VARIANCE 0.5
 #define GP_OFFSET_VARIANCE 0.5
 
+/* Priors of the logarithms of length scales and, with expects_noise, of the noise variance, where there is no trend. */
+#define GP_LENGTH_VARIANCE 3.0
+#define GP_WIDE_NOISE_MEAN (-2.0)
+#define GP_WIDE_NOISE_VARIANCE 6.0
+
 struct gp_data {
         size_t n, n_dims;
         const double *x;            /* n × n_dims, row after row */

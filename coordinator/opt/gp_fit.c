@@ -20,8 +20,7 @@
 #include "common/rng.h"
 #include "opt/gp_internal.h"
 
-/* Priors on log scale: length scales above, signal variance N(0, 1), noise variance N(-5, 1.5²) with a floor. */
-#define LOG_LENGTH_VARIANCE 3.0
+/* Priors on log scale, beside those of gp.h: length scales' means above, signal variance N(0, 1), noise variance N(-5, 1.5²) with a floor. */
 #define ALIKE_VARIANCE 1.5 /* with a trend: of the length scales' mean */
 #define APART_VARIANCE 0.3 /* and of each one around it, the square of the t distribution's scale */
 #define APART_FREEDOM 3.0
@@ -29,8 +28,6 @@
 #define LOG_TREND_VARIANCE 2.0
 #define LOG_NOISE_MEAN (-5.0)
 #define LOG_NOISE_VARIANCE 2.25
-#define WIDE_NOISE_MEAN (-2.0) /* of expects_noise */
-#define WIDE_NOISE_VARIANCE 6.0
 
 CLEANUP_DEFINE(nlopt_opt, cleanup_nlopt, nlopt_destroy)
 
@@ -56,7 +53,7 @@ static double length_prior(const struct gp_data *data, const double *theta, doub
                 }
         mean /= n_alike ? (double)n_alike : 1;
         for (size_t k = 0; k < d; k++) {
-                double distance = theta[k] - expected, slope = distance / LOG_LENGTH_VARIANCE;
+                double distance = theta[k] - expected, slope = distance / GP_LENGTH_VARIANCE;
                 if (is_alike(data, k)) {
                         double apart = distance - mean, reach = APART_FREEDOM * APART_VARIANCE + apart * apart;
                         slope = (APART_FREEDOM + 1) * apart / reach;
@@ -78,8 +75,8 @@ static double prior(const struct gp_data *data, const double *theta, double *gra
         size_t d = data->n_dims;
         double sum = length_prior(data, theta, gradient);
         for (size_t k = d; k < gp_n_theta(data); k++) {
-                double mean = k == d ? 0 : k == d + 2 ? LOG_TREND_MEAN : data->expects_noise ? WIDE_NOISE_MEAN : LOG_NOISE_MEAN;
-                double variance = k == d ? 1 : k == d + 2 ? LOG_TREND_VARIANCE : data->expects_noise ? WIDE_NOISE_VARIANCE : LOG_NOISE_VARIANCE;
+                double mean = k == d ? 0 : k == d + 2 ? LOG_TREND_MEAN : data->expects_noise ? GP_WIDE_NOISE_MEAN : LOG_NOISE_MEAN;
+                double variance = k == d ? 1 : k == d + 2 ? LOG_TREND_VARIANCE : data->expects_noise ? GP_WIDE_NOISE_VARIANCE : LOG_NOISE_VARIANCE;
                 double distance = theta[k] - mean;
                 sum += distance * distance / (2 * variance);
                 if (gradient)
