@@ -41,13 +41,21 @@ static size_t count_status(const struct opt_history *history, enum opt_status st
         return n;
 }
 
-/* A point of the sequence, its numbers drawn together into `span` of their ranges, around the middle. */
+static bool is_parent(const struct opt_space *space, size_t dim) {
+        for (size_t i = 0; i < space->n_conditions; i++)
+                if (space->conditions[i].parent == dim)
+                        return true;
+        return false;
+}
+
+/* A point of the sequence, its numbers drawn together into `span` of their ranges, around the middle; those that conditions ask for stay, as
+ * what counted for nothing was not drawn. */
 static void draw_within(const struct opt_space *space, uint64_t seed, uint64_t index, double span, double *x) {
         opt_sobol(space, seed, index, x);
         if (span == 1)
                 return;
         for (size_t k = 0; k < space->n_dims; k++)
-                if (space->dims[k].kind != OPT_CATEGORICAL)
+                if (space->dims[k].kind != OPT_CATEGORICAL && !is_parent(space, k))
                         x[k] = opt_dim_from_unit(&space->dims[k], 0.5 + span * (opt_dim_to_unit(&space->dims[k], x[k]) - 0.5));
         opt_space_settle(space, x);
         if (!opt_space_allows(space, x))

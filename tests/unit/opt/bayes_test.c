@@ -408,6 +408,25 @@ static void the_first_points_keep_away_from_the_bounds(void **state) {
         assert_in_range(n_outer, 45, 100); /* 0.36 of the square */
 }
 
+static void first_points_draw_what_a_number_makes_count(void **state) {
+        (void)state;
+        static const double deep[] = {2, 3, 4, 5, 6, 7, 8};
+        const struct opt_dim dims[] = {{.kind = OPT_INTEGER, .low = 1, .high = 8}, {.kind = OPT_UNIFORM, .low = 0, .high = 1}};
+        const struct opt_condition condition = {.dim = 1, .parent = 0, .values = deep, .n_values = 7};
+        int n_shallow = 0;
+        for (uint64_t seed = 0; seed < 40; seed++) {
+                struct study study = {.space = {.dims = dims, .n_dims = 2, .conditions = &condition, .n_conditions = 1}};
+                double x[2];
+                for (int i = 0; i < 4; i++) {
+                        propose(&study, seed, true, x);
+                        n_shallow += x[0] == 1;
+                        assert_true(x[0] == 1 ? x[1] == 0.5 : i == 0 || (x[1] != 0.5 && x[1] >= 0.1 && x[1] <= 0.9));
+                        add(&study, x, OPT_OBSERVED, x[0] + x[1]);
+                }
+        }
+        assert_true(n_shallow > 0);
+}
+
 static void predictions_are_in_metric_units(void **state) {
         (void)state;
         const struct opt_dim dims[] = {{.kind = OPT_LOG_UNIFORM, .low = 1e-5, .high = 1e-3}};
@@ -701,6 +720,7 @@ int main(void) {
                 cmocka_unit_test(a_large_finite_space_never_repeats),
                 cmocka_unit_test(failed_trials_are_avoided),
                 cmocka_unit_test(the_first_points_keep_away_from_the_bounds),
+                cmocka_unit_test(first_points_draw_what_a_number_makes_count),
                 cmocka_unit_test(predictions_are_in_metric_units),
                 cmocka_unit_test(odd_histories_give_a_point_all_the_same),
                 cmocka_unit_test(log_improvement_is_exact_far_into_the_tail),
