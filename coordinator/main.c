@@ -229,8 +229,8 @@ static int fail(const struct error *err, int code) {
         return code;
 }
 
-/* Matrices of proposals come and go with each: the memory stays with the process, as the kernel would take a quarter of a proposal's
- * time to clear it anew. */
+/* Matrices of proposals come and go with each: the memory stays with the process. Else the kernel clears it anew for each proposal, in a
+ * quarter of its time where several trials are in flight, as these need a second matrix: glibc by itself keeps one. */
 static void keep_freed_memory(void) {
         mallopt(M_MMAP_THRESHOLD, SMALL_MAX);
         mallopt(M_TRIM_THRESHOLD, SPARE_MAX);
