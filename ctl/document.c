@@ -43,9 +43,11 @@ int document_read(const char *path, size_t max_bytes, struct document *ret, stru
         if (r < 0 && is_named_json(path))
                 return error_set(err, r, "%s: %s", ret->name, json_err.text);
         if (r < 0) {
-                r = yaml_read(data, text.len, &ret->value, &ret->notes, err);
+                struct error yaml_err = {0};
+                r = yaml_read(data, text.len, &ret->value, &ret->notes, &yaml_err);
+                char first = data[strspn(data, " \t\r\n")];
                 if (r < 0)
-                        error_prefix(err, "%s", ret->name);
+                        error_set(err, r, first == '{' || first == '[' ? "%s: %s (and as JSON: %s)" : "%s: %s", ret->name, yaml_err.text, json_err.text);
         }
         return r;
 }

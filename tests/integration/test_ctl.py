@@ -483,6 +483,8 @@ def test_a_long_list_of_trials_is_sent_in_parts_and_one_that_is_too_long_says_wh
     assert "longer.json is larger than 67108864 bytes" in told and "several files" in told
     (tmp_path / "many.yaml").write_text("- params: {a: 0.5}\n" * 34000)
     assert "JSON may have more" in ctl("enqueue", id, "many.yaml", url=server.url, expect=1).stderr
+    (tmp_path / "cut").write_text('[' + '{"params": {"a": 0.5}},' * 34000 + '{"params": {"a": 0.5}')
+    assert "(and as JSON: " in ctl("enqueue", id, "cut", url=server.url, expect=1).stderr
     (tmp_path / "spec.json").write_text(" " * (9 << 20))
     assert "spec.json is larger than 8388608 bytes" in ctl("create", "spec.json", url=server.url, expect=1).stderr
     assert server.get(f"/v1/sweeps/{id}")["counts"]["completed"] == 300
