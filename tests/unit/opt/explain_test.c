@@ -22,6 +22,9 @@ struct study {
         struct opt_trial trials[MAX_TRIALS];
         double x[MAX_TRIALS * MAX_DIMS];
         struct opt_history history;
+        struct opt_effect effects[MAX_DIMS]; /* importance() */
+        struct opt_pair pairs[3];
+        size_t n_pairs;
 };
 
 static void study_init(struct study *study, size_t n_dims, size_t n, uint64_t seed, double (*f)(const double *x), double noise) {
@@ -38,10 +41,10 @@ static void study_init(struct study *study, size_t n_dims, size_t n, uint64_t se
         study->history = (struct opt_history){study->trials, n};
 }
 
-static void importance(struct study *study, struct opt_effect *effects, struct opt_pair *pairs, size_t *n_pairs) {
+static void importance(struct study *study) {
         struct opt_model *model;
         assert_int_equal(opt_model_new(&study->space, &study->history, false, 7, &model), 0);
-        assert_int_equal(opt_model_importance(model, effects, 3, pairs, n_pairs), 0);
+        assert_int_equal(opt_model_importance(model, study->effects, 3, study->pairs, &study->n_pairs), 0);
         opt_model_free(model);
 }
 
@@ -54,25 +57,22 @@ static double ishigami_like(const double *x) {
 static void shares_are_those_of_the_function(void **state) {
         (void)state;
         struct study study = {0};
-        struct opt_effect effects[MAX_DIMS];
-        struct opt_pair pairs[3];
-        size_t n_pairs;
         study_init(&study, 5, 100, 3, ishigami_like, 0.01);
-        importance(&study, effects, pairs, &n_pairs);
+        importance(&study);
         /* Var(3 x0) = 9/12 = .75; the product has 64/144 = .444. The warp bends the worse half, so only about. */
-        assert_true(fabs(effects[0].share - 0.63) < 0.12);
-        assert_true(effects[0].low > 0.4 && effects[0].high < 0.85);
+        assert_true(fabs(study.effects[0].share - 0.63) < 0.12);
+        assert_true(study.effects[0].low > 0.4 && study.effects[0].high < 0.85);
         for (size_t k = 0; k < 3; k++)
-                assert_true(effects[k].is_distinguishable);
+                assert_true(study.effects[k].is_distinguishable);
         for (size_t k = 3; k < 5; k++) {
-                assert_false(effects[k].is_distinguishable);
-                assert_true(effects[k].share < 0.05 && effects[k].total < 0.05);
+                assert_false(study.effects[k].is_distinguishable);
+                assert_true(study.effects[k].share < 0.05 && study.effects[k].total < 0.05);
         }
-        assert_true(effects[1].share < 0.1 && effects[1].total > 0.2);
-        assert_true(n_pairs > 0);
-        assert_int_equal(pairs[0].a, 1);
-        assert_int_equal(pairs[0].b, 2);
-        assert_true(fabs(pairs[0].share - 0.37) < 0.15 && pairs[0].low > 0.1);
+        assert_true(study.effects[1].share < 0.1 && study.effects[1].total > 0.2);
+        assert_true(study.n_pairs > 0);
+        assert_int_equal(study.pairs[0].a, 1);
+        assert_int_equal(study.pairs[0].b, 2);
+        assert_true(fabs(study.pairs[0].share - 0.37) < 0.15 && study.pairs[0].low > 0.1);
 }
 
 static void pure_noise_has_no_important_dimension(void **state) {
@@ -81,13 +81,10 @@ static void pure_noise_has_no_important_dimension(void **state) {
         int n_distinguished = 0;
         for (uint64_t seed = 0; seed < 30; seed++) {
                 struct study study = {0};
-                struct opt_effect effects[MAX_DIMS];
-                struct opt_pair pairs[3];
-                size_t n_pairs;
                 study_init(&study, 4, sizes[seed % 3], seed, NULL, 1);
-                importance(&study, effects, pairs, &n_pairs);
+                importance(&study);
                 for (size_t k = 0; k < 4; k++)
-                        n_distinguished += effects[k].is_distinguishable;
+                        n_distinguished += study.effects[k].is_distinguishable;
         }
         assert_true(n_distinguished <= 2); /* of 120 */
 }
@@ -103,16 +100,13 @@ static void intervals_hold_the_truth_where_noise_hides_it(void **state) {
         int n_held = 0, n = 0;
         for (uint64_t seed = 0; seed < 10; seed++) {
                 struct study study = {0};
-                struct opt_effect effects[MAX_DIMS];
-                struct opt_pair pairs[3];
-                size_t n_pairs;
                 study_init(&study, 3, 20, 40 + seed, two_of_three, 3);
-                importance(&study, effects, pairs, &n_pairs);
+                importance(&study);
                 for (size_t k = 0; k < 3; k++, n++) {
-                        n_held += effects[k].low <= truth[k] && truth[k] <= effects[k].high;
-                        assert_true(0 <= effects[k].low && effects[k].low <= effects[k].share);
-                        assert_true(effects[k].share <= effects[k].high && effects[k].high <= 1);
-                        assert_true(effects[k].is_distinguishable || effects[k].low == 0);
+                        n_held += study.effects[k].low <= truth[k] && truth[k] <= study.effects[k].high;
+                        assert_true(0 <= study.effects[k].low && study.effects[k].low <= study.effects[k].share);
+                        assert_true(study.effects[k].share <= study.effects[k].high && study.effects[k].high <= 1);
+                        assert_true(study.effects[k].is_distinguishable || study.effects[k].low == 0);
                 }
         }
         assert_true(n_held >= n - 5); /* of 30 */
@@ -125,29 +119,23 @@ static double only_the_first(const double *x) {
 static void the_only_parameter_may_explain_everything(void **state) {
         (void)state;
         struct study study = {0};
-        struct opt_effect effects[MAX_DIMS];
-        struct opt_pair pairs[3];
-        size_t n_pairs;
         study_init(&study, 3, 30, 6, only_the_first, 0.02);
-        importance(&study, effects, pairs, &n_pairs);
-        assert_true(effects[0].is_distinguishable && effects[0].low > 0.95 && effects[0].high > 0.995);
+        importance(&study);
+        assert_true(study.effects[0].is_distinguishable && study.effects[0].low > 0.95 && study.effects[0].high > 0.995);
         for (size_t k = 1; k < 3; k++)
-                assert_true(!effects[k].is_distinguishable && effects[k].low == 0 && effects[k].high < 0.02);
+                assert_true(!study.effects[k].is_distinguishable && study.effects[k].low == 0 && study.effects[k].high < 0.02);
 }
 
 static void a_constant_metric_explains_nothing(void **state) {
         (void)state;
         struct study study = {0};
-        struct opt_effect effects[MAX_DIMS];
-        struct opt_pair pairs[3];
-        size_t n_pairs;
         study_init(&study, 3, 20, 1, NULL, 0);
-        importance(&study, effects, pairs, &n_pairs);
+        importance(&study);
         for (size_t k = 0; k < 3; k++) {
-                assert_false(effects[k].is_distinguishable);
-                assert_true(isfinite(effects[k].share) && effects[k].share >= 0 && effects[k].share <= 1);
+                assert_false(study.effects[k].is_distinguishable);
+                assert_true(isfinite(study.effects[k].share) && study.effects[k].share >= 0 && study.effects[k].share <= 1);
         }
-        assert_int_equal(n_pairs, 0);
+        assert_int_equal(study.n_pairs, 0);
 }
 
 static double by_choice(const double *x) {
@@ -157,9 +145,6 @@ static double by_choice(const double *x) {
 static void a_choice_that_matters_is_found(void **state) {
         (void)state;
         struct study study = {0};
-        struct opt_effect effects[MAX_DIMS];
-        struct opt_pair pairs[3];
-        size_t n_pairs;
         study_init(&study, 3, 0, 5, NULL, 0);
         study.dims[0] = (struct opt_dim){.kind = OPT_CATEGORICAL, .n_choices = 4, .held = true, .held_value = 1};
         for (size_t i = 0; i < 40; i++) {
@@ -170,9 +155,9 @@ static void a_choice_that_matters_is_found(void **state) {
                 study.trials[i] = (struct opt_trial){.x = x, .y = by_choice(x), .status = OPT_OBSERVED};
         }
         study.history.n = 40;
-        importance(&study, effects, pairs, &n_pairs);
-        assert_true(effects[0].is_distinguishable && effects[0].share > 0.7);
-        assert_false(effects[1].is_distinguishable || effects[2].is_distinguishable);
+        importance(&study);
+        assert_true(study.effects[0].is_distinguishable && study.effects[0].share > 0.7);
+        assert_false(study.effects[1].is_distinguishable || study.effects[2].is_distinguishable);
 }
 
 #define N_LONG 5000
@@ -184,9 +169,6 @@ static const double amplitude[] = {1, 0.7, 0.45, 0};
 static void shares_of_a_long_history_are_those_of_the_whole_space(void **state) {
         (void)state;
         struct study study = {0};
-        struct opt_effect effects[MAX_DIMS];
-        struct opt_pair pairs[3];
-        size_t n_pairs;
         struct rng rng;
         double *x = malloc(N_LONG * N_AMPLITUDES * sizeof *x);
         struct opt_trial *trials = calloc(N_LONG, sizeof *trials);
@@ -201,13 +183,13 @@ static void shares_of_a_long_history_are_those_of_the_whole_space(void **state) 
                 trials[i] = (struct opt_trial){.x = at, .y = y, .status = OPT_OBSERVED};
         }
         study.history = (struct opt_history){trials, N_LONG};
-        importance(&study, effects, pairs, &n_pairs);
+        importance(&study);
         for (size_t k = 0; k < N_AMPLITUDES; k++) {
                 double share = amplitude[k] * amplitude[k] / (1 + 0.49 + 0.2025);
-                assert_true(effects[k].is_distinguishable == (share > 0));
-                assert_true(fabs(effects[k].share - share) < 0.06); /* with the worse half pulled in by rank */
-                assert_true(effects[k].low - 0.04 < share && share < effects[k].high + 0.04);
-                assert_true(effects[k].high - effects[k].low < 0.15);
+                assert_true(study.effects[k].is_distinguishable == (share > 0));
+                assert_true(fabs(study.effects[k].share - share) < 0.06); /* with the worse half pulled in by rank */
+                assert_true(study.effects[k].low - 0.04 < share && share < study.effects[k].high + 0.04);
+                assert_true(study.effects[k].high - study.effects[k].low < 0.15);
         }
         free(x);
         free(trials);
@@ -218,9 +200,6 @@ static void a_grids_last_parameter_of_two_levels_matters_as_any_other(void **sta
         (void)state;
         for (size_t n = 128; n <= 512; n *= 2) {
                 struct study study = {0};
-                struct opt_effect effects[MAX_DIMS];
-                struct opt_pair pairs[3];
-                size_t n_pairs;
                 struct opt_trial *trials = calloc(n, sizeof *trials);
                 double *x = malloc(3 * n * sizeof *x);
                 assert_true(trials && x);
@@ -233,9 +212,9 @@ static void a_grids_last_parameter_of_two_levels_matters_as_any_other(void **sta
                         trials[i] = (struct opt_trial){.x = at, .y = at[0] + at[2], .status = OPT_OBSERVED};
                 }
                 study.history = (struct opt_history){trials, n};
-                importance(&study, effects, pairs, &n_pairs);
-                assert_true(effects[0].is_distinguishable && effects[2].is_distinguishable);
-                assert_true(fabs(effects[0].share - 0.5) < 0.1 && fabs(effects[2].share - 0.5) < 0.1);
+                importance(&study);
+                assert_true(study.effects[0].is_distinguishable && study.effects[2].is_distinguishable);
+                assert_true(fabs(study.effects[0].share - 0.5) < 0.1 && fabs(study.effects[2].share - 0.5) < 0.1);
                 free(x);
                 free(trials);
         }
