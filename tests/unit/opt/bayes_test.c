@@ -172,25 +172,35 @@ static void a_stopped_computation_leaves_nothing_wrong(void **state) {
         opt_memory_free(memory);
 }
 
+/* A proposal (number one more than `n`), which is the same whether the memory serves it or not. */
+static void propose_alike(const struct study *study, size_t n, struct opt_memory *memory, double *x) {
+        double y[MAX_DIMS];
+        struct opt_history history = {study->trials, study->n};
+        struct opt_bayes_options options = {.seed = 4, .number = n + 1};
+        struct opt_proposal without = {.x = x}, with = {.x = y};
+        assert_int_equal(opt_bayes(&study->space, &history, &options, &without), 0);
+        options.memory = memory;
+        assert_int_equal(opt_bayes(&study->space, &history, &options, &with), 0);
+        assert_memory_equal(x, y, study->space.n_dims * sizeof *x);
+        assert_true(without.source == with.source && without.mean == with.mean && without.acquisition == with.acquisition);
+}
+
+static void prepare(const struct study *study, size_t n_trials, struct opt_memory *memory) {
+        struct opt_history history = {study->trials, n_trials};
+        struct opt_bayes_options options = {.seed = 4, .memory = memory};
+        assert_int_equal(opt_prepare(&study->space, &history, &options), 0);
+}
+
 /* Trials end out of order, one fails, and an old value changes: what is remembered must not show. */
 static void proposals_are_the_same_without_memory(void **state) {
         (void)state;
         struct study study = {.space = {.dims = plane, .n_dims = 2}};
         struct opt_memory *memory = opt_memory_new();
-        double x[MAX_DIMS], y[MAX_DIMS];
+        double x[MAX_DIMS];
         for (size_t n = 0; n < 64; n++) {
-                struct opt_history history = {study.trials, study.n};
-                struct opt_bayes_options options = {.seed = 4, .number = n + 1};
-                struct opt_proposal without = {.x = x}, with = {.x = y};
-                assert_int_equal(opt_bayes(&study.space, &history, &options, &without), 0);
-                options.memory = memory;
-                if (n % 3 == 0 && n > 0) { /* what was known before the latest result */
-                        struct opt_history before = {study.trials, study.n - 1};
-                        assert_int_equal(opt_prepare(&study.space, &before, &options), 0);
-                }
-                assert_int_equal(opt_bayes(&study.space, &history, &options, &with), 0);
-                assert_memory_equal(x, y, 2 * sizeof *x);
-                assert_true(without.source == with.source && without.mean == with.mean && without.acquisition == with.acquisition);
+                if (n % 3 == 0 && n > 0) /* what was known before the latest result */
+                        prepare(&study, study.n - 1, memory);
+                propose_alike(&study, n, memory, x);
                 add(&study, x, n % 10 == 5 ? OPT_PENDING : n % 17 == 8 ? OPT_FAILED : OPT_OBSERVED, branin(x));
                 if (n % 10 == 9)
                         study.trials[n - 4].status = OPT_OBSERVED;
@@ -207,22 +217,15 @@ static void what_is_prepared_serves_whichever_trial_ends_next(void **state) {
         struct study study = {.space = {.dims = plane, .n_dims = 2}};
         struct opt_memory *memory = opt_memory_new();
         struct rng rng;
-        double x[MAX_DIMS], y[MAX_DIMS];
+        double x[MAX_DIMS];
         size_t running[5], n_running = 0;
         uint64_t n_ended = 0, n_unprepared = 0;
         rng_init(&rng, 8, 0);
         for (size_t n = 0; n < 90; n++) {
-                struct opt_history history = {study.trials, study.n};
-                struct opt_bayes_options options = {.seed = 4, .number = n + 1};
-                struct opt_proposal without = {.x = x}, with = {.x = y};
-                assert_int_equal(opt_bayes(&study.space, &history, &options, &without), 0);
-                options.memory = memory;
                 for (int again = 0; again < 2; again++) {
-                        assert_int_equal(opt_bayes(&study.space, &history, &options, &with), 0);
-                        assert_memory_equal(x, y, 2 * sizeof *x);
-                        assert_true(without.source == with.source && without.mean == with.mean && without.acquisition == with.acquisition);
+                        propose_alike(&study, n, memory, x);
                         if (n % 30 != 29)
-                                assert_int_equal(opt_prepare(&study.space, &history, &options), 0);
+                                prepare(&study, study.n, memory);
                         else
                                 n_unprepared += again;
                 }
@@ -246,20 +249,13 @@ static void the_order_of_ends_is_part_of_the_history(void **state) {
         (void)state;
         struct study study = {.space = {.dims = plane, .n_dims = 2}};
         struct opt_memory *memory = opt_memory_new();
-        double x[MAX_DIMS], y[MAX_DIMS], first[2];
+        double x[MAX_DIMS], first[2];
         fill_branin(&study, 70);
-        struct opt_history history = {study.trials, study.n};
-        struct opt_bayes_options options = {.seed = 4, .number = 71};
         unsigned n_moved = 0;
         for (size_t order = 0; order < 6; order++) {
-                struct opt_proposal without = {.x = x}, with = {.x = y};
                 for (size_t i = 0; i < study.n; i++) /* the last of all stays the last */
                         study.trials[i].ended = i + 1 == study.n ? study.n : (i * (order % 2 ? 11 : 1) + 13 * order) % (study.n - 1);
-                options.memory = NULL;
-                assert_int_equal(opt_bayes(&study.space, &history, &options, &without), 0);
-                options.memory = memory;
-                assert_int_equal(opt_bayes(&study.space, &history, &options, &with), 0);
-                assert_memory_equal(x, y, 2 * sizeof *x);
+                propose_alike(&study, 70, memory, x);
                 if (order == 0)
                         memcpy(first, x, sizeof first);
                 n_moved += memcmp(first, x, sizeof first) != 0;
