@@ -77,8 +77,9 @@ static bool is_key_spent(const struct ctl *ctl, const struct answer *answer) {
 }
 
 static void tell_of_other_trials(const char *key, size_t first, size_t step) {
-        fprintf(stderr, "sweepctl: trials %zu to %zu were not taken: with --key %s others came in their place before\n", first + 1, first + step, key);
-        fprintf(stderr, "  → a key is for sending the same trials again: give them as they were, or the new ones alone and without --key\n");
+        fprintf(stderr, "sweepctl: trials %zu to %zu are not quite those that came in their place with --key %s before: nothing was done with them now, "
+                        "but those among them that came then were taken\n", first + 1, first + step, key);
+        fprintf(stderr, "  → a key is for sending the same trials again: give them as they were, and those that are new alone and without --key\n");
 }
 
 int batch_send(struct ctl *ctl, const char *path, const json_t *trials, void (*tell)(void *data, const struct answer *refusal), void *data,

@@ -3,7 +3,7 @@
 #pragma once
 #include "ctl.h"
 
-#define BATCH_FILE_BYTES (64u << 20) /* of the file that they stand in */
+#define BATCH_FILE_BYTES (64u << 20) /* the most that a file of trials may have, CSV or JSON */
 #define BATCH_TRIALS 100 /* a request: one or two hundredths of a second of the one thread that answers everybody */
 
 /* POSTs the trials (an array) to path in order, with the key of --key or a new one, until one request is not answered with 201; then how

@@ -59,7 +59,10 @@ static int count(struct reader *reader, unsigned line, size_t n, unsigned depth)
                 reader->deepest = depth;
         if (depth > YAML_DEPTH_MAX)
                 return fail_at(reader, line, "nested too deeply");
-        return reader->n_nodes > YAML_NODES_MAX ? fail_at(reader, line, "too large: more than 100000 values, those of aliases counted each time (JSON may have more)") : 0;
+        if (reader->n_nodes > YAML_NODES_MAX)
+                return error_set(reader->err, -EINVAL, "line %u: too large: more than %d values, those of aliases counted each time (JSON may have more)", line,
+                                 YAML_NODES_MAX);
+        return 0;
 }
 
 /* --- scalars --------------------------------------------------------------------------------------- */

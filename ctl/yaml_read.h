@@ -16,7 +16,7 @@
 #include "lines.h"
 
 #define YAML_DEPTH_MAX 64
-#define YAML_NODES_MAX 100000 /* after aliases were followed; a message says the number */
+#define YAML_NODES_MAX 100000 /* after aliases were followed */
 #define YAML_WARNINGS_MAX 20
 
 struct yaml_notes {

@@ -455,11 +455,13 @@ def test_a_fault_among_many_trials_says_where_to_go_on(server, ctl, tmp_path, co
     assert enqueued(server, id) == values
     ctl(command, id, "many", "--key", key, url=server.url)  # once more
     assert enqueued(server, id) == values
-    for place, told_of in ((0, "trials 1 to 100"), (MANY - 1, f"trials {MANY - 99} to {MANY}")):  # other trials with the same key: not how to go on
-        write(values[:place] + [0.9] + values[place + 1:])
+    last = f"trials {MANY - 99} to {MANY}"
+    for others, told_of in (([0.9] + values[1:], "trials 1 to 100"), (values[:-1] + [0.9], last), (values[:-1], f"{last[:-len(str(MANY))]}{MANY - 1}")):
+        write(others)  # not how to go on
         told = ctl(command, id, "many", "--key", key, url=server.url, expect=1).stderr
         assert "came with another body before, so nothing was done now" in told
-        assert f"{told_of} were not taken: with --key {key} others came in their place before" in told and "goes on there" not in told
+        assert f"{told_of} are not quite those that came in their place with --key {key} before: nothing was done with them now" in told
+        assert "those among them that came then were taken" in told and "goes on there" not in told
     assert "--key is up to" in ctl(command, id, "many", "--key", "a b", url=server.url, expect=2).stderr
     assert enqueued(server, id) == values
 
