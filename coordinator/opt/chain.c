@@ -29,17 +29,6 @@ static double square(double x) {
         return x * x;
 }
 
-/* gp_objective less its prior, which is what it says of a single observation of 0. */
-static double chain_likelihood(const struct chain *chain, const double *theta) {
-        size_t d = chain->d;
-        const double nothing = 0;
-        struct gp_data single = *chain->data;
-        single.n = 1;
-        single.y = &nothing;
-        double prior = gp_objective(&single, theta, chain->scratch, NULL) - 0.5 * log(exp(theta[d]) + exp(theta[d + 1]));
-        return gp_objective(chain->data, theta, chain->scratch, NULL) - prior;
-}
-
 /* How many dimensions but `but` do something, and the mean of their log length scales. */
 static size_t chain_active(const struct chain *chain, const double *theta, size_t but, double *ret_mean) {
         size_t n = 0;
@@ -64,7 +53,7 @@ static double chain_prior(const struct chain *chain, const double *theta) {
         for (size_t k = 0; k < d; k++) {
                 if (theta[k] == CHAIN_FLAT)
                         continue;
-                if (theta[k] < chain->shortest[k] || theta[k] > log(200))
+                if (theta[k] < chain->shortest[k] || theta[k] > log(GP_LONGEST))
                         return INFINITY;
                 sum += square(theta[k] - mean) / (2 * APART_VARIANCE);
         }
@@ -77,7 +66,7 @@ static void chain_try(struct chain *chain, double entry) {
         double prior = chain_prior(chain, chain->next), chance = log(fmax(rng_uniform(&chain->rng), 1e-300));
         if (!isfinite(prior))
                 return;
-        double proposed = chain_likelihood(chain, chain->next);
+        double proposed = gp_likelihood(chain->data, chain->next, chain->scratch);
         if (!(proposed < chain->likelihood + chain->prior + entry - prior - chance))
                 return;
         chain->likelihood = proposed;
@@ -147,7 +136,7 @@ static int compare(const void *a, const void *b) {
 
 /* No surprises are expected between the values that were tried: of a grid with two levels no observation tells that there are none. */
 static double shortest_length(const struct gp_data *data, size_t k, double *scratch) {
-        double gap = 0.02;
+        double gap = GP_SHORTEST;
         for (size_t i = 0; i < data->n; i++)
                 scratch[i] = data->x[i * data->n_dims + k];
         qsort(scratch, data->n, sizeof *scratch, compare);
@@ -167,11 +156,11 @@ int chain_draw(const struct gp_data *data, const double *mode, uint64_t seed, si
         chain.scratch = memory + 3 * n_theta;
         for (size_t k = 0; k < d; k++) {
                 chain.shortest[k] = shortest_length(data, k, chain.scratch);
-                chain.theta[k] = fmin(fmax(mode[k], chain.shortest[k]), log(200) - 1e-9);
+                chain.theta[k] = fmin(fmax(mode[k], chain.shortest[k]), log(GP_LONGEST) - 1e-9);
         }
         chain.theta[d] = fmin(fmax(mode[d], -3.9), 3.9);
         chain.theta[d + 1] = fmax(mode[d + 1], -9.9);
-        chain.likelihood = chain_likelihood(&chain, chain.theta);
+        chain.likelihood = gp_likelihood(data, chain.theta, chain.scratch);
         chain.prior = chain_prior(&chain, chain.theta);
         rng_init(&chain.rng, seed, 0x746874);
         for (size_t t = 0; t < n_draws; t++) {

@@ -551,9 +551,9 @@ static void split_variance(const double *values, size_t n_points, size_t n_level
         *ret_whole = fmax(squares / count - mean * mean, 0) + between;
 }
 
-/* How many levels of a dimension are compared: of few values each one as often as any other. */
+/* How many levels of a dimension are compared: of few values that are equally likely each one as often as any other. */
 static size_t count_levels(const struct opt_dim *dim) {
-        uint64_t n = opt_dim_cardinality(dim);
+        uint64_t n = dim->step > 0 || dim->probabilities ? 0 : opt_dim_cardinality(dim);
         return n < 2 || n > N_LEVELS ? N_LEVELS : (size_t)(N_LEVELS / n * n);
 }
 
@@ -683,12 +683,12 @@ static int sample_shares(const struct opt_model *model, const struct gp_data *da
         size_t d = model->space.n_dims;
         int r = chain_draw(few, mode, model->seed, N_THETAS, ret->thetas);
         for (size_t t = 0; r == 0 && t < N_THETAS; t++) {
-                const double *theta = ret->thetas + t * (d + 2);
+                double *theta = ret->thetas + t * (d + 2);
                 _cleanup_(cleanup_gp) struct gp *gp = NULL;
                 _cleanup_(cleanup_paths) struct paths *paths = NULL;
                 r = gp_new(data, theta, &gp);
                 if (r == GP_NOT_FITTED) {
-                        theta = mode;
+                        memcpy(theta, mode, (d + 2) * sizeof *theta);
                         r = gp_new(data, theta, &gp);
                 }
                 if (r == 0)

@@ -20,7 +20,9 @@
 #define GP_GUIDE_VARIANCE 0.5
 #define GP_OFFSET_VARIANCE 0.5
 
-/* Priors of the logarithms of length scales and, with expects_noise, of the noise variance, where there is no trend. */
+/* Length scales that are looked at, and priors: of their logarithms and, with expects_noise, of the noise variance, where there is no trend. */
+#define GP_SHORTEST 0.02
+#define GP_LONGEST 200.0
 #define GP_LENGTH_VARIANCE 3.0
 #define GP_WIDE_NOISE_MEAN (-2.0)
 #define GP_WIDE_NOISE_VARIANCE 6.0
@@ -37,14 +39,17 @@ struct gp_data {
         const atomic_bool *stop;    /* may be NULL; once it is set, what takes long gives up: -ECANCELED */
 };
 
-/* Negative log posterior of theta (without constants) and its gradient (may be NULL):
- * ½ yᵀK⁻¹y + ½ log|K| − log prior; Rasmussen & Williams (2006), eq. 5.8 and 5.9. scratch: gp_scratch_size doubles.
- * INFINITY when K is not positive definite. */
 static inline size_t gp_n_theta(const struct gp_data *data) {
         return data->n_dims + 2 + data->has_trend;
 }
 
+/* Negative log posterior of theta (without constants) and its gradient (may be NULL):
+ * ½ yᵀK⁻¹y + ½ log|K| − log prior; Rasmussen & Williams (2006), eq. 5.8 and 5.9. scratch: gp_scratch_size doubles.
+ * INFINITY when K is not positive definite. */
 double gp_objective(const struct gp_data *data, const double *theta, double *scratch, double *ret_gradient);
+
+/* The same without the prior: the negative log likelihood. */
+double gp_likelihood(const struct gp_data *data, const double *theta, double *scratch);
 size_t gp_scratch_size(size_t n, size_t n_dims);
 
 /* Where the search for theta starts: near the mode of the prior. */

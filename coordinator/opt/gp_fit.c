@@ -251,6 +251,10 @@ double gp_objective(const struct gp_data *data, const double *theta, double *scr
         return objective(data, theta, scratch, ret_gradient);
 }
 
+double gp_likelihood(const struct gp_data *data, const double *theta, double *scratch) {
+        return gp_objective(data, theta, scratch, NULL) - prior(data, theta, NULL);
+}
+
 /* --- fit ------------------------------------------------------------------------------------------- */
 
 struct fit {
@@ -290,8 +294,8 @@ static double fit_objective(unsigned n_theta, const double *theta, double *gradi
 static void set_bounds(const struct gp_data *data, double *low, double *high) {
         size_t d = data->n_dims;
         for (size_t k = 0; k < d; k++) {
-                low[k] = log(0.02);
-                high[k] = log(200);
+                low[k] = log(GP_SHORTEST);
+                high[k] = log(GP_LONGEST);
         }
         low[d] = -4;
         high[d] = 4;

@@ -6,16 +6,10 @@
  *   gp_best.c    predictions where only the best points are looked for */
 #pragma once
 #include "opt/gp.h"
+#include "opt/vectorised.h"
 
 /* LAPACK, as OpenBLAS exports it. */
 extern void dpotrf_(const char *uplo, const int *n, double *a, const int *lda, int *info);
-
-/* One version per instruction set, chosen when the program starts; sanitizers cannot run before that choice. */
-#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define VECTORISED __attribute__((target_clones("default", "avx2", "arch=x86-64-v4")))
-#else
-#define VECTORISED
-#endif
 
 #define GP_BASE_JITTER 1e-8
 #define GP_BLOCK 64 /* points solved together: bounds the memory, still a matrix for BLAS */

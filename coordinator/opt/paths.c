@@ -8,6 +8,7 @@
 
 #include "common/cleanup.h"
 #include "common/rng.h"
+#include "opt/vectorised.h"
 
 #define N_WAVES 256
 #define FREEDOM 5 /* 2ν of Matérn-5/2: its frequencies follow a t distribution with so many degrees of freedom */
@@ -33,13 +34,6 @@ void paths_free(struct paths *paths) {
         free(paths->waves);
         free(paths);
 }
-
-/* One version per instruction set, chosen when the program starts; sanitizers cannot run before that choice. */
-#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define VECTORISED __attribute__((target_clones("default", "avx2", "arch=x86-64-v4")))
-#else
-#define VECTORISED
-#endif
 
 /* Angles become their cosines, in a form that compilers turn into vector code: x = 2πk + 2r, |r| ≤ π/2, cos 2r = 1 − 2 sin² r, and the Taylor
  * series of the sine. Error below 1e-12 for angles up to 1e4. */

@@ -1,7 +1,5 @@
-#pragma once
-
 /* The heat maps of a grid in the report. */
-
+#pragma once
 #include <stdbool.h>
 #include <jansson.h>
 

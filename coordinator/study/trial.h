@@ -1,7 +1,5 @@
-#pragma once
-
 /* What several sections of the report read of a trial's JSON. */
-
+#pragma once
 #include <jansson.h>
 
 /* NaN where there is none. */

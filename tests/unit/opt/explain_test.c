@@ -112,6 +112,33 @@ static void intervals_hold_the_truth_where_noise_hides_it(void **state) {
         assert_true(n_held >= n - 5); /* of 30 */
 }
 
+static double both(const double *x) {
+        return 0.8165 * x[0] + x[1];
+}
+
+/* The outer values of a step are half as likely as the others, and choices as likely as they are said to be: both have a variance of 1/12 then. */
+static void values_count_as_often_as_they_occur(void **state) {
+        (void)state;
+        static const double probabilities[] = {0.25, 0.5, 0.25};
+        const struct opt_dim three[] = {{.kind = OPT_UNIFORM, .low = 0, .high = 1, .step = 0.5},
+                                        {.kind = OPT_CATEGORICAL, .n_choices = 3, .probabilities = probabilities}};
+        for (int i = 0; i < 2; i++) {
+                struct study study = {0};
+                study_init(&study, 2, 0, 8, NULL, 0);
+                study.dims[0] = three[i];
+                for (size_t n = 0; n < 120; n++) {
+                        double *x = study.x + n * 2;
+                        opt_random(&study.space, 8, n, x);
+                        double at[] = {i ? x[0] / 2 : x[0], x[1]};
+                        study.trials[n] = (struct opt_trial){.x = x, .y = both(at), .status = OPT_OBSERVED};
+                }
+                study.history.n = 120;
+                importance(&study);
+                print_message("shares %.3f, %.3f\n", study.effects[0].share, study.effects[1].share);
+                assert_true(fabs(study.effects[0].share - 0.5) < 0.05 && fabs(study.effects[1].share - 0.5) < 0.05);
+        }
+}
+
 static double only_the_first(const double *x) {
         return x[0];
 }
@@ -324,6 +351,7 @@ static void beside_diverged_trials_good_ones_are_predicted_with_sober_deviations
 static void predictions_hold_the_function_beside_much_noise(void **state) {
         (void)state;
         int n_held = 0;
+        double doubt = 0; /* about the hyperparameters: mean log of how much wider it makes intervals */
         for (uint64_t seed = 0; seed < 5; seed++) {
                 struct study study = {0};
                 struct opt_model *model;
@@ -334,11 +362,18 @@ static void predictions_hold_the_function_beside_much_noise(void **state) {
                 for (uint64_t i = 0; i < 20; i++)
                         opt_random(&study.space, 9, i, points[i]);
                 assert_int_equal(opt_model_predict(model, 20, points[0], there), 0);
+                struct opt_incumbent incumbent; /* told by one set of hyperparameters */
+                struct opt_prediction same;
+                assert_int_equal(opt_model_incumbent(model, NULL, &incumbent), 0);
+                assert_int_equal(opt_model_predict(model, 1, study.trials[incumbent.index].x, &same), 0);
+                doubt += log((same.high - same.low) / (incumbent.high - incumbent.low)) / 5;
                 for (size_t i = 0; i < 20; i++)
                         n_held += there[i].low <= two_of_three(points[i]) && two_of_three(points[i]) <= there[i].high;
                 opt_model_free(model);
         }
-        assert_true(n_held >= 80); /* of 100 */
+        print_message("%d of 100 held, doubt %.2f\n", n_held, doubt);
+        assert_true(n_held >= 80);
+        assert_true(doubt > 0.1);
 }
 
 static void few_or_failed_trials_give_no_model(void **state) {
@@ -400,6 +435,7 @@ int main(void) {
                 cmocka_unit_test(shares_are_those_of_the_function),
                 cmocka_unit_test(pure_noise_has_no_important_dimension),
                 cmocka_unit_test(intervals_hold_the_truth_where_noise_hides_it),
+                cmocka_unit_test(values_count_as_often_as_they_occur),
                 cmocka_unit_test(the_only_parameter_may_explain_everything),
                 cmocka_unit_test(a_constant_metric_explains_nothing),
                 cmocka_unit_test(a_choice_that_matters_is_found),
