@@ -3,6 +3,7 @@ import gzip
 import json
 import pathlib
 import sys
+import types
 
 import pytest
 
@@ -47,3 +48,13 @@ def test_an_ingredient_that_is_taken_out_is_in_the_source_once(name):
     for file, old, new in ablation.INGREDIENTS[name][1]:
         text = (bench.ROOT / "coordinator/opt" / file).read_text()
         assert ablation.change(text, old, new, file) != text
+
+
+def test_drawn_problems_take_the_place_of_the_harness(tmp_path, monkeypatch):
+    (tmp_path / "functions.py").write_text("def problems(split='all', real=False):\n    return ['of the harness']\n")
+    bench.take_drawn(tmp_path, 7)
+    assert (tmp_path / "drawn.py").read_bytes() == (bench.HERE / "drawn.py").read_bytes()
+    monkeypatch.setitem(sys.modules, "drawn", types.SimpleNamespace(problems=lambda number: [f"drawn from {number}"]))
+    functions = {}
+    exec((tmp_path / "functions.py").read_text(), functions)
+    assert functions["problems"]("all", real=True) == ["drawn from 7"]

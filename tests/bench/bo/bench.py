@@ -1,13 +1,14 @@
 """Proposals against other optimizers on tuning problems, through the real HTTP interface; prints the tables.
 
     bench.py HARNESS [--seeds 20] [--seed0 10] [--budget 100] [--pending 1] [--problems a,b] [--peers stored|fresh|none|only]
-                     [--opts random,…] [--out FOLDER] [--store NAME]
+                     [--opts random,…] [--drawn NUMBER] [--out FOLDER] [--store NAME]
 
 HARNESS is the folder with functions.py, real.py, peers.py and http_driver.py; HPO_TABLES names the real tables where they are elsewhere. A
 coordinator is started on a temporary database; every run is a sweep of its own with `trainer: external`, claimed and reported as a worker
 would. `stored` peers are those of results/ beside this file (versions in results/README.md); `fresh` runs --opts here, `only` runs them and
-nothing of ours: they must be installed for the Python that runs this. With --out a bench that was ended goes on where it was. --store NAME
-adds the peers' complete runs of FOLDER to results/NAME.jsonl.gz.
+nothing of ours: they must be installed for the Python that runs this. --drawn takes 48 problems that drawn.py makes from NUMBER instead of the
+development problems. With --out a bench that was ended goes on where it was. --store NAME adds the peers' complete runs of FOLDER to
+results/NAME.jsonl.gz.
 
 For each peer: the geometric mean of the normalised regret over the runs that both have (problem and seed), that of ours as a part of it, the
 mean difference of its logarithm and the share of runs where ours is better, with 95 % intervals; then the same by family with 99 % intervals
@@ -43,6 +44,13 @@ def start(folder):
     if not line.startswith("listening on "):
         sys.exit(f"the coordinator said {line!r}")
     return process, line.split()[2]
+
+
+def take_drawn(harness, number):
+    """The harness' problems become drawn.py's."""
+    shutil.copy(HERE / "drawn.py", harness)
+    with open(harness / "functions.py", "a") as out:
+        out.write(f"\n\ndef problems(*_, **__):\n    import drawn\n    return drawn.problems({number})\n")
 
 
 def run(harness, opts, out, args, env=None):
@@ -101,7 +109,7 @@ def store(name, runs):
 
 def family(problem):
     tags = set(problem.tags)
-    for name in ("table", "noisy", "mixed", "conditional"):
+    for name in ("table", "noisy", "mixed", "conditional", "rugged"):
         if name in tags:
             return name
     return "rugged" if problem.name in RUGGED else "smooth"
@@ -197,6 +205,7 @@ def main():
     parser.add_argument("--problems", default="")
     parser.add_argument("--peers", choices=["stored", "fresh", "none", "only"], default="stored")
     parser.add_argument("--opts", default="random,optuna_tpe_mv,wandb_bayes,optuna_gp,botorch")
+    parser.add_argument("--drawn", type=int, metavar="NUMBER")
     parser.add_argument("--out", type=pathlib.Path)
     parser.add_argument("--store", metavar="NAME")
     args = parser.parse_args()
@@ -205,6 +214,8 @@ def main():
     out.mkdir(parents=True, exist_ok=True)
     harness = folder / "harness"  # it writes a cache beside itself
     shutil.copytree(args.harness, harness)
+    if args.drawn is not None:
+        take_drawn(harness, args.drawn)
     os.environ.setdefault("HPO_TABLES", str(args.harness.resolve() / "../../data/hpo"))
     try:
         if args.peers != "only":
