@@ -190,7 +190,7 @@ def standardised(table):
     return (values - low) / (high - low)
 
 
-def blend(kind, tables, share):
+def blend(tables, share):
     values = standardised(tables[0])
     if len(tables) > 1:
         other = standardised(tables[1])
@@ -226,7 +226,7 @@ def table(kind, number):
     for i in chosen:
         stored = np.load(os.path.join(folder, names[i]))
         whole.append(real.Table(grid(space), stored["X"].astype(int), stored["Y"], goal))
-    values, axes = blend(kind, whole, share), grid(space)
+    values, axes = blend(whole, share), grid(space)
     kept = cut(draw, kind, axes)
     values = values[np.ix_(*kept, range(values.shape[-1]))]
     left = []
