@@ -1,12 +1,11 @@
 """48 other problems of the development problems' families, drawn from a number: functions bent, flipped, shifted and rotated anew, other
-fine-tuning surfaces, mixed and conditional ones, and tables blended from pairs of the real ones on parts of their grids.
+fine-tuning surfaces, mixed and conditional ones, and parts of the real tables, blended from two where there are several of a kind.
 
 bench.py --drawn NUMBER takes them instead of the development problems. It copies this file into the harness, whose `functions` and `real` it
 needs. Sets that somebody tuned on prove nothing: take a number that nobody has looked at.
 """
-import json
+import functools
 import math
-import os
 
 import functions as F
 import numpy as np
@@ -165,20 +164,9 @@ def noisy(draw, number):
 # --- tables ------------------------------------------------------------------------------------------------------------------------------
 
 
-def grid(space):
-    """Axes of a real table: [name, parameter, levels]."""
-    axes = []
-    for name, levels in space["params"]:
-        if isinstance(levels[0], str):
-            parameter = F.cat(*levels)
-        elif name in ("dropout_1", "dropout_2"):
-            parameter = F.uni(levels[0], levels[-1])
-        elif name == "depth":
-            parameter = F.integer(levels[0], levels[-1])
-        else:
-            parameter = (F.logint if isinstance(levels[0], int) else F.log)(levels[0], levels[-1])
-        axes.append([name, parameter, list(levels)])
-    return axes
+@functools.cache
+def real_tables(kind):
+    return [one._t() for one in real.npz_tables() if one.name.startswith(kind)]
 
 
 def standardised(table):
@@ -217,16 +205,9 @@ def cut(draw, kind, axes):
 
 
 def table(kind, number):
-    draw, folder = np.random.default_rng([77, number, len(kind)]), os.path.join(real.ROOT, kind)
-    with open(os.path.join(folder, "space.json")) as text:
-        space = json.load(text)
-    names = sorted(name for name in os.listdir(folder) if name.endswith(".npz"))
-    chosen, share = draw.choice(len(names), 2, replace=False) if len(names) > 1 else [0], draw.uniform(0.3, 0.7)
-    goal, whole = "minimize" if space["mode"] == "min" else "maximize", []
-    for i in chosen:
-        stored = np.load(os.path.join(folder, names[i]))
-        whole.append(real.Table(grid(space), stored["X"].astype(int), stored["Y"], goal))
-    values, axes = blend(whole, share), grid(space)
+    draw, tables = np.random.default_rng([77, number, len(kind)]), real_tables(kind)
+    chosen, share = draw.choice(len(tables), 2, replace=False) if len(tables) > 1 else [0], draw.uniform(0.3, 0.7)
+    values, axes, goal = blend([tables[i] for i in chosen], share), tables[0].axes, tables[0].mode
     kept = cut(draw, kind, axes)
     values = values[np.ix_(*kept, range(values.shape[-1]))]
     left = []
