@@ -24,8 +24,8 @@ echo "$SWEEPD_TRIAL $step" >> "$0.runs"
 while [ $step -lt 20 ]; do
         step=$((step + 1))
         echo '{"event":"metric","name":"loss","step":'$step',"value":'$step'}'
+        sleep 0.2 # a metric that the worker has not read yet is gone with the power, though the checkpoint would stay
         echo $step > "$SWEEPD_CHECKPOINT_DIR/new" && mv "$SWEEPD_CHECKPOINT_DIR/new" "$SWEEPD_CHECKPOINT_DIR/step"
-        sleep 0.2
 done
 """
 
