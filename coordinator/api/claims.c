@@ -259,15 +259,28 @@ static bool is_due(const struct api *api, const struct parked *claim) {
         return claim->is_fresh || api_now(api) >= claim->deadline_ms + (claim->is_computing ? COMPUTE_GRACE_MS : 0);
 }
 
+/* Before its answer is sent: its worker was there until now, unless it hung up. */
+static void end_wait(struct api *api, const struct parked *claim) {
+        struct peer *peer = peer_by_row(api, claim->worker);
+        if (!peer || peer->n_waiting == 0)
+                return;
+        peer->n_waiting--;
+        if (claim->call->is_waiting && !claim->call->is_waiting(claim->call))
+                return;
+        peer->seen_ms = api_now(api);
+        peer->seen_wall_ms = api_wall(api);
+}
+
 static int serve_all(struct api *api, bool all) {
         size_t kept = 0, i = 0;
         int r = 0;
         for (; i < api->n_parked && r >= 0; i++) {
                 struct parked *claim = &api->parked[i];
                 r = all || is_due(api, claim) ? try_claim(api, claim) : 0;
-                if (r == 1)
+                if (r == 1) {
+                        end_wait(api, claim);
                         api_answer(api, claim->call);
-                else
+                } else
                         api->parked[kept++] = *claim;
         }
         for (; i < api->n_parked; i++)
@@ -313,6 +326,7 @@ uint64_t claims_deadline(const struct api *api) {
 
 void claims_refuse_all(struct api *api, const char *detail) {
         for (size_t i = 0; i < api->n_parked; i++) {
+                end_wait(api, &api->parked[i]);
                 reply_unavailable(api->parked[i].call, detail);
                 api_answer(api, api->parked[i].call);
         }
@@ -325,14 +339,17 @@ static void unpark(struct api *api, size_t i) {
 
 static void release_at(struct api *api, size_t i) {
         answer_nothing(api->parked[i].call, -1);
+        end_wait(api, &api->parked[i]);
         api_answer(api, api->parked[i].call);
         unpark(api, i);
 }
 
 void claims_forget(struct api *api, const struct api_call *call) {
         for (size_t i = api->n_parked; i-- > 0;)
-                if (api->parked[i].call == call)
+                if (api->parked[i].call == call) {
+                        end_wait(api, &api->parked[i]);
                         unpark(api, i);
+                }
 }
 
 void claims_release_worker(struct api *api, int64_t worker) {
@@ -354,7 +371,7 @@ static bool mark_repeated(struct api *api, int64_t worker, const char *claim_id)
         return found;
 }
 
-static int park(struct api *api, const struct parked *claim) {
+static int park(struct api *api, struct peer *peer, const struct parked *claim) {
         if (api->n_parked >= api->config.max_parked) {
                 reply_unavailable(claim->call, "too many claims are waiting");
                 return 0;
@@ -368,6 +385,7 @@ static int park(struct api *api, const struct parked *claim) {
                 api->cap_parked = cap;
         }
         api->parked[api->n_parked++] = *claim;
+        peer->n_waiting++;
         return HANDLER_PARKED;
 }
 
@@ -417,5 +435,5 @@ int claims_post(struct api *api, struct api_call *call) {
         peer->claims_of = claim.sweep;
         claim.deadline_ms = call->deadline_ms = api_now(api) + (uint64_t)(claim.message.wait_s * 1000);
         claim.is_repeated = mark_repeated(api, claim.worker, claim.message.claim_id);
-        return park(api, &claim);
+        return park(api, peer, &claim);
 }

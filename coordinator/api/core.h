@@ -70,6 +70,7 @@ struct peer {
         json_t *trainers; /* array of strings */
         uint64_t seen_ms; /* mono; 0 = not since this process started */
         uint64_t seen_wall_ms;
+        unsigned n_waiting;   /* claims of it that are parked: it is there as long as they wait */
         unsigned n_failed;    /* trials that failed here, in a way that a machine may cause, since one succeeded */
         uint64_t stray_ms, stray_last_ms; /* mono, when an older process of its name first and last claimed after this one registered; 0 = none did */
         uint64_t shared_wall_ms;          /* since when such a one goes on doing so; 0 = none does */

@@ -272,8 +272,8 @@ uint64_t events_deadline(const struct api *api) {
         for (size_t i = 0; i < api->n_peers; i++) {
                 const struct peer *peer = &api->peers[i];
                 uint64_t due = peer->showing.is_changed ? peer->showing.shown_ms + APART_MS
-                               : peer->shown != WORKER_GONE ? peer->seen_ms + gone_ms + 1
-                                                            : API_NEVER;
+                               : peer->shown != WORKER_GONE && peer->n_waiting == 0 ? peer->seen_ms + gone_ms + 1
+                                                                                    : API_NEVER;
                 if (due < deadline)
                         deadline = due;
         }

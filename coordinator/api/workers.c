@@ -104,6 +104,7 @@ int peers_load(struct api *api) {
                 if (old) {
                         peer->seen_wall_ms = old->seen_wall_ms;
                         peer->claims_of = old->claims_of;
+                        peer->n_waiting = old->n_waiting;
                 }
                 peer->shown = peer_state(api, peer);
         }
@@ -140,7 +141,7 @@ void peer_seen(struct api *api, struct peer *peer) {
 }
 
 enum worker_state peer_state(const struct api *api, const struct peer *peer) {
-        if (peer->seen_ms == 0 || api_now(api) - peer->seen_ms > 2 * api_lease_ms(api))
+        if (peer->n_waiting == 0 && (peer->seen_ms == 0 || api_now(api) - peer->seen_ms > 2 * api_lease_ms(api)))
                 return WORKER_GONE;
         if (peer->row.quarantine)
                 return WORKER_QUARANTINED;

@@ -489,17 +489,39 @@ static void draining_the_coordinator_answers_everybody_503(void **state) {
         free(worker);
 }
 
+static void expect_only_worker(struct house *house, const char *state) {
+        json_t *workers = house_get(house, ROUTE_WORKER_LIST, NULL);
+        assert_string_equal(text_of(json_array_get(json_object_get(workers, "items"), 0), "state"), state);
+        json_decref(workers);
+}
+
 static void a_silent_worker_is_gone_and_comes_back_by_claiming(void **state) {
         struct house *house = *state;
         char *worker = house_worker(house, "w");
         house_wait(house, 121);
-        json_t *workers = house_get(house, ROUTE_WORKER_LIST, NULL);
-        assert_string_equal(text_of(json_array_get(json_object_get(workers, "items"), 0), "state"), "gone");
-        json_decref(workers);
+        expect_only_worker(house, "gone");
         assert_null(house_claim(house, worker, "c1"));
-        workers = house_get(house, ROUTE_WORKER_LIST, NULL);
-        assert_string_equal(text_of(json_array_get(json_object_get(workers, "items"), 0), "state"), "active");
-        json_decref(workers);
+        expect_only_worker(house, "active");
+        free(worker);
+}
+
+static void a_worker_is_there_while_its_claim_waits(void **state) {
+        struct house *house = *state;
+        house->lease_s = 3;
+        house_reopen(house);
+        char *worker = house_worker(house, "w");
+        struct ask *first = wait_for_work(house, worker, "c1", NULL, 30);
+        house_wait(house, 29);
+        expect_only_worker(house, "active");
+        house_wait(house, 2);
+        assert_int_equal(first->status, 204);
+        expect_only_worker(house, "active"); /* it was heard of when the claim ended */
+        struct ask *second = wait_for_work(house, worker, "c2", NULL, 30);
+        second->is_gone = true;
+        house_wait(house, 31);
+        expect_only_worker(house, "gone"); /* when its claim ended it was not heard of */
+        ask_free(first);
+        ask_free(second);
         free(worker);
 }
 
@@ -573,6 +595,7 @@ int main(void) {
                 behaviour(faults_of_a_claim_are_named),
                 behaviour(draining_the_coordinator_answers_everybody_503),
                 behaviour(a_silent_worker_is_gone_and_comes_back_by_claiming),
+                behaviour(a_worker_is_there_while_its_claim_waits),
                 behaviour(a_name_is_shared_as_long_as_an_older_process_goes_on_claiming),
         };
         return cmocka_run_group_tests_name("claims", tests, NULL, NULL);

@@ -53,7 +53,7 @@ static void open_api(struct house *house) {
         struct error err = {0};
         if (store_open(house->path, &house->store, &err) < 0)
                 fail_msg("%s", err.text);
-        const struct api_config config = {.lease_s = 60, .submit_job = submit, .job_data = house,
+        const struct api_config config = {.lease_s = house->lease_s, .submit_job = submit, .job_data = house,
                                           .publish = publish,
                                           .is_watched = is_watched,
                                           .publish_data = house,
@@ -72,6 +72,7 @@ int house_setup(void **state) {
         house->world = (struct world){wall, mono, random_bytes, house};
         house->now_ms = 1000;
         house->free_bytes = UINT64_C(1) << 40;
+        house->lease_s = 60;
         open_api(house);
         *state = house;
         return 0;

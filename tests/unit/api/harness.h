@@ -25,6 +25,7 @@ struct house {
         struct buf events; /* "name sweep JSON" lines of what was published */
         bool hold_jobs; /* computations do not come back by themselves */
         uint64_t free_bytes; /* of the disk; 100 MiB are to stay free */
+        double lease_s;      /* from the next opening on */
 };
 
 /* One request and what came of it. */
