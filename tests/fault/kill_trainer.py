@@ -43,6 +43,7 @@ class Training:
         self.points, self.outcome = {}, None
 
     def start(self):
+        self.started = time.monotonic()
         self.process = subprocess.Popen([program("sweep-trainer")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.process.stdin.write(self.text)
         self.process.stdin.close()
@@ -85,10 +86,15 @@ class Training:
     def evaluates(self):
         return self.newest_trained > self.newest_evaluated and self.newest_trained % 6 == 0
 
-    def kill(self, aim, draw, duration_s):
-        """Kills once the aim is reached and a little longer. Where it fell, or None when the training ended before."""
+    def kill(self, aim, draw, pace):
+        """Kills once the aim is reached and a little longer. Where it fell, or None when the training ended before: then the
+        pace is its own, if that is quicker."""
         is_there = {"checkpoint": self.writes_checkpoint, "best": self.writes_best, "evaluation": self.evaluates, "anywhere": lambda: True}[aim]
-        time.sleep(draw.uniform(0, 0.9 * duration_s))
+        try:
+            self.process.wait(draw.uniform(0, 0.9 * pace["duration_s"]))
+            pace["duration_s"] = min(pace["duration_s"], time.monotonic() - self.started)
+        except subprocess.TimeoutExpired:
+            pass
         while not is_there() and self.process.poll() is None:
             time.sleep(0.0002)
         time.sleep(draw.uniform(0, 0.02) * draw.random())
@@ -109,12 +115,12 @@ def list_folder(path):
         return []
 
 
-def disturb(training, expected, kills, draw, duration_s, tally):
+def disturb(training, expected, kills, draw, pace, tally):
     """Up to `kills` kills, then to the end. A complaint, or None."""
     fell = []
     for _ in range(kills):
         training.start()
-        where = training.kill(draw.choice(AIMS), draw, duration_s)
+        where = training.kill(draw.choice(AIMS), draw, pace)
         fell.append(where or "at the end")
         if training.fault:
             return f"{fell}: {training.fault}"
@@ -140,19 +146,18 @@ def run(folder, kills, seed, jobs, say=print):
     data = tiny_model.write_data(folder / "data")
     (folder / "calm").mkdir()
     calm = Training(model, data, folder / "calm")
-    started = time.monotonic()
     calm.start()
     errors = calm.finish()
     if calm.process.returncode != 0:
         return [f"undisturbed: {errors}"], {}
-    duration_s = time.monotonic() - started
+    pace = {"duration_s": time.monotonic() - calm.started}  # of a training from its beginning to its end
     expected = calm.points, calm.outcome, calm.digest()
     tally, complaints = collections.Counter(), []
 
     def one(number):
         place = folder / f"{number}"
         place.mkdir()
-        complaint = disturb(Training(model, data, place), expected, KILLS_A_TRAINING, random.Random(f"{seed} {number}"), duration_s, tally)
+        complaint = disturb(Training(model, data, place), expected, KILLS_A_TRAINING, random.Random(f"{seed} {number}"), pace, tally)
         say(f"training {number}: {complaint or 'the same bits'}")
         if complaint:
             complaints.append(f"training {number}: {complaint}")
