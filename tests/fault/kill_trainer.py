@@ -43,7 +43,7 @@ class Training:
         self.points, self.outcome = {}, None
 
     def start(self):
-        self.started = time.monotonic()
+        self.started, self.is_whole = time.monotonic(), not self.points
         self.process = subprocess.Popen([program("sweep-trainer")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.process.stdin.write(self.text)
         self.process.stdin.close()
@@ -87,12 +87,13 @@ class Training:
         return self.newest_trained > self.newest_evaluated and self.newest_trained % 6 == 0
 
     def kill(self, aim, draw, pace):
-        """Kills once the aim is reached and a little longer. Where it fell, or None when the training ended before: then the
-        pace is its own, if that is quicker."""
+        """Kills once the aim is reached and a little longer. Where it fell, or None when the training ended before: one that went
+        from its beginning to its end tells how quick trainings are now."""
         is_there = {"checkpoint": self.writes_checkpoint, "best": self.writes_best, "evaluation": self.evaluates, "anywhere": lambda: True}[aim]
         try:
             self.process.wait(draw.uniform(0, 0.9 * pace["duration_s"]))
-            pace["duration_s"] = min(pace["duration_s"], time.monotonic() - self.started)
+            if self.is_whole:
+                pace["duration_s"] = min(pace["duration_s"], time.monotonic() - self.started)
         except subprocess.TimeoutExpired:
             pass
         while not is_there() and self.process.poll() is None:
