@@ -267,8 +267,7 @@ static void end_wait(struct api *api, const struct parked *claim) {
         peer->n_waiting--;
         if (claim->call->is_waiting && !claim->call->is_waiting(claim->call))
                 return;
-        peer->seen_ms = api_now(api);
-        peer->seen_wall_ms = api_wall(api);
+        peer_heard(api, peer);
 }
 
 static int serve_all(struct api *api, bool all) {

@@ -387,7 +387,8 @@ struct peer *peer_by_row(struct api *api, int64_t id);
 int peer_of_path(struct api *api, struct api_call *call, struct peer **ret); /* which has an empty body: 0 · ANSWERED · negative */
 bool peer_shares_name(const struct api *api, const struct peer *peer);
 void peer_claims(struct api *api, struct peer *peer, const char *instance); /* does it share its name? instance: the claim's, empty = unknown */
-void peer_seen(struct api *api, struct peer *peer); /* written to the store now and then */
+void peer_heard(struct api *api, struct peer *peer); /* is there now; only in memory */
+void peer_seen(struct api *api, struct peer *peer);  /* the same, written to the store now and then */
 enum worker_state peer_state(const struct api *api, const struct peer *peer);
 void peer_remove(struct api *api, struct peer *peer); /* from memory; claims of it that wait are answered */
 int reply_worker(struct api *api, struct api_call *call, int status, const struct peer *peer);

@@ -131,10 +131,14 @@ void peer_claims(struct api *api, struct peer *peer, const char *instance) {
         log_error("two processes work under one worker's name: give each host a name of its own", log_s("worker", peer->row.public_id), log_s("name", peer->row.name));
 }
 
-void peer_seen(struct api *api, struct peer *peer) {
-        uint64_t wall = api_wall(api);
+void peer_heard(struct api *api, struct peer *peer) {
         peer->seen_ms = api_now(api);
-        peer->seen_wall_ms = wall;
+        peer->seen_wall_ms = api_wall(api);
+}
+
+void peer_seen(struct api *api, struct peer *peer) {
+        peer_heard(api, peer);
+        uint64_t wall = peer->seen_wall_ms;
         uint64_t apart = wall > peer->row.last_seen_ms ? wall - peer->row.last_seen_ms : peer->row.last_seen_ms - wall;
         if (apart >= api_lease_ms(api) / 2 && store_worker_touch(api->store, peer->row.id, wall) == 0)
                 peer->row.last_seen_ms = wall;

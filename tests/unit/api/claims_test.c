@@ -508,11 +508,13 @@ static void a_silent_worker_is_gone_and_comes_back_by_claiming(void **state) {
 static void a_worker_is_there_while_its_claim_waits(void **state) {
         struct house *house = *state;
         house->lease_s = 3;
+        house->is_watched = true;
         house_reopen(house);
         char *worker = house_worker(house, "w");
         struct ask *first = wait_for_work(house, worker, "c1", NULL, 30);
         house_wait(house, 29);
         expect_only_worker(house, "active");
+        assert_int_equal(api_next_deadline(house->api), house->now_ms + 1000); /* nothing is to be done before its claim ends */
         house_wait(house, 2);
         assert_int_equal(first->status, 204);
         expect_only_worker(house, "active"); /* it was heard of when the claim ended */
