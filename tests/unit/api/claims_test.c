@@ -489,19 +489,13 @@ static void draining_the_coordinator_answers_everybody_503(void **state) {
         free(worker);
 }
 
-static void expect_only_worker(struct house *house, const char *state) {
-        json_t *workers = house_get(house, ROUTE_WORKER_LIST, NULL);
-        assert_string_equal(text_of(json_array_get(json_object_get(workers, "items"), 0), "state"), state);
-        json_decref(workers);
-}
-
 static void a_silent_worker_is_gone_and_comes_back_by_claiming(void **state) {
         struct house *house = *state;
         char *worker = house_worker(house, "w");
         house_wait(house, 121);
-        expect_only_worker(house, "gone");
+        house_expect_worker(house, "gone");
         assert_null(house_claim(house, worker, "c1"));
-        expect_only_worker(house, "active");
+        house_expect_worker(house, "active");
         free(worker);
 }
 
@@ -513,15 +507,15 @@ static void a_worker_is_there_while_its_claim_waits(void **state) {
         char *worker = house_worker(house, "w");
         struct ask *first = wait_for_work(house, worker, "c1", NULL, 30);
         house_wait(house, 29);
-        expect_only_worker(house, "active");
+        house_expect_worker(house, "active");
         assert_int_equal(api_next_deadline(house->api), house->now_ms + 1000); /* nothing is to be done before its claim ends */
         house_wait(house, 2);
         assert_int_equal(first->status, 204);
-        expect_only_worker(house, "active"); /* it was heard of when the claim ended */
+        house_expect_worker(house, "active"); /* it was heard of when the claim ended */
         struct ask *second = wait_for_work(house, worker, "c2", NULL, 30);
         second->is_gone = true;
         house_wait(house, 31);
-        expect_only_worker(house, "gone"); /* when its claim ended it was not heard of */
+        house_expect_worker(house, "gone"); /* when its claim ended it was not heard of */
         ask_free(first);
         ask_free(second);
         free(worker);

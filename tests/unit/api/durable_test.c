@@ -210,6 +210,8 @@ static void a_write_that_fails_anywhere_is_503_and_can_be_asked_again(void **sta
                 ask_free(ended);
         }
         assert_true(n_failures > 20);
+        house_wait(house, 121);
+        house_expect_worker(house, "gone"); /* no claim that failed is taken for one that waits */
         free(worker);
         free(sweep);
 }
@@ -245,6 +247,27 @@ static void what_could_not_be_committed_was_never_promised(void **state) {
         free(sweep);
 }
 
+static void a_waiting_worker_is_there_after_what_could_not_be_committed(void **state) {
+        struct house *house = *state;
+        house->lease_s = 3;
+        house_reopen(house);
+        char *worker = house_worker(house, "w"), claim[128];
+        snprintf(claim, sizeof claim, "{'worker':'%s','claim_id':'c1','wait_s':60}", worker);
+        struct ask *ask = house_ask(house, ROUTE_CLAIM, NULL, claim);
+        sqlite3_commit_hook(house->store->db, refuse_commit, NULL);
+        json_decref(house_must(house, 503, ROUTE_WORKER_REGISTER, NULL, "{'name':'other','slots':1,'trainers':['external']}"));
+        sqlite3_commit_hook(house->store->db, NULL, NULL);
+        house_wait(house, 30);
+        assert_true(api_is_healthy(house->api));
+        assert_false(ask->is_done);
+        house_expect_worker(house, "active");
+        ask->is_gone = true;
+        house_wait(house, 31);
+        house_expect_worker(house, "gone");
+        ask_free(ask);
+        free(worker);
+}
+
 #define behaviour(f) cmocka_unit_test_setup_teardown(f, house_setup, house_teardown)
 
 int main(void) {
@@ -253,6 +276,7 @@ int main(void) {
                 behaviour(proposals_are_the_same_however_often_the_coordinator_restarts),
                 behaviour(a_full_disk_answers_503_and_loses_nothing),
                 behaviour(what_could_not_be_committed_was_never_promised),
+                behaviour(a_waiting_worker_is_there_after_what_could_not_be_committed),
                 behaviour(a_write_that_fails_anywhere_is_503_and_can_be_asked_again),
         };
         return cmocka_run_group_tests_name("durable", tests, NULL, NULL);

@@ -293,3 +293,9 @@ void house_complete(struct house *house, const json_t *trial, double value) {
 json_t *house_get(struct house *house, enum route route, const char *id) {
         return house_must(house, 200, route, id, NULL);
 }
+
+void house_expect_worker(struct house *house, const char *state) {
+        json_t *workers = house_get(house, ROUTE_WORKER_LIST, NULL);
+        assert_string_equal(text_of(json_array_get(json_object_get(workers, "items"), 0), "state"), state);
+        json_decref(workers);
+}

@@ -62,6 +62,7 @@ char *house_worker(struct house *house, const char *name);
 char *house_sweep(struct house *house, const char *spec);
 json_t *house_claim(struct house *house, const char *worker, const char *claim_id);                    /* the one trial, NULL for 204 */
 json_t *house_report(struct house *house, int status, const json_t *trial, int seq, const char *rest); /* rest: ",'outcome':…" or "" */
+void house_expect_worker(struct house *house, const char *state); /* of the first worker there is */
 void house_complete(struct house *house, const json_t *trial, double value);
 json_t *house_get(struct house *house, enum route route, const char *id);
 const char *text_of(const json_t *object, const char *path);
